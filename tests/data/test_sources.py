@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from pictures import encode, photo
+
+from vtnjax.data import Digits, Folder, Generated, load_source
+
+
+def test_packaged_sources_need_no_folder():
+    assert repr(load_source("digits", "test", seed=2)) == repr(Digits("test", seed=2))
+    source = load_source("generated", "train", data_dir="unused", count=7)
+    assert isinstance(source, Generated)
+    assert len(source) == 7
+
+
+def test_options_reach_a_folder(tmp_path):
+    path = tmp_path / "train" / "wren" / "1.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(photo(), "JPEG"))
+    source = load_source("folder", "train", data_dir=str(tmp_path), size=8)
+    assert isinstance(source, Folder)
+    assert source[0]["image"].shape == (8, 8, 3)
+
+
+def test_idx_reads_its_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no train-images-idx3-ubyte"):
+        load_source("idx", "train", data_dir=str(tmp_path))
+
+
+def test_the_rest_of_a_tfds_name_is_the_catalogues(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"'emnist/letters' is not prepared"):
+        load_source("tfds:emnist/letters", "train", data_dir=str(tmp_path))
+
+
+@pytest.mark.parametrize("dataset", ["idx", "folder"])
+@pytest.mark.parametrize("data_dir", [None, ""])
+def test_a_missing_data_dir_is_named(dataset, data_dir):
+    with pytest.raises(ValueError, match=f"data_dir is {data_dir!r}, but dataset '{dataset}' needs the folder"):
+        load_source(dataset, "train", data_dir=data_dir)
+
+
+def test_an_unknown_name_lists_the_choices():
+    with pytest.raises(
+        ValueError,
+        match=r"dataset is 'digit', but it must be one of 'digits', 'generated', 'idx', 'folder', 'tfds:NAME'; "
+        r"did you mean 'digits'\?",
+    ):
+        load_source("digit", "train")
+    with pytest.raises(ValueError, match=r"'tfds:NAME'\.$"):
+        load_source("zzz", "train")
+
+
+def test_labels_are_ints_everywhere():
+    assert all(type(load_source(name, "test")[0]["label"]) is int for name in ("digits", "generated"))
+    assert load_source("digits", "test")[0]["image"].dtype == np.uint8

@@ -1,0 +1,148 @@
+"""What the warping operators mean, written one output at a time: slow, plain, NumPy in float64.
+
+The formulas are those of the spatial transformer paper (Eq. 1 to 10) and, for what the paper does not say
+(borders, bicubic), of the documentation of PyTorch's `grid_sample`.
+"""
+
+import math
+
+import numpy as np
+
+# Normalised coordinates: -1 is the centre of the first pixel, 1 that of the last.
+
+
+def normalised(index, size):
+    return 0.0 if size == 1 else -1.0 + 2.0 * index / (size - 1)
+
+
+def targets(shape):
+    """Yields every output index, (row, column) or (slice, row, column), with its point (x, y) or (x, y, z)."""
+    for index in np.ndindex(*shape):
+        yield index, np.array([normalised(i, size) for i, size in zip(index, shape, strict=True)][::-1])
+
+
+def mapped_grid(mapping, shape):
+    grid = np.zeros((*shape, len(shape)))
+    for index, point in targets(shape):
+        grid[index] = mapping(point)
+    return grid
+
+
+def affine_grid(theta, shape):
+    """Eq. 1, and Eq. 10 in three dimensions."""
+    return mapped_grid(lambda point: theta @ np.append(point, 1.0), shape)
+
+
+def projective_grid(theta, shape):
+    def mapping(point):
+        x, y, w = theta @ np.append(point, 1.0)
+        return x / w, y / w
+
+    return mapped_grid(mapping, shape)
+
+
+def pixels(coords, shape, align_corners=True):
+    """`shape` is (h, w) or (d, h, w); the last axis of `coords` is (x, y) or (x, y, z)."""
+    sizes = np.array(shape[::-1], float)
+    return (coords + 1) / 2 * (sizes - 1) if align_corners else ((coords + 1) * sizes - 1) / 2
+
+
+# Eq. 5 and 9: a hat function for every pixel of the input; pixels outside count zero.
+
+
+def hat(distance):
+    return max(0.0, 1.0 - abs(distance))
+
+
+def hat_sample(image, coords):
+    out = np.zeros((*coords.shape[:-1], image.shape[-1]))
+    for index in np.ndindex(*coords.shape[:-1]):
+        for source in np.ndindex(*image.shape[:-1]):
+            weights = [hat(x - m) for x, m in zip(coords[index], source[::-1], strict=True)]
+            out[index] += math.prod(weights) * image[source]
+    return out
+
+
+def hat_slope(x, m):
+    """The three cases of Eq. 7."""
+    if abs(m - x) >= 1:
+        return 0.0
+    return 1.0 if m >= x else -1.0
+
+
+def hat_derivative_x(image, coords):
+    """Eq. 7: how each output moves with its own x, at points that are not integers."""
+    out = np.zeros((*coords.shape[:-1], image.shape[-1]))
+    for index in np.ndindex(*coords.shape[:-1]):
+        x, y = coords[index]
+        for n, m in np.ndindex(*image.shape[:-1]):
+            out[index] += image[n, m] * hat(y - n) * hat_slope(x, m)
+    return out
+
+
+# Every method and padding: along each axis a list of (pixel, weight), whose products weight the pixels.
+
+
+def reflect(x, size, edges=False):
+    """A triangle wave: mirrors at the centres of the border pixels or, with `edges`, at their outer edges."""
+    first, last = (-0.5, size - 0.5) if edges else (0.0, size - 1.0)
+    if first == last:
+        return 0.0
+    around = (x - first) % (2 * (last - first))
+    return first + min(around, 2 * (last - first) - around)
+
+
+def inside(x, size, padding, edges):
+    """Where a coordinate is read; with zeros it stays where it is."""
+    if padding == "reflection":
+        x = reflect(x, size, edges)
+    return x if padding == "zeros" else min(max(x, 0.0), size - 1.0)
+
+
+def cubic(distance, a=-0.75):
+    """Keys' kernel of four taps."""
+    d = abs(distance)
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+def taps(x, size, method, padding, edges):
+    if method == "bicubic":  # the taps are brought inside, not the coordinate
+        around = [math.floor(x) + i for i in (-1, 0, 1, 2)]
+        found = [(inside(i, size, padding, edges), cubic(x - i)) for i in around]
+    else:
+        x = inside(x, size, padding, edges)
+        around = [round(x)] if method == "nearest" else [math.floor(x), math.floor(x) + 1]  # round: half to even
+        found = [(i, 1.0 if method == "nearest" else hat(x - i)) for i in around]
+    return [(int(i), weight) for i, weight in found if 0 <= i < size]
+
+
+def sample(image, coords, *, method="bilinear", padding="zeros", edges=False):
+    """(h, w, c), (..., 2) -> (..., c), or (d, h, w, c), (..., 3) -> (..., c)."""
+    sizes, out = image.shape[:-1], np.zeros((*coords.shape[:-1], image.shape[-1]))
+    for index in np.ndindex(*coords.shape[:-1]):
+        position = coords[index][::-1]
+        along = [taps(x, size, method, padding, edges) for x, size in zip(position, sizes, strict=True)]
+        for choice in np.ndindex(*map(len, along)):
+            chosen = [axis[i] for axis, i in zip(along, choice, strict=True)]
+            out[index] += math.prod(w for _, w in chosen) * image[tuple(i for i, _ in chosen)]
+    return out
+
+
+def grid_sample(image, grid, *, method="bilinear", padding="zeros", align_corners):
+    coords = pixels(grid, image.shape[:-1], align_corners)
+    return sample(image, coords, method=method, padding=padding, edges=not align_corners)
+
+
+def right_derivatives(function, coords, step=1 / 32):
+    """The slopes (..., c, axes) towards larger coordinates of a piecewise linear function: exact inside a cell."""
+    slopes = [(function(coords + step * axis) - function(coords)) / step for axis in np.eye(coords.shape[-1])]
+    return np.stack(slopes, -1)
+
+
+def random_coords(rng, shape, sizes, *, beyond=1.5):
+    """Pixel coordinates inside and outside an image of `sizes` (h, w), no nearer than 0.05 to an integer or a half."""
+    low, high = -beyond, np.array(sizes[::-1], float) - 1 + beyond
+    halves = np.floor(2 * rng.uniform(low, high, (*shape, len(sizes))))
+    return (halves + rng.uniform(0.1, 0.9, halves.shape)) / 2

@@ -1,0 +1,81 @@
+"""Every operator with small inputs of one example, away from the kinks: what the tests of transformations run over."""
+
+import functools
+
+import jax.numpy as jnp
+import loops
+import numpy as np
+
+from vtnjax import ops
+
+GRID = (3, 4)
+CONTROL = np.array([(x, y) for y in np.linspace(-1, 1, 4) for x in np.linspace(-1, 1, 4)])
+SCATTERED = np.array([(-0.9, -0.8), (0.75, -0.7), (0.1, 0.15), (-0.6, 0.9), (0.8, 0.85)])
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def coords(*shape, sizes=(4, 5), seed=1):
+    return loops.random_coords(np.random.default_rng(seed), shape, sizes)
+
+
+def normalised(*shape):
+    found = coords(*shape)
+    return ((2 * found + 1) / np.array([5, 4])) - 1  # away from the kinks with align_corners=False
+
+
+IMAGE, VOLUME = normal(4, 5, 2), normal(2, 3, 4, 2)
+
+
+def sampler(function, **options):
+    return functools.partial(function, **options)
+
+
+SAMPLERS = {
+    "bilinear": (ops.sample, (IMAGE, coords(6))),
+    "border": (sampler(ops.sample, padding="border"), (IMAGE, coords(6))),
+    "reflection": (sampler(ops.sample, padding="reflection"), (IMAGE, coords(6))),
+    "nearest": (sampler(ops.sample, method="nearest"), (IMAGE, coords(6))),
+    "bicubic": (sampler(ops.sample, method="bicubic", padding="border"), (IMAGE, coords(6))),
+    "bicubic reflection": (sampler(ops.sample, method="bicubic", padding="reflection"), (IMAGE, coords(6))),
+    "channels": (ops.sample_channels, (IMAGE, coords(3, 2))),
+    "volume": (ops.sample_volume, (VOLUME, coords(6, sizes=(2, 3, 4)))),
+    "volume border": (sampler(ops.sample_volume, padding="border"), (VOLUME, coords(6, sizes=(2, 3, 4)))),
+    "lerp": (sampler(ops.sample_separable, backend="lerp"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),
+    "matmul": (sampler(ops.sample_separable, backend="matmul"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),
+    "grid_sample": (
+        sampler(ops.grid_sample, padding="reflection", align_corners=False),
+        (IMAGE, normalised(2, 3)),
+    ),
+}
+
+GRIDS = {
+    "affine": (lambda theta: ops.affine_grid(theta, GRID), (normal(2, 3),)),
+    "affine 3-D": (lambda theta: ops.affine_grid(theta, (2, 3, 4)), (normal(3, 4),)),
+    "attention": (lambda scale, shift: ops.attention_grid(scale, shift, GRID), (normal(), normal(2))),
+    "projective": (lambda theta: ops.projective_grid(theta, GRID), (np.eye(3) + 0.1 * normal(3, 3),)),
+    "projective 8": (lambda theta: ops.projective_grid(theta, GRID), ((np.eye(3) + 0.1 * normal(3, 3)).ravel()[:8],)),
+    "tps": (lambda targets: ops.thin_plate_spline_grid(targets, GRID), (CONTROL + 0.1 * normal(16, 2),)),
+    "tps control": (
+        lambda targets, control: ops.thin_plate_spline_grid(targets, GRID, control=control),
+        (SCATTERED + 0.1 * normal(5, 2), SCATTERED),
+    ),
+    "linear": (ops.linear_grid, (normal(2, 3), normal(3, *GRID))),
+    "to_pixels": (lambda grid: ops.to_pixels(grid, (4, 5), align_corners=False), (normal(3, 2),)),
+    "to_normalised": (lambda grid: ops.to_normalised(grid, (4, 5)), (normal(3, 2),)),
+    "displace": (ops.displace, (normal(3, 4, 2, 2),)),
+}
+
+OPERATORS = SAMPLERS | GRIDS
+
+
+def arguments(name, dtype=None):
+    return tuple(jnp.asarray(argument, dtype) for argument in OPERATORS[name][1])
+
+
+def batch(name, count, dtype=None):
+    """`count` examples that differ, each argument stacked along a new first axis."""
+    grow = 1 + 0.001 * np.arange(count)
+    return tuple(jnp.asarray(np.multiply.outer(grow, np.asarray(argument)), dtype) for argument in OPERATORS[name][1])

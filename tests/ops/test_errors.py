@@ -1,0 +1,189 @@
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vtnjax import ops
+
+pytestmark = pytest.mark.usefixtures("untyped")
+
+IMAGE, COORDS = jnp.ones((4, 5, 6)), jnp.ones((3, 2))
+VOLUME, PLACES = jnp.ones((2, 3, 4, 5)), jnp.ones((3, 3))
+INTS = jnp.ones((4, 5, 6), jnp.int32)
+
+# name: (the call, words its sentence must hold: the argument, and what it was)
+BAD = {
+    "identity of rank 1": (lambda: ops.identity_coords((3,)), "shape", "(3,)"),
+    "identity of rank 4": (lambda: ops.identity_coords((1, 2, 3, 4)), "shape", "(1, 2, 3, 4)"),
+    "identity of negative size": (lambda: ops.identity_coords((-1, 4)), "shape", "-1"),
+    "to_pixels of integers": (lambda: ops.to_pixels(jnp.ones((3, 2), int), (4, 5)), "coords", "int32"),
+    "to_pixels of xyz": (lambda: ops.to_pixels(PLACES, (4, 5)), "coords", "3"),
+    "to_pixels of xy in a volume": (lambda: ops.to_pixels(COORDS, (2, 4, 5)), "coords", "2"),
+    "to_pixels of rank 0": (lambda: ops.to_pixels(jnp.ones(()), (4, 5)), "coords", "()"),
+    "to_pixels of rank 1": (lambda: ops.to_pixels(COORDS, (4,)), "shape", "(4,)"),
+    "to_normalised of integers": (lambda: ops.to_normalised(jnp.ones((3, 2), int), (4, 5)), "coords", "int32"),
+    "to_normalised of xyz": (lambda: ops.to_normalised(PLACES, (4, 5)), "coords", "3"),
+    "to_normalised of rank 4": (lambda: ops.to_normalised(COORDS, (1, 2, 3, 4)), "shape", "(1, 2, 3, 4)"),
+    "displace by xyz": (lambda: ops.displace(jnp.ones((4, 5, 3))), "displacement", "(4, 5, 3)"),
+    "displace of rank 2": (lambda: ops.displace(jnp.ones((4, 2))), "displacement", "(4, 2)"),
+    "displace by integers": (lambda: ops.displace(jnp.ones((4, 5, 2), int)), "displacement", "int32"),
+    "affine 3x3": (lambda: ops.affine_grid(jnp.eye(3), (4, 5)), "theta", "(3, 3)"),
+    "affine flat": (lambda: ops.affine_grid(jnp.ones(6), (4, 5)), "theta", "(6,)"),
+    "affine 2x3 of a volume": (lambda: ops.affine_grid(jnp.eye(2, 3), (2, 4, 5)), "theta", "(2, 3)"),
+    "affine 3x4 of an image": (lambda: ops.affine_grid(jnp.eye(3, 4), (4, 5)), "theta", "(3, 4)"),
+    "affine of integers": (lambda: ops.affine_grid(jnp.ones((2, 3), int), (4, 5)), "theta", "int32"),
+    "affine of rank 1": (lambda: ops.affine_grid(jnp.eye(2, 3), (4,)), "shape", "(4,)"),
+    "affine of negative size": (lambda: ops.affine_grid(jnp.eye(2, 3), (4, -5)), "shape", "-5"),
+    "attention of 3 scales": (lambda: ops.attention_grid(jnp.ones(3), jnp.ones(2), (4, 5)), "scale", "(3,)"),
+    "attention of 3 shifts": (lambda: ops.attention_grid(jnp.ones(()), jnp.ones(3), (4, 5)), "translation", "(3,)"),
+    "attention of a scalar shift": (
+        lambda: ops.attention_grid(jnp.ones(()), jnp.ones(()), (4, 5)),
+        *("translation", "()"),
+    ),
+    "attention of a volume": (lambda: ops.attention_grid(jnp.ones(()), jnp.ones(2), (2, 4, 5)), "shape", "(2, 4, 5)"),
+    "projective 2x3": (lambda: ops.projective_grid(jnp.eye(2, 3), (4, 5)), "theta", "(2, 3)"),
+    "projective of 9": (lambda: ops.projective_grid(jnp.ones(9), (4, 5)), "theta", "(9,)"),
+    "projective of a volume": (lambda: ops.projective_grid(jnp.eye(3), (2, 4, 5)), "shape", "(2, 4, 5)"),
+    "projective of integers": (lambda: ops.projective_grid(jnp.ones((3, 3), int), (4, 5)), "theta", "int32"),
+    "tps of xyz": (lambda: ops.thin_plate_spline_grid(jnp.ones((16, 3)), (4, 5)), "targets", "(16, 3)"),
+    "tps of 7 targets for 16": (lambda: ops.thin_plate_spline_grid(jnp.ones((7, 2)), (4, 5)), "targets", "7"),
+    "tps of unequal counts": (
+        lambda: ops.thin_plate_spline_grid(jnp.ones((7, 2)), (4, 5), control=jnp.ones((6, 2))),
+        *("control", "(6, 2)"),
+    ),
+    "tps of xyz control": (
+        lambda: ops.thin_plate_spline_grid(jnp.ones((7, 2)), (4, 5), control=jnp.ones((7, 3))),
+        *("control", "(7, 3)"),
+    ),
+    "tps of a volume": (lambda: ops.thin_plate_spline_grid(jnp.ones((16, 2)), (2, 4, 5)), "shape", "(2, 4, 5)"),
+    "linear 3 rows": (lambda: ops.linear_grid(jnp.ones((3, 4)), jnp.ones((4, 2, 2))), "theta", "(3, 4)"),
+    "linear of unequal sizes": (lambda: ops.linear_grid(jnp.ones((2, 4)), jnp.ones((5, 2, 2))), "basis", "(5, 2, 2)"),
+    "linear of flat basis": (lambda: ops.linear_grid(jnp.ones((2, 4)), jnp.ones((4, 2))), "basis", "(4, 2)"),
+    "sample of rank 2": (lambda: ops.sample(IMAGE[..., 0], COORDS), "image", "(4, 5)"),
+    "sample of a batch": (lambda: ops.sample(IMAGE[None], COORDS), "image", "(1, 4, 5, 6)"),
+    "sample of integers": (lambda: ops.sample(INTS, COORDS), "image", "int32"),
+    "sample of bytes": (lambda: ops.sample(INTS.astype(jnp.uint8), COORDS), "image", "uint8"),
+    "sample at xyz": (lambda: ops.sample(IMAGE, PLACES), "coords", "(3, 3)"),
+    "sample at integers": (lambda: ops.sample(IMAGE, jnp.ones((3, 2), int)), "coords", "int32"),
+    "sample at rank 0": (lambda: ops.sample(IMAGE, jnp.ones(())), "coords", "()"),
+    "sample by a misspelt method": (lambda: ops.sample(IMAGE, COORDS, method="bilnear"), "method", "bilnear"),
+    "sample with unknown padding": (lambda: ops.sample(IMAGE, COORDS, padding="wrap"), "padding", "wrap"),
+    "channels that 4 does not divide": (lambda: ops.sample_channels(IMAGE, jnp.ones((3, 4, 2))), "4", "6"),
+    "channels of no group": (lambda: ops.sample_channels(IMAGE, jnp.ones(2)), "coords", "(2,)"),
+    "channels at xyz": (lambda: ops.sample_channels(IMAGE, jnp.ones((3, 2, 3))), "coords", "(3, 2, 3)"),
+    "channels of rank 2": (lambda: ops.sample_channels(IMAGE[0], jnp.ones((3, 2, 2))), "image", "(5, 6)"),
+    "channels by no method": (
+        lambda: ops.sample_channels(IMAGE, jnp.ones((3, 2, 2)), method="linear"),
+        *("method", "linear"),
+    ),
+    "channels with no padding": (
+        lambda: ops.sample_channels(IMAGE, jnp.ones((3, 2, 2)), padding="edge"),
+        *("padding", "edge"),
+    ),
+    "volume of rank 3": (lambda: ops.sample_volume(IMAGE, PLACES), "volume", "(4, 5, 6)"),
+    "volume of integers": (lambda: ops.sample_volume(VOLUME.astype(int), PLACES), "volume", "int32"),
+    "volume at xy": (lambda: ops.sample_volume(VOLUME, COORDS), "coords", "(3, 2)"),
+    "volume with unknown padding": (lambda: ops.sample_volume(VOLUME, PLACES, padding="zero"), "padding", "zero"),
+    "separable of rank 4": (lambda: ops.sample_separable(VOLUME, jnp.ones(3), jnp.ones(3)), "image", "(2, 3, 4, 5)"),
+    "separable x of rank 2": (lambda: ops.sample_separable(IMAGE, COORDS, jnp.ones(3)), "x", "(3, 2)"),
+    "separable y of rank 0": (lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(())), "y", "()"),
+    "separable y of integers": (
+        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3, int)),
+        *("y", "int32"),
+    ),
+    "separable on no backend": (
+        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3), backend="fast"),
+        *("backend", "fast"),
+    ),
+    "separable with unknown padding": (
+        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3), padding="wrap"),
+        *("padding", "wrap"),
+    ),
+    "grid_sample of a batch": (
+        lambda: ops.grid_sample(IMAGE[None], COORDS, align_corners=True),
+        "image",
+        "(1, 4, 5, 6)",
+    ),
+    "grid_sample at xyz": (lambda: ops.grid_sample(IMAGE, PLACES, align_corners=True), "grid", "(3, 3)"),
+    "grid_sample at integers": (
+        lambda: ops.grid_sample(IMAGE, jnp.ones((3, 2), int), align_corners=True),
+        *("grid", "int32"),
+    ),
+    "grid_sample by no method": (
+        lambda: ops.grid_sample(IMAGE, COORDS, align_corners=False, method="area"),
+        *("method", "area"),
+    ),
+    "grid_sample with no padding": (
+        lambda: ops.grid_sample(IMAGE, COORDS, align_corners=False, padding="reflect"),
+        *("padding", "reflect"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_convention_bad_input_is_a_value_error_in_a_sentence(case):
+    call, *words = BAD[case]
+    with pytest.raises(ValueError, match=r"\w+ \w+") as raised:
+        call()
+    sentence = str(raised.value)
+    for word in words:
+        assert re.search(rf"(?<!\w){re.escape(word)}", sentence), f"{word!r} is not in {sentence!r}"
+    assert len(sentence.split()) >= 6
+    assert "\n" not in sentence.strip()
+
+
+def test_bad_input_is_refused_under_jit_too():
+    with pytest.raises(ValueError, match="coords"):
+        jax.jit(ops.sample)(IMAGE, PLACES)
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_a_wrong_name_is_answered_with_the_right_ones(method, padding):
+    with pytest.raises(ValueError, match=method):
+        ops.sample(IMAGE, COORDS, method="cubic")
+    with pytest.raises(ValueError, match=padding):
+        ops.sample(IMAGE, COORDS, padding="constant")
+
+
+POSITIONAL = {
+    "identity_coords": ["shape"],
+    "to_pixels": ["coords", "shape"],
+    "to_normalised": ["coords", "shape"],
+    "displace": ["displacement"],
+    "affine_grid": ["theta", "shape"],
+    "attention_grid": ["scale", "translation", "shape"],
+    "projective_grid": ["theta", "shape"],
+    "thin_plate_spline_grid": ["targets", "shape"],
+    "linear_grid": ["theta", "basis"],
+    "sample": ["image", "coords"],
+    "sample_channels": ["image", "coords"],
+    "sample_volume": ["volume", "coords"],
+    "sample_separable": ["image", "x", "y"],
+    "grid_sample": ["image", "grid"],
+}
+OPTIONS = {
+    "to_pixels": {"align_corners": True},
+    "to_normalised": {"align_corners": True},
+    "thin_plate_spline_grid": {"control": None},
+    "sample": {"method": "bilinear", "padding": "zeros"},
+    "sample_channels": {"method": "bilinear", "padding": "zeros"},
+    "sample_volume": {"padding": "zeros"},
+    "sample_separable": {"padding": "zeros", "backend": "auto"},
+    "grid_sample": {"method": "bilinear", "padding": "zeros", "align_corners": inspect.Parameter.empty},
+}
+
+
+@pytest.mark.parametrize("name", POSITIONAL)
+def test_convention_options_are_keyword_only(name):
+    parameters = inspect.signature(getattr(ops, name)).parameters.values()
+    keyword = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == POSITIONAL[name]
+    assert keyword == OPTIONS.get(name, {})
+
+
+def test_grid_sample_asks_for_align_corners():
+    with pytest.raises(TypeError, match="align_corners"):
+        ops.grid_sample(IMAGE, COORDS)

@@ -1,0 +1,43 @@
+"""Drawn digits that need no file and no package."""
+
+import cv2
+import numpy as np
+
+from vtnjax.data.records import Arrays, check_split
+
+_SIZE = 28
+
+
+class Generated(Arrays):
+    """Printed digits, slightly shifted, slanted and thickened at random: for trying code out, not for results."""
+
+    def __init__(self, split: str, *, count: int = 1000):
+        """Draws the digits; the same arguments always give the same images.
+
+        Args:
+            split: "train" or "test", which are drawn with different random numbers.
+            count: How many images of 28x28x1; record i shows the digit i % 10.
+
+        Raises:
+            ValueError: If `split` is another name or `count` is below 1.
+        """
+        check_split(split, ("train", "test"))
+        if count < 1:
+            raise ValueError(f"count is {count}, but it must be at least 1.")
+        rng = np.random.default_rng(("train", "test").index(split))
+        labels = np.arange(count) % 10
+        images = np.stack([_draw(int(label), rng) for label in labels])
+        super().__init__(images[..., None], labels, tuple("0123456789"))
+        self._split = split
+
+    def __repr__(self) -> str:
+        return f"Generated({self._split!r}, count={len(self)})"
+
+
+def _draw(digit: int, rng: np.random.Generator) -> np.ndarray:
+    image = np.zeros((_SIZE, _SIZE), np.uint8)
+    cv2.putText(image, str(digit), (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.85, 255, int(rng.integers(2, 4)), cv2.LINE_AA)
+    slant, (right, down) = rng.uniform(-0.25, 0.25), rng.uniform(-2, 2, 2)
+    # The slant turns about the middle row, so that it does not shift the digit as well.
+    matrix = np.array([[1, slant, right - slant * _SIZE / 2], [0, 1, down]])
+    return cv2.warpAffine(image, matrix, (_SIZE, _SIZE))

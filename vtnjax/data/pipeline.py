@@ -1,0 +1,180 @@
+"""Batches from a source: shuffled and endless to train on, in order and once to test on.
+
+A batch is a function of its number alone, so the same batches come whatever the threads do, and resuming is counting.
+"""
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+import cv2
+import grain
+import numpy as np
+
+from vtnjax.data.records import Record, Source
+
+Augment = Callable[[Record, np.random.Generator], Record]
+
+
+def train_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 1,
+    prefetch: int = 4,
+) -> grain.DatasetIterator:
+    """Endless shuffled batches.
+
+    Every epoch has each record once, in an order of its own; a batch may hold the end of one epoch and the start of the
+    next. The processes' shares of batch k make up batch k of a single process, augmentation included.
+
+    Args:
+        source: What to read.
+        batch_size: Records of all processes together.
+        seed: Of the orders and of the augmentation, at least 0.
+        augment: Called with each record and a generator of its own, which depends on the seed and the record's place
+            in the stream only; returns the record to use.
+        process_index: Which process this is.
+        process_count: How many there are.
+        threads: Threads that make batches, each a batch at a time; 0 makes them when asked for.
+        prefetch: Batches kept ready.
+
+    Returns:
+        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, b = batch_size / process_count. Its
+        get_state() is a dictionary that JSON can hold; set_state() goes on exactly there.
+
+    Raises:
+        ValueError: If `batch_size` is below 1, above the number of records or not divisible by `process_count`,
+            `process_index` is out of range, or `seed` is negative; from next(), if images differ in shape.
+    """
+    share = _Share(source, batch_size, process_index, process_count)
+    if batch_size > len(source):
+        raise ValueError(f"batch_size is {batch_size}, but it must be at most the {len(source)} records of {source!r}.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, but it must be at least 0.")
+    return _iterate(_TrainBatches(share, seed, augment), threads, prefetch)
+
+
+def test_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    process_index: int = 0,  # noqa: PT028 (the name means test data: this is no test of pytest's)
+    process_count: int = 1,  # noqa: PT028
+) -> grain.DatasetIterator:
+    """One pass in order, in batches of equal size, equally many in every process.
+
+    Args:
+        source: What to read.
+        batch_size: Records of all processes together.
+        process_index: Which process this is.
+        process_count: How many there are.
+
+    Returns:
+        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,), "mask": float32 (b,)}, b = batch_size /
+        process_count. The mask is 0 where the last batch repeats the last record to fill up, so that over all
+        batches and processes each record has mask 1 exactly once.
+
+    Raises:
+        ValueError: If `batch_size` is below 1 or not divisible by `process_count`, or `process_index` is out of range;
+            from next(), if images differ in shape.
+    """
+    share = _Share(source, batch_size, process_index, process_count)
+    return _iterate(_TestBatches(share), threads=1, prefetch=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What one process reads of each batch."""
+
+    source: Source
+    batch_size: int
+    process_index: int
+    process_count: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}, but it must be at least 1.")
+        if self.process_count < 1 or self.batch_size % self.process_count:
+            raise ValueError(
+                f"process_count is {self.process_count}, but it must be at least 1 and divide batch_size, "
+                f"{self.batch_size}."
+            )
+        if not 0 <= self.process_index < self.process_count:
+            raise ValueError(
+                f"process_index is {self.process_index}, but it must be from 0 to {self.process_count - 1}."
+            )
+
+    def places(self, batch: int) -> range:
+        start = batch * self.batch_size
+        return range(start + self.process_index, start + self.batch_size, self.process_count)
+
+
+class _TrainBatches:
+    """Batch k holds the places k * batch_size and on of the endless stream of shuffled epochs.
+
+    Grain reads it by number. A chain of Grain's own transformations, record by record, is many times slower.
+    """
+
+    def __init__(self, share: _Share, seed: int, augment: Augment | None):
+        self._share, self._seed, self._augment = share, seed, augment
+
+    def __len__(self) -> int:
+        return sys.maxsize // self._share.batch_size
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return _stack([self._record(place) for place in self._share.places(index)])
+
+    def _record(self, place: int) -> Record:
+        source = self._share.source
+        epoch, position = divmod(place, len(source))
+        record = source[int(_order(len(source), self._seed, epoch)[position])]
+        if self._augment is None:
+            return record
+        # By the place in the stream, so that neither threads nor the number of processes change what is drawn.
+        return self._augment(record, np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, place])))
+
+
+class _TestBatches:
+    """Batch k holds the records k * batch_size and on, then the last record again and again."""
+
+    def __init__(self, share: _Share):
+        self._share = share
+
+    def __len__(self) -> int:
+        return -(-len(self._share.source) // self._share.batch_size)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        places, last = self._share.places(index), len(self._share.source) - 1
+        batch = _stack([self._share.source[min(place, last)] for place in places])
+        return {**batch, "mask": np.array([place <= last for place in places], np.float32)}
+
+
+# Threads at the boundary of two epochs ask for both orders in turn.
+@functools.lru_cache(maxsize=4)
+def _order(length: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
+
+
+def _stack(records: list[Record]) -> dict[str, np.ndarray]:
+    images = [record["image"] for record in records]
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The images of a batch must have one shape, but there are {shapes[0]} and {shapes[-1]}: give the source a "
+            f"size, or resize in augment."
+        )
+    return {"image": np.stack(images), "label": np.array([record["label"] for record in records], np.int32)}
+
+
+def _iterate(batches: Any, threads: int, prefetch: int) -> grain.DatasetIterator:
+    # OpenCV's own threads would fight with ours and with the accelerator's.
+    cv2.setNumThreads(0)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch if threads else 0)
+    return cast(grain.DatasetIterator, iter(grain.MapDataset.source(batches).to_iter_dataset(options)))

@@ -1,0 +1,102 @@
+"""What a source of labelled images is, and the one that holds arrays in memory."""
+
+from typing import Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+
+
+class Record(TypedDict):
+    """One example: `image` uint8 (h, w, c), `label` from 0 to the number of classes - 1."""
+
+    image: np.ndarray
+    label: int
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Labelled images by index: what the pipeline reads from."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each label, in the order of the labels."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of records."""
+        ...
+
+    def __getitem__(self, index: int) -> Record:
+        """The record at `index`; IndexError outside the source."""
+        ...
+
+
+class Arrays:
+    """A source over arrays in memory.
+
+    Attributes:
+        images: uint8 (n, h, w, c), read only.
+        labels: int32 (n,).
+        classes: The name of each label.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]):
+        """Checks and keeps the arrays.
+
+        Args:
+            images: uint8 (n, h, w, c).
+            labels: Integers (n,), from 0 to len(classes) - 1.
+            classes: The name of each label.
+
+        Raises:
+            ValueError: If the arrays have other shapes or dtypes, differ in length, or a label is out of range.
+        """
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise ValueError(f"images is {images.dtype} of shape {images.shape}, but it must be uint8 (n, h, w, c).")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"labels has shape {labels.shape}, but {len(images)} images need shape ({len(images)},).")
+        check_labels(labels, classes)
+        self.images, self.labels, self.classes = images.view(), labels.astype(np.int32), tuple(classes)
+        # Records are views: an augmentation that wrote into one would change the data for good.
+        self.images.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Record:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(images={self.images.shape}, classes={len(self.classes)})"
+
+
+def check_labels(labels: np.ndarray, classes: tuple[str, ...], *, first: int = 0) -> None:
+    """Checks that every label names a class.
+
+    Args:
+        labels: Integers (n,).
+        classes: The name of each label.
+        first: The index in its source of the record that `labels[0]` belongs to.
+
+    Raises:
+        ValueError: If a label is below 0 or above len(classes) - 1; the sentence names the first such record.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if wrong.size:
+        raise ValueError(
+            f"Record {first + wrong[0]} has label {labels[wrong[0]]}, but with {len(classes)} classes a label must be "
+            f"from 0 to {len(classes) - 1}."
+        )
+
+
+def check_split(split: str, splits: tuple[str, ...]) -> None:
+    """Checks that a source has the split asked for.
+
+    Args:
+        split: The split asked for.
+        splits: Those there are.
+
+    Raises:
+        ValueError: If `split` is not one of them.
+    """
+    if split not in splits:
+        raise ValueError(f"split is {split!r}, but it must be one of {', '.join(map(repr, splits))}.")

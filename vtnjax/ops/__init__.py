@@ -1,0 +1,22 @@
+"""Pure functions of one example: coordinates, grids and samplers. Batch them with `jax.vmap`."""
+
+from vtnjax.ops.coords import displace, identity_coords, to_normalised, to_pixels
+from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
+from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
+
+__all__ = [
+    "affine_grid",
+    "attention_grid",
+    "displace",
+    "grid_sample",
+    "identity_coords",
+    "linear_grid",
+    "projective_grid",
+    "sample",
+    "sample_channels",
+    "sample_separable",
+    "sample_volume",
+    "thin_plate_spline_grid",
+    "to_normalised",
+    "to_pixels",
+]

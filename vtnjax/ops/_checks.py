@@ -1,0 +1,55 @@
+"""Errors in a sentence: which argument, what it was, what it must be."""
+
+import difflib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a ValueError unless `value` is one of `choices`, naming the nearest."""
+    if value in choices:
+        return
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{hint}")
+
+
+def check_floating(name: str, array: jax.Array) -> None:
+    """Raise a ValueError unless the array is real floating point."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} must be floating point, but its dtype is {array.dtype}; convert it first")
+
+
+def check_rank(name: str, array: jax.Array, axes: str) -> None:
+    """Raise a ValueError unless the array has the axes named, such as "h w c"."""
+    if array.ndim != len(axes.split()):
+        raise ValueError(
+            f"{name} must have the shape ({', '.join(axes.split())}) of one example, but its shape is {array.shape}; "
+            "use jax.vmap for a batch"
+        )
+
+
+def check_last(name: str, array: jax.Array, size: int, holds: str) -> None:
+    """Raise a ValueError unless the last axis has `size` entries."""
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(f"the last axis of {name} must hold {holds}, but its shape is {array.shape}")
+
+
+def check_not_empty(name: str, array: jax.Array) -> None:
+    """Raise a ValueError if a spatial axis of an image or a volume has no pixels."""
+    if 0 in array.shape[:-1]:
+        raise ValueError(f"{name} must have at least one pixel along each axis, but its shape is {array.shape}")
+
+
+def check_sizes(name: str, shape: Sequence[int], ranks: tuple[int, ...]) -> tuple[int, ...]:
+    """Return `shape` as a tuple of whole numbers of pixels, or raise a ValueError."""
+    wanted = " or ".join({2: "(height, width)", 3: "(depth, height, width)"}[rank] for rank in ranks)
+    try:
+        sizes = tuple(size.__index__() for size in shape)
+    except (TypeError, AttributeError):
+        sizes = ()
+    if len(sizes) not in ranks or min(sizes) < 0:
+        raise ValueError(f"{name} must be {wanted} in pixels, not {shape!r}")
+    return sizes
