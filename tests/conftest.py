@@ -34,6 +34,14 @@ def x64_module():
 
 
 @pytest.fixture
+def quick_compile():
+    """For tests that compile much and compute little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
 def untyped():
     """Run-time type checks off, so that bad input meets the library's own sentences."""
     jaxtyping.config.update("jaxtyping_disable", True)

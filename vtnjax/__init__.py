@@ -1,6 +1,6 @@
 """Learned spatial warping in JAX: samplers, grids, spatial transformers and the recipes that train them."""
 
-from vtnjax import ops
+from vtnjax import models, nn, ops
 
 __version__ = "0.1.0"
-__all__ = ["ops"]
+__all__ = ["models", "nn", "ops"]

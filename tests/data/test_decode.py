@@ -43,7 +43,7 @@ def test_one_channel_is_grey(name):
     assert image.shape == (48, 64, 1)
     difference = np.abs(image - as_seen(PICTURES[name], "L"))
     # JPEG keeps the brightness itself; Pillow takes it from colours that may have been clipped.
-    assert difference.mean() < 0.5
+    assert difference.mean() < 1
     assert difference.max() <= 4
 
 

@@ -69,7 +69,9 @@ def test_a_size_other_than_the_headers_is_refused(tmp_path, change):
         Idx(tmp_path, "train")
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-9], lambda data: b"<" + data, lambda data: data[:20] + data])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-9], lambda data: b"<" + data, lambda data: data[:10] + b"\xff" * 9 + data[19:]]
+)
 def test_a_damaged_gzip_file_is_refused(tmp_path, change):
     path = write(tmp_path) / "train-images-idx3-ubyte.gz"
     path.write_bytes(change(path.read_bytes()))

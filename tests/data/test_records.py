@@ -57,7 +57,7 @@ def test_check_labels_counts_from_first():
     ("images", "labels", "sentence"),
     [
         (np.zeros((3, 2, 2), np.uint8), np.zeros(3, int), r"images is uint8 of shape \(3, 2, 2\)"),
-        (np.zeros((3, 2, 2, 1), np.float32), np.zeros(3, int), "images is float32"),
+        (np.zeros((3, 2, 2, 1), np.float64), np.zeros(3, int), "images is float64"),
         (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(2, int), r"labels has shape \(2,\), but 3 images"),
     ],
 )

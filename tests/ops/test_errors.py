@@ -31,8 +31,8 @@ BAD = {
     "displace by integers": (lambda: ops.displace(jnp.ones((4, 5, 2), int)), "displacement", "int32"),
     "affine 3x3": (lambda: ops.affine_grid(jnp.eye(3), (4, 5)), "theta", "(3, 3)"),
     "affine flat": (lambda: ops.affine_grid(jnp.ones(6), (4, 5)), "theta", "(6,)"),
-    "affine 2x3 of a volume": (lambda: ops.affine_grid(jnp.eye(2, 3), (2, 4, 5)), "theta", "(2, 3)"),
-    "affine 3x4 of an image": (lambda: ops.affine_grid(jnp.eye(3, 4), (4, 5)), "theta", "(3, 4)"),
+    "affine 2x3 of a volume": (lambda: ops.affine_grid(jnp.eye(2, 3), (2, 4, 5)), "shape", "(2, 4, 5)"),
+    "affine 3x4 of an image": (lambda: ops.affine_grid(jnp.eye(3, 4), (4, 5)), "shape", "(4, 5)"),
     "affine of integers": (lambda: ops.affine_grid(jnp.ones((2, 3), int), (4, 5)), "theta", "int32"),
     "affine of rank 1": (lambda: ops.affine_grid(jnp.eye(2, 3), (4,)), "shape", "(4,)"),
     "affine of negative size": (lambda: ops.affine_grid(jnp.eye(2, 3), (4, -5)), "shape", "-5"),
@@ -102,9 +102,9 @@ BAD = {
         *("padding", "wrap"),
     ),
     "grid_sample of a batch": (
-        lambda: ops.grid_sample(IMAGE[None], COORDS, align_corners=True),
+        lambda: ops.grid_sample(IMAGE[None, None], COORDS, align_corners=True),
         "image",
-        "(1, 4, 5, 6)",
+        "(1, 1, 4, 5, 6)",
     ),
     "grid_sample at xyz": (lambda: ops.grid_sample(IMAGE, PLACES, align_corners=True), "grid", "(3, 3)"),
     "grid_sample at integers": (

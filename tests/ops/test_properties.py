@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import loops
 import numpy as np
@@ -7,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
+from operators import affine_grid, sample, sample_channels, sample_separable, sample_volume
 
 from vtnjax import ops
 
@@ -27,12 +27,6 @@ anywhere = arrays(np.float64, (6, 2), elements=st.floats(-1e9, 1e9))
 thetas = arrays(np.float64, (2, 3), elements=floats(-2, 2))
 contractions = arrays(np.float64, (2, 3), elements=floats(-0.33, 0.33))  # rows sum below 1: stays on the image
 methods, paddings = st.sampled_from(METHODS), st.sampled_from(PADDINGS)
-
-sample = jax.jit(ops.sample, static_argnames=("method", "padding"))
-sample_channels = jax.jit(ops.sample_channels, static_argnames=("padding",))
-sample_separable = jax.jit(ops.sample_separable, static_argnames=("padding", "backend"))
-sample_volume = jax.jit(ops.sample_volume, static_argnames=("padding",))
-affine_grid = jax.jit(ops.affine_grid, static_argnums=1)
 
 
 @given(images, methods, paddings)

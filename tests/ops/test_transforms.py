@@ -12,40 +12,50 @@ from operators import GRIDS, OPERATORS, SAMPLERS
 from vtnjax import ops
 
 
-@pytest.mark.parametrize("name", OPERATORS)
-def test_derivatives_to_second_order_forward_and_reverse(x64, name):
+# what the others already cover, and takes longest to compile
+REPEATS = ("border", "reflection", "channels", "affine 3-D", "projective 8", "to_normalised")
+EVERYDAY = [pytest.param(name, marks=[pytest.mark.slow] * (name in REPEATS)) for name in OPERATORS]
+
+
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_derivatives_to_second_order_forward_and_reverse(x64, quick_compile, name):
     function, _ = OPERATORS[name]
     check_grads(jax.jit(function), operators.arguments(name), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_jit_and_vmap_agree_with_one_example_at_a_time(x64, name):
-    function, _ = OPERATORS[name]
-    arguments = operators.batch(name, 2)
+def test_vmap_agrees_with_one_example_at_a_time(x64, name):
+    function, arguments = jax.jit(OPERATORS[name][0]), operators.batch(name, 2)
     one_by_one = np.stack([function(*(argument[i] for argument in arguments)) for i in range(2)])
-    assert_allclose(jax.vmap(function)(*arguments), one_by_one, atol=1e-12)
     assert_allclose(jax.jit(jax.vmap(function))(*arguments), one_by_one, atol=1e-12)
 
 
-def values_and_gradients(function):
-    """Of a batch: the outputs, and the gradients of half their squares for every argument."""
+@pytest.mark.parametrize("name", ["bicubic", "lerp", "projective"])
+def test_jit_agrees_with_no_jit(x64, name):
+    function, arguments = OPERATORS[name][0], operators.arguments(name)
+    assert_allclose(jax.jit(function)(*arguments), function(*arguments), atol=1e-12)
+
+
+def value_and_pull_back(function):
+    """The outputs, and the gradients of half their squares for every argument."""
 
     def run(*arguments):
-        value, vjp = jax.vjp(jax.vmap(function), *arguments)
+        value, vjp = jax.vjp(function, *arguments)
         return value, vjp(value)
 
     return jax.jit(run)
 
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.parametrize("name", OPERATORS)
-def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_a_sharded_batch_gives_what_one_device_gives(request, quick_compile, name, mesh):
     mesh = request.getfixturevalue(mesh)
-    function, arguments = OPERATORS[name][0], operators.batch(name, 8, jnp.float32)
-    expected = values_and_gradients(function)(*arguments)
+    function = value_and_pull_back(jax.vmap(OPERATORS[name][0]))
+    arguments = operators.batch(name, 8, jnp.float32)
+    expected = function(*arguments)
     with jax.set_mesh(mesh):
         sharded = jax.device_put(arguments, NamedSharding(mesh, P("data")))
-        found = values_and_gradients(function)(*sharded)
+        found = function(*sharded)
     assert found[0].sharding.spec[0] == "data"
     for array, truth in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         assert_allclose(array, truth, rtol=1e-4, atol=1e-4)
@@ -89,12 +99,11 @@ def with_bfloat16_features(name):
 def test_convention_bfloat16_features_are_interpolated_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = with_bfloat16_features(name)
-    found, vjp = jax.vjp(function, image, *rest)
-    truth = function(image.astype(jnp.float32), *rest)
+    found, (d_image, *d_rest) = value_and_pull_back(function)(image, *rest)
+    truth = jax.jit(function)(image.astype(jnp.float32), *rest)
     assert found.dtype == jnp.bfloat16
     assert truth.dtype == jnp.float32
     assert_allclose(found.astype(jnp.float32), truth, rtol=2**-8, atol=1e-6)  # one rounding, at the end
-    d_image, *d_rest = vjp(jnp.ones_like(found))
     assert d_image.dtype == jnp.bfloat16
     assert all(gradient.dtype == jnp.float32 for gradient in d_rest)
 
@@ -104,9 +113,8 @@ def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)
     wide = [argument.astype(jnp.float64) for argument in rest]
-    assert function(image, *wide).dtype == jnp.float32
-    assert function(image.astype(jnp.float64), *rest).dtype == jnp.float64
-    assert function(image.astype(jnp.bfloat16), *wide).dtype == jnp.bfloat16
+    for features, coords in (("float32", wide), ("float64", rest), ("bfloat16", wide), ("float16", rest)):
+        assert jax.eval_shape(function, image.astype(features), *coords).dtype == features
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -114,8 +122,8 @@ def test_convention_bfloat16_coordinates_are_used_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)
     coarse = [argument.astype(jnp.bfloat16) for argument in rest]
-    truth = function(image, *(argument.astype(jnp.float32) for argument in coarse))
-    assert_allclose(function(image, *coarse), truth, atol=1e-6)
+    truth = jax.jit(function)(image, *(argument.astype(jnp.float32) for argument in coarse))
+    assert_allclose(jax.jit(function)(image, *coarse), truth, atol=1e-6)
 
 
 def test_convention_far_coordinates_of_bfloat16_features_keep_their_fraction():
@@ -134,10 +142,10 @@ def test_float64_coordinates_keep_their_precision(x64):
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_work_in_float32(name):
     function, _ = OPERATORS[name]
-    found = function(*operators.arguments(name, jnp.float32))
+    found = jax.jit(function)(*operators.arguments(name, jnp.float32))
     assert found.dtype == jnp.float32
     with jax.enable_x64(True):
-        assert_allclose(found, function(*operators.arguments(name, jnp.float64)), atol=2e-4)
+        assert_allclose(found, jax.jit(function)(*operators.arguments(name, jnp.float64)), atol=2e-4)
 
 
 def test_the_gradient_for_control_points_under_grid_points_is_finite():

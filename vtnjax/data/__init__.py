@@ -6,7 +6,7 @@ from vtnjax.data.digits import Digits
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.idx import Idx
-from vtnjax.data.pipeline import Augment, test_batches, train_batches
+from vtnjax.data.pipeline import Augment, eval_batches, train_batches
 from vtnjax.data.records import Arrays, Record, Source, check_labels
 from vtnjax.data.sources import load_source
 
@@ -22,7 +22,7 @@ __all__ = [
     "Source",
     "check_labels",
     "decode_image",
+    "eval_batches",
     "load_source",
-    "test_batches",
     "train_batches",
 ]

@@ -36,8 +36,12 @@ class Generated(Arrays):
 
 def _draw(digit: int, rng: np.random.Generator) -> np.ndarray:
     image = np.zeros((_SIZE, _SIZE), np.uint8)
-    cv2.putText(image, str(digit), (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.85, 255, int(rng.integers(2, 4)), cv2.LINE_AA)
-    slant, (right, down) = rng.uniform(-0.25, 0.25), rng.uniform(-2, 2, 2)
+    font, scale, thickness = cv2.FONT_HERSHEY_SIMPLEX, 0.7, int(rng.integers(2, 4))
+    # Measured, because the letters' size differs between versions of OpenCV.
+    (width, height), _ = cv2.getTextSize(str(digit), font, scale, thickness)
+    corner = ((_SIZE - width) // 2, (_SIZE + height) // 2)
+    cv2.putText(image, str(digit), corner, font, scale, 255, thickness, cv2.LINE_AA)
+    slant, (right, down) = rng.uniform(-0.2, 0.2), rng.uniform(-2, 2, 2)
     # The slant turns about the middle row, so that it does not shift the digit as well.
     matrix = np.array([[1, slant, right - slant * _SIZE / 2], [0, 1, down]])
     return cv2.warpAffine(image, matrix, (_SIZE, _SIZE))

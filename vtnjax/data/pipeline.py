@@ -61,12 +61,12 @@ def train_batches(
     return _iterate(_TrainBatches(share, seed, augment), threads, prefetch)
 
 
-def test_batches(
+def eval_batches(
     source: Source,
     *,
     batch_size: int,
-    process_index: int = 0,  # noqa: PT028 (the name means test data: this is no test of pytest's)
-    process_count: int = 1,  # noqa: PT028
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> grain.DatasetIterator:
     """One pass in order, in batches of equal size, equally many in every process.
 
@@ -86,7 +86,7 @@ def test_batches(
             from next(), if images differ in shape.
     """
     share = _Share(source, batch_size, process_index, process_count)
-    return _iterate(_TestBatches(share), threads=1, prefetch=4)
+    return _iterate(_EvalBatches(share), threads=1, prefetch=4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +112,10 @@ class _Share:
             )
 
     def places(self, batch: int) -> range:
-        start = batch * self.batch_size
-        return range(start + self.process_index, start + self.batch_size, self.process_count)
+        # Neighbouring records, as a sharded array splits its first axis: a process's share stays on its devices.
+        size = self.batch_size // self.process_count
+        start = batch * self.batch_size + self.process_index * size
+        return range(start, start + size)
 
 
 class _TrainBatches:
@@ -141,7 +143,7 @@ class _TrainBatches:
         return self._augment(record, np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, place])))
 
 
-class _TestBatches:
+class _EvalBatches:
     """Batch k holds the records k * batch_size and on, then the last record again and again."""
 
     def __init__(self, share: _Share):

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Record(TypedDict):
-    """One example: `image` uint8 (h, w, c), `label` from 0 to the number of classes - 1."""
+    """One example: `image` uint8 (h, w, c), or float32 in [0, 1], `label` from 0 to the number of classes - 1."""
 
     image: np.ndarray
     label: int
@@ -34,7 +34,7 @@ class Arrays:
     """A source over arrays in memory.
 
     Attributes:
-        images: uint8 (n, h, w, c), read only.
+        images: uint8 (n, h, w, c), or float32 in [0, 1], read only.
         labels: int32 (n,).
         classes: The name of each label.
     """
@@ -43,15 +43,17 @@ class Arrays:
         """Checks and keeps the arrays.
 
         Args:
-            images: uint8 (n, h, w, c).
+            images: uint8 (n, h, w, c), or float32 in [0, 1].
             labels: Integers (n,), from 0 to len(classes) - 1.
             classes: The name of each label.
 
         Raises:
             ValueError: If the arrays have other shapes or dtypes, differ in length, or a label is out of range.
         """
-        if images.ndim != 4 or images.dtype != np.uint8:
-            raise ValueError(f"images is {images.dtype} of shape {images.shape}, but it must be uint8 (n, h, w, c).")
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+            raise ValueError(
+                f"images is {images.dtype} of shape {images.shape}, but it must be uint8 or float32 (n, h, w, c)."
+            )
         if labels.shape != images.shape[:1]:
             raise ValueError(f"labels has shape {labels.shape}, but {len(images)} images need shape ({len(images)},).")
         check_labels(labels, classes)

@@ -29,7 +29,9 @@ from vtnjax.ops._padding import fold
 _FEW_CHANNELS = 4
 
 
-def linear(image: Float[Array, "..."], coords: Float[Array, "*points g n"], padding: str) -> Float[Array, "*points g c"]:
+def linear(
+    image: Float[Array, "..."], coords: Float[Array, "*points g n"], padding: str
+) -> Float[Array, "*points g c"]:
     """Sample an image of n spatial axes, (*sizes, g, c), at pixel coordinates whose last axis runs x, y(, z).
 
     Group j reads with the coordinates `coords[..., j, :]`. Arithmetic is in the coordinates' dtype, the result has the
@@ -71,12 +73,16 @@ def _spread(image, coords, padding, sizes):
     corners, offsets = zip(*_corners(image.shape), strict=True)
     last = (*[1] * base.ndim, len(corners))
     bits = [np.reshape(bit, last) == 1 for bit in zip(*corners, strict=True)]
-    weight = math.prod(jnp.where(bit, w1[..., None], w0[..., None]) for bit, (w0, w1) in zip(bits, weights, strict=True))
+    weight = math.prod(
+        jnp.where(bit, w1[..., None], w0[..., None]) for bit, (w0, w1) in zip(bits, weights, strict=True)
+    )
     if image.shape[-1] < _FEW_CHANNELS:
         rows = _gather(_cells(image), base)  # (*points, g, corners * c)
         values = rows.reshape(*rows.shape[:-1], len(corners), image.shape[-1])
     else:
-        values = _gather(image, base[..., None] + np.reshape(np.array(offsets, np.int32), last))  # (*points, g, corners, c)
+        values = _gather(
+            image, base[..., None] + np.reshape(np.array(offsets, np.int32), last)
+        )  # (*points, g, corners, c)
     return jnp.sum(values * weight[..., None], axis=-2)
 
 
@@ -92,7 +98,11 @@ def _cells(image):
 def _slopes(image, coords, padding, sizes):
     """Derivatives of the samples by each coordinate: (*points, g, n, c)."""
     n = coords.shape[-1]
-    base, weights, steps = _base(coords, padding, sizes), _weights(coords, padding, sizes), _steps(coords, padding, sizes)
+    base, weights, steps = (
+        _base(coords, padding, sizes),
+        _weights(coords, padding, sizes),
+        _steps(coords, padding, sizes),
+    )
     slopes = [0] * n
     for corner, offset in _corners(image.shape):
         value = _gather(image, base + offset).astype(coords.dtype)
@@ -118,7 +128,10 @@ def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
     """The corners of a cell as bits in the order x, y(, z), with the distance of each in the flattened map."""
     *sizes, groups, _ = shape
     strides = [groups * math.prod(sizes[axis + 1 :]) for axis in reversed(range(len(sizes)))]
-    return [(bits, sum(b * s for b, s in zip(bits, strides, strict=True))) for bits in itertools.product((0, 1), repeat=len(sizes))]
+    return [
+        (bits, sum(b * s for b, s in zip(bits, strides, strict=True)))
+        for bits in itertools.product((0, 1), repeat=len(sizes))
+    ]
 
 
 def _gather(image, index):

@@ -143,7 +143,9 @@ def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]
     """
     theta, basis = as_coords("theta", theta), as_coords("basis", basis)
     if theta.ndim != 2 or theta.shape[0] != 2 or basis.ndim != 3 or theta.shape[1] != basis.shape[0]:
-        raise ValueError(f"theta must be (2, m) and basis (m, h, w), but their shapes are {theta.shape} and {basis.shape}")
+        raise ValueError(
+            f"theta must be (2, m) and basis (m, h, w), but their shapes are {theta.shape} and {basis.shape}"
+        )
     dtype = widest(theta.dtype, basis.dtype)
     return jnp.einsum("nm,mhw->hwn", theta.astype(dtype), basis.astype(dtype), precision=lax.Precision.HIGHEST)
 
@@ -182,7 +184,9 @@ def _spline_matrix(control: bytes, sizes: tuple[int, int]) -> np.ndarray:
     system[:k] = _spline_basis(points, points)
     system[k:, :k] = system[:k, k:].T
     if np.linalg.matrix_rank(system) < k + 3:
-        raise ValueError(f"control must be 3 or more distinct points that are not all on one line, not {points.tolist()}")
+        raise ValueError(
+            f"control must be 3 or more distinct points that are not all on one line, not {points.tolist()}"
+        )
     lines = [np.linspace(-1, 1, size) if size > 1 else np.zeros(size) for size in sizes]
     y, x = np.meshgrid(*lines, indexing="ij")
     basis = _spline_basis(np.stack([x.ravel(), y.ravel()], axis=-1), points)

@@ -1,0 +1,53 @@
+"""A spatial transformer on distorted handwritten digits: STN section 4.1 and appendix A.4, on 5,000 digits of MNIST."""
+
+from ml_collections import ConfigDict
+
+from vtnjax.train.config import choose
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    chosen = choose(
+        variant,
+        model=("st_fcn", "fcn", "cnn", "st_cnn"),
+        distortion=("RTS", "R", "P", "E", "TC", "none"),
+        warp=("affine", "projective", "tps", "translation", "attention"),
+        dataset=("digits", "idx", "generated"),
+        smoke=False,
+    )
+    config = ConfigDict()
+    config.model = chosen["model"]
+    config.warp = chosen["warp"]
+    config.distortion = chosen["distortion"]
+    config.pool = 2 if config.distortion in ("RTS", "TC") else 1  # after the transformer, A.4
+
+    config.dataset = chosen["dataset"]
+    config.data_dir = ""
+    config.source_options = ConfigDict()
+    config.data_threads = 1
+
+    config.steps = 8000
+    config.batch_size = 256
+    config.seed = 0
+    config.dtype = "float32"
+
+    config.optimiser = "momentum"
+    config.momentum = 0.9
+    config.learning_rate = 0.01
+    config.schedule = "cosine"
+    config.warmup_steps = 0
+    config.boundaries = (1 / 3, 2 / 3)
+    config.decay_factor = 0.1
+    config.weight_decay = 0.0
+    config.clip_norm = 1.0
+    config.localiser_multiplier = 1.0
+
+    config.log_every = 200
+    config.eval_every = 1000
+    config.checkpoint_every = 1000
+    config.tensorboard = False
+
+    if chosen["smoke"]:
+        config.dataset = "generated"
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 40, 10, 20, 20
+        config.batch_size = 64
+    return config

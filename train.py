@@ -1,0 +1,133 @@
+"""Train a network, or go on with a run that was stopped.
+
+    python train.py --config configs/digits_stn.py
+    python train.py --config configs/digits_stn.py:model=fcn --workdir runs/fcn --config.learning_rate=0.02
+
+The same command goes on where a stopped run left off.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from vtnjax import evaluate, train
+from vtnjax.data import eval_batches, train_batches
+
+CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/CONFIG[-variant].")
+EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one process of several: jax.distributed.initialize().")
+
+
+def run() -> None:
+    config = CONFIG.value
+    train.check_config(config)
+
+    # ---- Processes, devices, workdir
+    if DISTRIBUTED.value:
+        jax.distributed.initialize()
+    first = jax.process_index() == 0
+    say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
+    mesh = train.data_mesh()
+    train.check_batch_size(config.batch_size)
+    workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
+        raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
+    train.open_workdir(workdir, config, write=first and not EVAL_ONLY.value)
+    say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
+
+    # ---- Data
+    train_set, test_set = train.build_sources(config)
+    test_set = train.distort_source(config.distortion, test_set)
+    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    batches = train_batches(
+        train_set, batch_size=config.batch_size, seed=config.seed, threads=config.data_threads, **share
+    )
+    say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
+
+    # ---- Model, optimiser, state
+    optimiser = train.make_optimiser(config)
+    graphdef, state = train.create_state(train.build_model(config, train_set), optimiser, config.seed)
+    state = jax.device_put(state, train.replicated(mesh))
+    say(train.parameter_table(state.params))
+
+    # ---- Where an earlier run left off
+    metrics = train.MetricsFile(workdir, active=first, tensorboard=config.tensorboard)
+    checkpoints = train.Checkpoints(workdir, say=say)
+    restored, start = checkpoints.restore(state), 0
+    if restored is not None:
+        state, position = restored
+        start = int(state.step)
+        batches.set_state(position)
+    elif EVAL_ONLY.value:
+        raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
+
+    # ---- Evaluation
+    classify = jax.jit(evaluate.make_classify(graphdef))
+    look = jax.jit(train.make_look(graphdef))
+
+    def as_input(batch):
+        return {**batch, "image": train.to_float(batch["image"]).astype(config.dtype)}
+
+    def evaluate_state(state):
+        with jax.transfer_guard("allow"):
+            pieces = train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
+            return evaluate.classification(lambda b: classify(state.params, state.statistics, as_input(b)), pieces)
+
+    if EVAL_ONLY.value:
+        figures = {f"test/{name}": value for name, value in evaluate_state(state).items()}
+        say(f"step {start}: {train.describe(figures)}")
+        return
+    if start == config.steps and (figures := metrics.final(start)):
+        say(f"this run is finished: step {start}, {train.describe(figures)}")
+        return
+    if start:
+        say(f"resuming from step {start}")
+    metrics.cut_back(start)
+
+    # ---- The step, compiled before the loop
+    step = jax.jit(train.make_train_step(graphdef, optimiser, train.build_prepare(config)), donate_argnums=0)
+    device_batches = train.to_devices(batches, mesh)
+    if start < config.steps:
+        began = time.perf_counter()
+        peek = train.to_devices(eval_batches(train_set, batch_size=config.batch_size, **share), mesh)
+        step = step.lower(state, {name: x for name, x in next(peek).items() if name != "mask"}).compile()
+        say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
+
+    # ---- The loop
+    console = train.Console(config.steps, start, active=first)
+    schedule = train.learning_rate_schedule(config)
+    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console)
+    try:
+        state = loop.run(state, start, device_batches, batches.get_state)
+    finally:
+        console.close()
+        checkpoints.close()
+
+    # ---- What is left behind
+    if first:
+        path = workdir / "figures" / "test.png"
+        train.save_figure(
+            lambda images: look(jax.device_get(state), as_input({"image": images})["image"]), test_set, path
+        )
+        say(f"{path}: the first test images and what the network made of them")
+    say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
+
+
+def main(_: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+    try:
+        run()
+    except (ValueError, OSError, ImportError, train.Diverged) as error:
+        sys.exit(f"train.py: {error}")
+    except train.Stopped as stop:
+        print(f"train.py: {stop}", flush=True)
+        sys.exit(143)
+
+
+if __name__ == "__main__":
+    app.run(main)

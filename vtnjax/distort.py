@@ -1,0 +1,154 @@
+"""Random distortions of digits (STN section 4.1, appendix A.4), made to run inside a compiled training step.
+
+Each is a pure function of a key and one float image (h, w, c) and returns one float image; black, 0, is outside. Digits
+move, turn and grow as a person sees them; every random number is uniform unless said. `distort_batch` applies one by its
+name in the paper to a batch, each image with a key of its own, whatever mesh the batch is spread over.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from vtnjax import ops
+from vtnjax.ops._checks import check_choice
+
+DISTORTIONS = ("none", "R", "RTS", "P", "E", "TC")
+CLUTTER_PATCHES = 6
+
+
+def rotate(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """R: rotation by an angle in +-90 degrees."""
+    angle = jax.random.uniform(key, (), image.dtype, -np.pi / 2, np.pi / 2)
+    return _similarity(image, image.shape[:2], angle=angle)
+
+
+def rotate_translate_scale(
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, shape: Sequence[int] = (42, 42)
+) -> Float[Array, "h2 w2 c"]:
+    """RTS: rotation in +-45 degrees, scale in 0.7 to 1.2, and a place in a canvas of 42 x 42 pixels.
+
+    The place is uniform over those where the scaled, unrotated image lies within the canvas.
+    """
+    angle_key, scale_key, place_key = jax.random.split(key, 3)
+    angle = jax.random.uniform(angle_key, (), image.dtype, -np.pi / 4, np.pi / 4)
+    scale = jax.random.uniform(scale_key, (), image.dtype, 0.7, 1.2)
+    size, canvas = (jnp.array(s[1::-1], image.dtype) for s in (image.shape, shape))
+    room = jnp.maximum((canvas - scale * size) / 2, 0)
+    shift = room * jax.random.uniform(place_key, (2,), image.dtype, -1, 1)
+    return _similarity(image, shape, angle=angle, scale=scale, shift=shift)
+
+
+def project(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """P: scale in 0.75 to 1, and each corner moved by a normal distance of 5 pixels standard deviation in x and y."""
+    scale_key, corner_key = jax.random.split(key)
+    scale = jax.random.uniform(scale_key, (), image.dtype, 0.75, 1)
+    size = jnp.array(image.shape[1::-1], image.dtype)
+    corners = jnp.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], image.dtype)
+    moved = corners + jax.random.normal(corner_key, (4, 2), image.dtype) * 5 * 2 / (size - 1).reshape(1, 2)
+    grid = ops.projective_grid(_homography(moved, corners), image.shape[:2])
+    return _read(image, grid / scale)
+
+
+def elastic(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """E: scale in 0.75 to 1, and 16 thin-plate control points moved by a normal 1.5 pixels in x and y."""
+    scale_key, point_key = jax.random.split(key)
+    scale = jax.random.uniform(scale_key, (), image.dtype, 0.75, 1)
+    size = jnp.array(image.shape[1::-1], image.dtype)
+    line = jnp.linspace(-1, 1, 4, dtype=image.dtype)
+    control = jnp.stack(jnp.meshgrid(line, line), axis=-1).reshape(16, 2)
+    moved = control + jax.random.normal(point_key, (16, 2), image.dtype) * 1.5 * 2 / (size - 1).reshape(1, 2)
+    return _read(image, ops.thin_plate_spline_grid(moved, image.shape[:2]) / scale)
+
+
+def translate_clutter(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    others: Float[Array, "patches h w c"],
+    *,
+    shape: Sequence[int] = (60, 60),
+    patch: int = 6,
+) -> Float[Array, "h2 w2 c"]:
+    """TC: a place in a black canvas of 60 x 60 pixels, and a 6 x 6 patch of each of the other digits at another place.
+
+    All places are whole pixels. Where a patch meets the digit the brighter one shows: the paper does not say.
+    """
+    place_key, from_key, to_key = jax.random.split(key, 3)
+    canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
+    canvas = jax.lax.dynamic_update_slice(canvas, image, _place(place_key, image.shape[:2], shape))
+    size = (patch, patch, image.shape[-1])
+
+    def insert(canvas, item):
+        from_key, to_key, other = item
+        cut = jax.lax.dynamic_slice(other, _place(from_key, size[:2], other.shape[:2]), size)
+        at = _place(to_key, size[:2], shape)
+        both = jnp.maximum(jax.lax.dynamic_slice(canvas, at, size), cut)
+        return jax.lax.dynamic_update_slice(canvas, both, at), None
+
+    keys = (jax.random.split(k, len(others)) for k in (from_key, to_key))
+    return jax.lax.scan(insert, canvas, (*keys, others))[0]
+
+
+def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape (h, w, c) that `distort_batch` makes of images (h, w, c)."""
+    h, w, c = shape
+    return {"RTS": (42, 42, c), "TC": (60, 60, c)}.get(name, (h, w, c))
+
+
+def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
+    """Distort a batch, image i with the i-th key split from `key`.
+
+    Args:
+        name: "none", "R", "RTS", "P", "E" or "TC" of STN section 4.1. TC cuts its clutter from the batch's following
+            images, so it needs at least 7.
+        key: a random key.
+        images: (n, h, w, c), floating.
+
+    Returns:
+        (n, h', w', c) in the images' dtype; see `distorted_shape`.
+
+    Raises:
+        ValueError: if the name is unknown, or a batch for TC is too small.
+    """
+    check_choice("name", name, DISTORTIONS)
+    if name == "none":
+        return images
+    keys = jax.random.split(key, len(images))
+    if name != "TC":
+        distortion = {"R": rotate, "RTS": rotate_translate_scale, "P": project, "E": elastic}[name]
+        return jax.vmap(distortion)(keys, images)
+    if len(images) <= CLUTTER_PATCHES:
+        raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {len(images)}")
+    others = jnp.stack([jnp.roll(images, -k, axis=0) for k in range(1, CLUTTER_PATCHES + 1)], axis=1)
+    return jax.vmap(translate_clutter)(keys, images, others)
+
+
+def _similarity(image, shape, *, angle, scale=1.0, shift=None):
+    centre_in, centre_out = ((jnp.array(s[1::-1], image.dtype) - 1) / 2 for s in (image.shape, tuple(shape)))
+    place = centre_out if shift is None else centre_out + shift
+    x, y = jnp.moveaxis(ops.identity_coords(shape).astype(image.dtype) - place.reshape(1, 1, 2), -1, 0)
+    cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
+    turned = jnp.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
+    return ops.sample(image, turned + centre_in.reshape(1, 1, 2))
+
+
+def _read(image, grid):
+    return ops.sample(image, ops.to_pixels(grid, image.shape[:2]))
+
+
+def _homography(source, target):
+    """The eight parameters of the projective map that takes four points to four points."""
+    x, y = source.T
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+    u, v = target.T
+    rows_u = jnp.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
+    rows_v = jnp.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
+    return jnp.linalg.solve(jnp.concatenate([rows_u, rows_v]), jnp.concatenate([u, v]))
+
+
+def _place(key, size, canvas):
+    room = jnp.array([c - s + 1 for c, s in zip(canvas, size, strict=True)], jnp.int32)
+    y, x = jax.random.randint(key, (2,), jnp.zeros(2, jnp.int32), room)
+    return y, x, jnp.zeros((), jnp.int32)

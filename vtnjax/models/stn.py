@@ -1,0 +1,197 @@
+"""The networks of the STN paper's distorted digits (section 4.1, appendix A.4): FCN, CNN, ST-FCN and ST-CNN.
+
+All have about 400,000 parameters. The paper lets the classifier's widths vary to keep that count and gives ranges (FCN
+128 to 256 units, CNN 32 to 64 filters); here the count rules and the widths follow from it, also where they leave those
+ranges: an FCN on 28 x 28 pixels has about 350 units, a CNN about 90 filters.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vtnjax.nn import SpatialTransformer
+from vtnjax.ops._checks import check_choice
+
+MODELS = ("fcn", "cnn", "st_fcn", "st_cnn")
+PARAMETERS = 400_000
+
+
+class FCN(nnx.Module):
+    """Two hidden fully connected layers and a linear classifier, with rectified linear units."""
+
+    def __init__(self, inputs: int, width: int, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
+        self.hidden = nnx.List(
+            [nnx.Linear(inputs, width, dtype=dtype, rngs=rngs), nnx.Linear(width, width, dtype=dtype, rngs=rngs)]
+        )
+        self.classifier = nnx.Linear(width, classes, dtype=dtype, rngs=rngs)
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
+        """Logits, and `features` (n, width) of the last hidden layer."""
+        x = image.reshape(len(image), -1)
+        for layer in self.hidden:
+            x = nnx.relu(layer(x))
+        return self.classifier(x), {"features": x}
+
+
+class CNN(nnx.Module):
+    """Convolutions 9 x 9 and 7 x 7 without padding, each with 2 x 2 max pooling, and a linear classifier.
+
+    The pooling keeps the last odd row and column (ceil mode): A.4's ST-CNN for RTS pools 42 pixels to 21 after its
+    transformer, of which floor mode would leave nothing for the second convolution.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], width: int, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
+        h, w, c = shape
+        self.conv1 = nnx.Conv(c, width, (9, 9), padding="VALID", dtype=dtype, rngs=rngs)
+        self.conv2 = nnx.Conv(width, width, (7, 7), padding="VALID", dtype=dtype, rngs=rngs)
+        self.classifier = nnx.Linear(_cnn_cells(h, w) * width, classes, dtype=dtype, rngs=rngs)
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
+        """Logits, and `features` (n, h', w', width) of the last pooling."""
+        x = nnx.max_pool(nnx.relu(self.conv1(image)), (2, 2), strides=(2, 2), padding="SAME")
+        x = nnx.max_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2), padding="SAME")
+        return self.classifier(x.reshape(len(x), -1)), {"features": x}
+
+
+class FCNLocaliser(nnx.Module):
+    """Three hidden layers of 32 units (A.4)."""
+
+    features = 32
+
+    def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
+        sizes = (math.prod(shape), 32, 32)
+        self.layers = nnx.List([nnx.Linear(size, 32, dtype=dtype, rngs=rngs) for size in sizes])
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
+        """Features of the last layer."""
+        x = image.reshape(len(image), -1)
+        for layer in self.layers:
+            x = nnx.relu(layer(x))
+        return x
+
+
+class CNNLocaliser(nnx.Module):
+    """The image at half size, two 5 x 5 convolutions of 20 filters with max pooling between, and 20 units (A.4)."""
+
+    features = 20
+
+    def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
+        h, w, c = shape
+        self.conv1 = nnx.Conv(c, 20, (5, 5), padding="VALID", dtype=dtype, rngs=rngs)
+        self.conv2 = nnx.Conv(20, 20, (5, 5), padding="VALID", dtype=dtype, rngs=rngs)
+        cells = math.prod((size // 2 - 4) // 2 - 4 for size in (h, w))
+        self.hidden = nnx.Linear(20 * cells, 20, dtype=dtype, rngs=rngs)
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 20"]:
+        """Features of the last layer."""
+        x = _average_pool(image, 2)
+        x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
+        x = nnx.relu(self.conv2(x))
+        return nnx.relu(self.hidden(x.reshape(len(x), -1)))
+
+
+class STN(nnx.Module):
+    """A classifier of the paper, with a spatial transformer on its input if the name begins with `st_`.
+
+    Calling it with images (n, h, w, c) returns `(logits, out)`: `features` of the classifier, and of a transformer
+    `theta`, `coords` (n, h, w, 2) and `warped` (n, h, w, c), the input as the transformer passed it on, before pooling.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        shape: Sequence[int],
+        *,
+        classes: int = 10,
+        warp: str = "affine",
+        pool: int = 1,
+        parameters: int = PARAMETERS,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Make a network of about `parameters` parameters.
+
+        Args:
+            model: "fcn", "cnn", "st_fcn" or "st_cnn".
+            shape: (h, w, c) of the images.
+            classes: how many classes.
+            warp: the transformer's warp; see `nn.SpatialTransformer`.
+            pool: average pooling after the transformer (2 for RTS and TC in A.4); without a transformer there is none.
+            parameters: about how many parameters the whole network has.
+            dtype: of the computation, float32 by default; the warp's coordinates stay float32.
+            rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if the model's name is wrong, the images are too small for it, or the transformer alone has
+                more than `parameters`.
+        """
+        check_choice("model", model, MODELS)
+        h, w, c = shape
+        convolutional = model.endswith("cnn")
+        self.pool = pool if model.startswith("st_") else 1
+        inner = (h // self.pool, w // self.pool, c)
+        if convolutional and min(inner[:2]) < 21:
+            raise ValueError(
+                f"shape must leave a CNN at least 21 x 21 pixels after pooling, not {inner[0]} x {inner[1]}"
+            )
+        if model.startswith("st_"):
+            localiser = (CNNLocaliser if convolutional else FCNLocaliser)(shape, dtype=dtype, rngs=rngs)
+            self.transformer = SpatialTransformer(localiser, localiser.features, warp=warp, rngs=rngs)
+        else:
+            self.transformer = None
+        left = parameters - count_parameters(self.transformer)
+        if convolutional:
+            self.classifier = CNN(inner, _cnn_width(inner, classes, left), classes, dtype=dtype, rngs=rngs)
+        else:
+            inputs = math.prod(inner)
+            self.classifier = FCN(inputs, _fcn_width(inputs, classes, left), classes, dtype=dtype, rngs=rngs)
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
+        """Logits in float32 and what there is to see; see the class."""
+        x, out = image, {}
+        if self.transformer is not None:
+            x, out = self.transformer(image)
+            out = {**out, "warped": x}
+            x = _average_pool(x, self.pool)
+        logits, inner = self.classifier(x)
+        return logits.astype(jnp.float32), {**inner, **out}
+
+
+def count_parameters(module: nnx.Module | None) -> int:
+    """The number of learned numbers in a module."""
+    if module is None:
+        return 0
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def _average_pool(x, size: int):
+    n, h, w, c = x.shape
+    h, w = h // size, w // size
+    return x[:, : h * size, : w * size].reshape(n, h, size, w, size, c).mean((2, 4))
+
+
+def _fcn_width(inputs: int, classes: int, parameters: int) -> int:
+    return _solve(1, inputs + 2 + classes, classes - parameters)
+
+
+def _cnn_width(shape: Sequence[int], classes: int, parameters: int) -> int:
+    h, w, c = shape
+    return _solve(49, 81 * c + 2 + _cnn_cells(h, w) * classes, classes - parameters)
+
+
+def _cnn_cells(h: int, w: int) -> int:
+    return math.prod(((size - 7) // 2 - 5) // 2 for size in (h, w))
+
+
+def _solve(a: int, b: int, c: int) -> int:
+    """The positive root of a x^2 + b x + c, rounded."""
+    if c >= 0:
+        raise ValueError("parameters must exceed what the transformer alone has")
+    return max(1, round((math.sqrt(b * b - 4 * a * c) - b) / (2 * a)))

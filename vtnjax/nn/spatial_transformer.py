@@ -1,0 +1,168 @@
+"""The spatial transformer: localiser, grid generator and sampler in one module (STN section 3)."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from vtnjax import ops
+from vtnjax.ops._checks import check_choice, check_sizes
+
+WARPS = ("translation", "attention", "affine", "affine3d", "projective", "tps", "linear")
+
+
+class SpatialTransformer(nnx.Module):
+    """Warp each image of a batch as a localiser says, which learns it from the task's loss alone.
+
+    The last localisation layer is part of this module: a linear layer with zero kernel and the identity warp as its
+    bias (STN A.4), so that an untrained transformer passes its input on. theta and the coordinates are float32 whatever
+    the image's dtype is.
+
+    Calling it with images (n, h, w, c), or volumes (n, d, h, w, c) for "affine3d", returns `(y, out)`: `y` is
+    (n, h', w', c), a tuple of `count` such arrays if count > 1; `out["theta"]` holds the parameters, (n, ...) and
+    `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, with an axis (n, count, ...) if count > 1.
+
+    Attributes:
+        localiser: the localiser, or None.
+        head: the last localisation layer.
+    """
+
+    def __init__(
+        self,
+        localiser: Callable[..., Array] | None,
+        features: int,
+        *,
+        warp: str = "affine",
+        shape: Sequence[int] | None = None,
+        count: int = 1,
+        scale: float | None = None,
+        basis: ArrayLike | nnx.Param | None = None,
+        method: str = "bilinear",
+        padding: str = "zeros",
+        rngs: nnx.Rngs,
+    ):
+        """Make a transformer that starts at the identity.
+
+        Args:
+            localiser: any module from images (n, h, w, c) to features (n, features). None: then the features are given
+                in the call, which is how a network shares its layers with a transformer.
+            features: how many features the localiser gives.
+            warp: "translation": theta is (tx, ty); "attention": (s, tx, ty), or (tx, ty) with a fixed `scale`; "affine":
+                (2, 3) row by row; "affine3d": (3, 4) on volumes; "projective": 8 parameters; "tps": the targets
+                (16, 2) of a 4 x 4 grid of control points; "linear": (2, m), the grid M_theta B on `basis`.
+            shape: (h', w') of the output, or (d', h', w'); by default the input's.
+            count: how many warps of the same input one localiser predicts.
+            scale: the fixed window size of "attention", as a fraction of the image.
+            basis: (m, h', w') of "linear", normalised; learned if it is an `nnx.Param`.
+            method: as in `ops.sample`.
+            padding: as in `ops.sample`.
+            rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if a name is wrong, or an argument is missing for the warp or does not belong to it.
+        """
+        check_choice("warp", warp, WARPS)
+        if features < 1 or count < 1:
+            raise ValueError(f"features and count must be at least 1, not {features} and {count}")
+        if scale is not None and warp != "attention":
+            raise ValueError(f"scale belongs to the warp 'attention', not to {warp!r}")
+        if (basis is None) == (warp == "linear"):
+            raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
+        if warp == "affine3d" and method != "bilinear":
+            raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
+        self.localiser = localiser
+        self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
+        self.shape = None if shape is None else check_sizes("shape", shape, (3 if warp == "affine3d" else 2,))
+        if basis is not None:
+            self.basis = basis if isinstance(basis, nnx.Param) else nnx.Variable(jnp.asarray(basis))
+        identity = self._identity(basis)
+        self.theta_shape = identity.shape
+        self.features = features
+        bias = np.tile(identity.ravel(), count)
+        self.head = nnx.Linear(
+            features,
+            len(bias),
+            kernel_init=nnx.initializers.zeros,
+            bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
+            rngs=rngs,
+        )
+
+    def __call__(
+        self, image: Float[Array, "n *sizes c"], features: Float[Array, "n f"] | None = None
+    ) -> tuple[Array | tuple[Array, ...], dict[str, Array]]:
+        """Warp a batch; see the class. `features` are given exactly when there is no localiser."""
+        axes = 5 if self.warp == "affine3d" else 4
+        if image.ndim != axes:
+            raise ValueError(f"image must have {axes} axes for the warp {self.warp!r}, but its shape is {image.shape}")
+        theta = self._theta(image, features)
+        input_shape = image.shape[1:-1]
+        shape = self.shape or input_shape
+
+        def warp_all(image, thetas):
+            coords = jnp.stack([ops.to_pixels(self._grid(theta, shape), input_shape) for theta in thetas])
+            return jax.vmap(lambda c: self._sample(image, c))(coords), coords
+
+        warped, coords = jax.vmap(warp_all)(image, theta)
+        if self.count == 1:
+            return warped[:, 0], {"theta": theta[:, 0], "coords": coords[:, 0]}
+        return tuple(warped[:, i] for i in range(self.count)), {"theta": theta, "coords": coords}
+
+    def _theta(self, image, features):
+        if (features is None) == (self.localiser is None):
+            wants = (
+                "has a localiser: call it without features" if self.localiser else "has no localiser: give features="
+            )
+            raise ValueError(f"this SpatialTransformer {wants}")
+        features = self.localiser(image) if self.localiser is not None else features
+        wanted = (image.shape[0], self.features)
+        if features.shape != wanted:
+            raise ValueError(f"the localiser's features must have the shape {wanted}, but it is {features.shape}")
+        theta = self.head(features.astype(jnp.promote_types(features.dtype, self.head.param_dtype)))
+        return theta.reshape(len(theta), self.count, *self.theta_shape)
+
+    def _identity(self, basis) -> np.ndarray:
+        if self.warp == "translation":
+            return np.zeros(2)
+        if self.warp == "attention":
+            return np.array([1.0, 0, 0]) if self.scale is None else np.zeros(2)
+        if self.warp == "affine":
+            return np.eye(2, 3)
+        if self.warp == "affine3d":
+            return np.eye(3, 4)
+        if self.warp == "projective":
+            return np.eye(3).ravel()[:8]
+        if self.warp == "tps":
+            line = np.linspace(-1, 1, 4)
+            return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
+        basis = np.asarray(basis[...] if isinstance(basis, nnx.Param) else basis)
+        if basis.ndim != 3:
+            raise ValueError(f"basis must have the shape (m, h, w), but its shape is {basis.shape}")
+        self.shape = self.shape or basis.shape[1:]
+        if self.shape != basis.shape[1:]:
+            raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
+        identity = ops.affine_grid(jnp.eye(2, 3), self.shape)
+        # The nearest to the identity that the basis can say.
+        return np.linalg.lstsq(basis.reshape(len(basis), -1).T, np.asarray(identity).reshape(-1, 2), rcond=None)[0].T
+
+    def _grid(self, theta, shape):
+        if self.warp == "translation":
+            return ops.attention_grid(jnp.ones((), theta.dtype), theta, shape)
+        if self.warp == "attention":
+            scale = theta[0] if self.scale is None else jnp.asarray(self.scale, theta.dtype)
+            return ops.attention_grid(scale, theta[-2:], shape)
+        if self.warp == "projective":
+            return ops.projective_grid(theta, shape)
+        if self.warp == "tps":
+            return ops.thin_plate_spline_grid(theta, shape)
+        if self.warp == "linear":
+            return ops.linear_grid(theta, self.basis[...])
+        return ops.affine_grid(theta, shape)
+
+    def _sample(self, image, coords):
+        if self.warp == "affine3d":
+            return ops.sample_volume(image, coords, padding=self.padding)
+        return ops.sample(image, coords, method=self.method, padding=self.padding)

@@ -1,0 +1,111 @@
+"""Pictures of warps: where each output pixel read its input. All return matplotlib figures or arrays to draw."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+
+def draw_image(axes: Axes, image: Shaped[ndarray, "h w c"], title: str = "") -> None:
+    """An image, grey with one channel, its float values taken to run from 0 to 1; pixel coordinates on the axes."""
+    image = np.asarray(image)
+    if image.shape[-1] == 1:
+        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+    else:
+        axes.imshow(image if image.dtype == np.uint8 else np.clip(image, 0, 1))
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def draw_grid(
+    axes: Axes, coords: Float[ndarray, "h w 2"], *, lines: int = 8, colour: str = "tab:orange", width: float = 0.9
+) -> None:
+    """The sampling grid over an image already drawn: `lines` rows and columns of the output, its border thick."""
+    coords = np.asarray(coords)
+    h, w = coords.shape[:2]
+    rows, columns = (np.unique(np.linspace(0, n - 1, lines).round().astype(int)) for n in (h, w))
+    inner = [coords[i] for i in rows] + [coords[:, j] for j in columns]
+    border = [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.add_collection(LineCollection(_finite(inner), colors=colour, linewidths=width * 0.6, alpha=0.7))
+    axes.add_collection(LineCollection(_finite(border), colors=colour, linewidths=width * 2))
+    # The top edge in another colour shows turns and reflections.
+    axes.add_collection(LineCollection(_finite([coords[0]]), colors="tab:cyan", linewidths=width * 2))
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
+def before_after(
+    images: Shaped[ndarray, "n h w c"],
+    coords: Float[ndarray, "n h2 w2 2"],
+    warped: Shaped[ndarray, "n h2 w2 c"],
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    """Three rows: the inputs, the inputs with the grid that was read, and what was read.
+
+    The grid's top edge is cyan.
+    """
+    n = len(images)
+    figure = Figure(figsize=(1.15 * n + 0.4, 3.9), layout="constrained")
+    axes = figure.subplots(3, n, squeeze=False)
+    for i in range(n):
+        draw_image(axes[0, i], images[i], titles[i] if titles else "")
+        draw_image(axes[1, i], images[i])
+        draw_grid(axes[1, i], coords[i])
+        draw_image(axes[2, i], warped[i])
+    for row, name in enumerate(("input", "grid", "warped")):
+        axes[row, 0].set_ylabel(name)
+    return figure
+
+
+def gallery(images: Shaped[ndarray, "n h w c"], titles: Sequence[str]) -> Figure:
+    """One row of images with a title each."""
+    figure = Figure(figsize=(1.15 * len(images) + 0.4, 1.6), layout="constrained")
+    axes = figure.subplots(1, len(images), squeeze=False)
+    for i, image in enumerate(images):
+        draw_image(axes[0, i], image, titles[i])
+    return figure
+
+
+def sampling_density(coords: Float[ndarray, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "h w"]:
+    """How many samples fell on each input pixel, (h, w): bright is magnified, 0 was not looked at."""
+    coords = np.asarray(coords, np.float64).reshape(-1, 2)
+    x, y = coords[np.isfinite(coords).all(-1)].T
+    h, w = shape
+    edges = [np.arange(h + 1) - 0.5, np.arange(w + 1) - 0.5]
+    return np.histogram2d(y, x, bins=edges)[0]
+
+
+def colour_coords(coords: Float[ndarray, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "*points 3"]:
+    """A colour for each place of the input, as in Fig. 1 of VTN: equal colours were read at equal places.
+
+    The hue is the direction from the image's centre, the saturation the distance; places outside are black. The identity
+    gives the key to the colours.
+    """
+    h, w = shape
+    centre = np.array([w - 1, h - 1]) / 2
+    offset = (np.asarray(coords, np.float64) - centre) / np.maximum(centre, 0.5)
+    inside = np.all(np.abs(offset) <= 1 + 1e-6, axis=-1)
+    offset = np.where(inside[..., None], offset, 0)
+    hue = np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) % 1
+    distance = np.minimum(np.abs(offset).max(-1), 1)
+    return np.where(inside[..., None], hsv_to_rgb(np.stack([hue, distance, np.ones_like(hue)], axis=-1)), 0)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as its suffix says, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    figure.savefig(partial, dpi=120)
+    partial.replace(path)
+
+
+def _finite(lines):
+    return [np.where(np.isfinite(line), line, np.nan) for line in lines]

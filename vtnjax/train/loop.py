@@ -1,0 +1,193 @@
+"""The training loop: steps, figures, evaluations and checkpoints, and an orderly end whatever happens."""
+
+import collections
+import contextlib
+import dataclasses
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.metrics import Console, MetricsFile, describe
+from vtnjax.train.state import TrainState
+
+_LAG = 2  # steps under way before the first one's figures are fetched: the device never waits for the host
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Stopped(Exception):
+    """A signal asked the run to end; it has saved what it had."""
+
+
+@dataclasses.dataclass
+class Loop:
+    """What the loop works with.
+
+    Attributes:
+        config: of the run.
+        train_step: compiled `(state, batch) -> (state, metrics)`, the state donated.
+        evaluate: `state -> figures` with "loss" and "accuracy".
+        schedule: the learning rate by step.
+        checkpoints: where checkpoints go.
+        metrics: where figures go.
+        console: what is shown.
+    """
+
+    config: ConfigDict
+    train_step: Callable[[TrainState, dict[str, Array]], tuple[TrainState, dict[str, Array]]]
+    evaluate: Callable[[TrainState], dict[str, float]]
+    schedule: Callable[[int], Any]
+    checkpoints: Checkpoints
+    metrics: MetricsFile
+    console: Console
+
+    def run(
+        self, state: TrainState, start: int, batches: Iterator[Any], position: Callable[[], dict[str, Any]]
+    ) -> TrainState:
+        """From step `start` to the last one.
+
+        Args:
+            state: at step `start`; donated.
+            start: steps done.
+            batches: batches on the devices, from the position of step `start` on.
+            position: the data's position after the batch that was taken last.
+
+        Returns:
+            The state after the last step.
+
+        Raises:
+            Diverged: if a loss is not finite, naming the step and the last good checkpoint.
+            Stopped: on SIGTERM or an interrupt, after saving.
+        """
+        config, recent = self.config, _Recent(self.schedule, self.config.batch_size, self.checkpoints.latest)
+        best = max((line["test/accuracy"] for line in self.metrics.read() if "test/accuracy" in line), default=-1.0)
+        with _Signals() as signals, jax.transfer_guard("disallow"):
+            for step in range(start + 1, config.steps + 1):
+                with recent.waiting_for_input():
+                    batch = next(batches)
+                state, metrics = self.train_step(state, batch)
+                recent.add(step, metrics)
+                self.console.advance()
+                stop, last = signals.asked(step), step == config.steps
+                if step % config.log_every == 0 or last or stop:
+                    self._log(step, "train", recent.figures())
+                figures = None
+                if (step % config.eval_every == 0 or last) and not stop:
+                    with recent.paused():
+                        figures = self.evaluate(state)
+                    self._log(step, "test", figures)
+                better = figures is not None and figures["accuracy"] > best
+                if better:
+                    best = figures["accuracy"]
+                if step % config.checkpoint_every == 0 or last or better or stop:
+                    recent.fetch_all()
+                    with recent.paused():
+                        self.checkpoints.save(step, state, position(), accuracy=figures and figures["accuracy"])
+                if stop:
+                    self.checkpoints.wait()
+                    raise Stopped(f"stopped by {stop}: saved step {step}; the same command goes on from there")
+        self.checkpoints.wait()
+        return state
+
+    def _log(self, step, group, figures):
+        named = {f"{group}/{name}": value for name, value in figures.items()}
+        self.metrics.write(step, named)
+        if group == "test":
+            self.console.say(f"step {step}: {describe(named)}")
+        else:
+            self.console.show(step, figures)
+
+
+class _Recent:
+    """The figures of the steps since the last line, fetched a few steps late."""
+
+    def __init__(self, schedule, batch_size, last_checkpoint):
+        self._schedule, self._batch_size, self._last_checkpoint = schedule, batch_size, last_checkpoint
+        self._pending = collections.deque()
+        self._step = 0
+        self._clear()
+
+    def add(self, step, metrics):
+        self._pending.append((step, metrics))
+        if len(self._pending) > _LAG:
+            self._fetch()
+
+    def fetch_all(self):
+        """Wait for every step under way: what is saved must be finite."""
+        while self._pending:
+            self._fetch()
+
+    def figures(self) -> dict[str, float]:
+        """Means since the last call."""
+        self.fetch_all()
+        count = len(self._values)
+        passed = max(time.perf_counter() - self._began - self._paused, 1e-9)
+        means = {name: sum(values[name] for values in self._values) / count for name in self._values[0]}
+        with jax.transfer_guard("allow"):
+            means["learning_rate"] = float(self._schedule(self._step - 1))
+        means["images_per_second"] = count * self._batch_size / passed
+        means["input_wait"] = self._waited / passed
+        self._clear()
+        return means
+
+    @contextlib.contextmanager
+    def waiting_for_input(self):
+        began = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - began
+
+    @contextlib.contextmanager
+    def paused(self):
+        began = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - began
+
+    def _clear(self):
+        self._values: list[dict[str, float]] = []
+        self._waited, self._paused, self._began = 0.0, 0.0, time.perf_counter()
+
+    def _fetch(self):
+        self._step, metrics = self._pending.popleft()
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
+            kept = self._last_checkpoint()
+            raise Diverged(
+                f"the loss of step {self._step} is {values['loss']} and its gradient's norm {values['gradient_norm']}; "
+                + ("no checkpoint was saved yet" if kept is None else f"the last good checkpoint is step {kept}")
+                + ". A lower learning rate or gradient clipping (config.clip_norm) may help"
+            )
+        self._values.append(values)
+
+
+class _Signals:
+    """SIGTERM and SIGINT end the run after the step under way."""
+
+    def __enter__(self):
+        self._seen: str | None = None
+        # With several processes JAX listens itself, so that all stop at one step.
+        wanted = () if jax.process_count() > 1 else (signal.SIGTERM, signal.SIGINT)
+        self._before = {number: signal.signal(number, self._handle) for number in wanted}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def asked(self, step: int) -> str | None:
+        """The signal's name, once every process may stop at this step."""
+        if jax.process_count() > 1:
+            return "SIGTERM" if multihost_utils.reached_preemption_sync_point(step) else None
+        return self._seen
+
+    def _handle(self, number, _):
+        self._seen = signal.Signals(number).name

@@ -1,0 +1,120 @@
+"""A run's figures: `metrics.jsonl`, one object a line, and what the console shows of them."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+
+_SHOWN = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
+
+
+class MetricsFile:
+    """`metrics.jsonl` of a workdir; in processes other than the first, or without a workdir, it takes nothing."""
+
+    def __init__(self, workdir: Path, *, active: bool = True, tensorboard: bool = False):
+        self.path = workdir / "metrics.jsonl"
+        self.active = active
+        self._board = _board(workdir) if active and tensorboard else None
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        """Append a line, on the disk when this returns."""
+        if not self.active:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+            self._board.flush()
+
+    def read(self) -> list[dict[str, Any]]:
+        """All whole lines."""
+        return [] if not self.path.exists() else list(filter(None, map(_parse, self.path.read_text().splitlines())))
+
+    def cut_back(self, step: int) -> None:
+        """Drop the lines after `step`, and half a line that a killed run may have left."""
+        if not self.active or not self.path.exists():
+            return
+        kept = [line for line in self.read() if line["step"] <= step]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.replace(self.path)
+
+    def final(self, step: int) -> dict[str, float] | None:
+        """The test figures at `step`, or None if they are not there."""
+        for line in reversed(self.read()):
+            if line["step"] == step and "test/accuracy" in line:
+                return {name: value for name, value in line.items() if name.startswith("test/")}
+        return None
+
+
+class Console:
+    """A progress bar on a terminal, plain lines elsewhere, nothing in processes other than the first."""
+
+    def __init__(self, steps: int, start: int, *, active: bool = True):
+        self.active, self.steps, self.start = active, steps, start
+        self.began = time.monotonic()
+        terminal = active and sys.stderr.isatty()
+        self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if terminal else None
+
+    def advance(self) -> None:
+        """One step done."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def show(self, step: int, figures: dict[str, float]) -> None:
+        """Figures at a step."""
+        text = "  ".join(f"{name.replace('_', ' ')} {_short(figures[name])}" for name in _SHOWN if name in figures)
+        if self._bar is not None:
+            self._bar.write(f"step {step}  {text}")
+        elif self.active:
+            left = (time.monotonic() - self.began) / max(step - self.start, 1) * (self.steps - step)
+            print(f"step {step}/{self.steps}  {text}  {_clock(left)} left", flush=True)
+
+    def say(self, text: str) -> None:
+        """A line of text."""
+        if self._bar is not None:
+            self._bar.write(text)
+        elif self.active:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def describe(figures: dict[str, float]) -> str:
+    """Test figures in a line, the error in percent."""
+    return f"test error {100 * (1 - figures['test/accuracy']):.2f} %, test loss {figures['test/loss']:.4f}"
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def _board(workdir: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise ValueError('config.tensorboard needs tensorboardX: pip install "vtnjax[tensorboard]"') from None
+    return SummaryWriter(str(workdir / "tensorboard"))

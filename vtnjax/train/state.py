@@ -1,0 +1,55 @@
+"""What a run is made of between two steps."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Int, UInt32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything a step changes, and the key all its randomness is folded from.
+
+    Attributes:
+        step: steps done.
+        params: the learned parameters.
+        statistics: the model's other variables, such as batch statistics.
+        optimiser: optax's state.
+        key: raw data of the run's random key; step i uses the key folded with i, so resuming is exact.
+    """
+
+    step: Int[Array, ""]
+    params: nnx.State
+    statistics: nnx.State
+    optimiser: Any
+    key: UInt32[Array, "..."]
+
+
+def create_state(
+    model: nnx.Module, optimiser: optax.GradientTransformation, seed: int
+) -> tuple[nnx.GraphDef, TrainState]:
+    """The structure of a model, and the state of a run that begins with it."""
+    graphdef, params, statistics = nnx.split(model, nnx.Param, ...)
+    key = jax.random.key_data(jax.random.key(seed))
+    state = TrainState(jnp.zeros((), jnp.int32), params, statistics, optimiser.init(params), key)
+    return graphdef, state
+
+
+def parameter_table(params: nnx.State) -> str:
+    """A line for each parameter, its path, shape and size, and the total."""
+    rows = [(name.replace("/", "."), str(leaf.shape), f"{leaf.size:,}") for name, leaf in named_leaves(params).items()]
+    rows.append(("parameters in all", "", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"))
+    wide = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(f"  {name:<{wide[0]}}  {shape:<{wide[1]}}  {size:>{wide[2]}}" for name, shape, size in rows)
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by their paths, "transformer/head/kernel", without Flax's box around each value."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value") for path, _ in leaves]
+    return dict(zip(names, (leaf for _, leaf in leaves), strict=True))
