@@ -11,13 +11,16 @@ from operators import GRIDS, OPERATORS, SAMPLERS
 
 from vtnjax import ops
 
+# the longest to compile run with -m slow; each has a relative that runs every day
+SLOW_MESHES = {"border", "reflection", "channels", "affine 3-D", "projective 8", "to_normalised"}
+SLOW_DERIVATIVES = SLOW_MESHES | {"volume", "grid_sample", "lerp"}
 
-# what the others already cover, and takes longest to compile
-REPEATS = ("border", "reflection", "channels", "affine 3-D", "projective 8", "to_normalised")
-EVERYDAY = [pytest.param(name, marks=[pytest.mark.slow] * (name in REPEATS)) for name in OPERATORS]
+
+def unless_slow(slow):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in OPERATORS]
 
 
-@pytest.mark.parametrize("name", EVERYDAY)
+@pytest.mark.parametrize("name", unless_slow(SLOW_DERIVATIVES))
 def test_derivatives_to_second_order_forward_and_reverse(x64, quick_compile, name):
     function, _ = OPERATORS[name]
     check_grads(jax.jit(function), operators.arguments(name), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
@@ -47,7 +50,7 @@ def value_and_pull_back(function):
 
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.parametrize("name", EVERYDAY)
+@pytest.mark.parametrize("name", unless_slow(SLOW_MESHES))
 def test_a_sharded_batch_gives_what_one_device_gives(request, quick_compile, name, mesh):
     mesh = request.getfixturevalue(mesh)
     function = value_and_pull_back(jax.vmap(OPERATORS[name][0]))

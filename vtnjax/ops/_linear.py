@@ -12,8 +12,11 @@ What follows from measurements (benchmarks/sampling.py) on a CPU:
   of a cell where there is one.
 """
 
+import functools
 import itertools
 import math
+import operator
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -23,16 +26,17 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from vtnjax.ops._gather import flat_index, take, take_pixels
 from vtnjax.ops._padding import fold
 
-# Below this many channels a scatter-add of whole cells beats one of single corners: benchmarks/sampling.py.
+# Below this many channels a scatter-add of whole cells beats one of single corners.
 _FEW_CHANNELS = 4
 
 
 def linear(
-    image: Float[Array, "..."], coords: Float[Array, "*points g n"], padding: str
+    image: Float[Array, "*sizes g c"], coords: Float[Array, "*points g n"], padding: str
 ) -> Float[Array, "*points g c"]:
-    """Sample an image of n spatial axes, (*sizes, g, c), at pixel coordinates whose last axis runs x, y(, z).
+    """Sample an image of n spatial axes at pixel coordinates whose last axis runs x, y(, z).
 
     Group j reads with the coordinates `coords[..., j, :]`. Arithmetic is in the coordinates' dtype, the result has the
     image's.
@@ -44,16 +48,16 @@ def linear(
     return _linear(image, coords, padding, sizes)
 
 
-def _linear_value(image, coords, padding, sizes):
-    base, weights = _base(coords, padding, sizes), _weights(coords, padding, sizes)
-    total = 0
+def _value(image, coords, padding, sizes):
+    base, weights = _base(image, coords, padding, sizes), _each_axis(axis_weights, coords, padding, sizes)
+    total = jnp.zeros((), coords.dtype)
     for corner, offset in _corners(image.shape):
-        weight = math.prod(w[bit] for w, bit in zip(weights, corner, strict=True))
-        total = total + _gather(image, base + offset).astype(coords.dtype) * weight[..., None]
+        weight = _product(w[bit] for w, bit in zip(weights, corner, strict=True))
+        total = total + take_pixels(image, base + offset).astype(coords.dtype) * weight[..., None]
     return total.astype(image.dtype)
 
 
-_linear = jax.custom_jvp(_linear_value, nondiff_argnums=(2, 3))
+_linear = jax.custom_jvp(_value, nondiff_argnums=(2, 3))
 
 
 @partial(_linear.defjvp, symbolic_zeros=True)
@@ -61,6 +65,7 @@ def _linear_jvp(padding, sizes, primals, tangents):
     (image, coords), (dimage, dcoords) = primals, tangents
     tangent = jnp.zeros((*coords.shape[:-1], image.shape[-1]), coords.dtype)
     if not isinstance(dimage, SymbolicZero):
+        # In the coordinates' dtype, so that the transpose adds up in it and not in bfloat16.
         tangent = _spread(dimage.astype(coords.dtype), coords, padding, sizes)
     if not isinstance(dcoords, SymbolicZero):
         tangent = tangent + _contract(_slopes(image, coords, padding, sizes), dcoords)
@@ -69,53 +74,52 @@ def _linear_jvp(padding, sizes, primals, tangents):
 
 def _spread(image, coords, padding, sizes):
     """The same samples, written so that the transpose, a scatter-add, writes contiguous rows."""
-    base, weights = _base(coords, padding, sizes), _weights(coords, padding, sizes)
+    base, weights = _base(image, coords, padding, sizes), _each_axis(axis_weights, coords, padding, sizes)
     corners, offsets = zip(*_corners(image.shape), strict=True)
     last = (*[1] * base.ndim, len(corners))
     bits = [np.reshape(bit, last) == 1 for bit in zip(*corners, strict=True)]
-    weight = math.prod(
-        jnp.where(bit, w1[..., None], w0[..., None]) for bit, (w0, w1) in zip(bits, weights, strict=True)
-    )
+    weight = _product(jnp.where(bit, w1[..., None], w0[..., None]) for bit, (w0, w1) in zip(bits, weights, strict=True))
     if image.shape[-1] < _FEW_CHANNELS:
-        rows = _gather(_cells(image), base)  # (*points, g, corners * c)
-        values = rows.reshape(*rows.shape[:-1], len(corners), image.shape[-1])
+        values = take_pixels(_cells(image), base).reshape(*base.shape, len(corners), image.shape[-1])
     else:
-        values = _gather(
-            image, base[..., None] + np.reshape(np.array(offsets, np.int32), last)
-        )  # (*points, g, corners, c)
+        values = take_pixels(image, base[..., None] + np.reshape(np.array(offsets, np.int32), last))
     return jnp.sum(values * weight[..., None], axis=-2)
 
 
 def _cells(image):
-    """Each pixel's row holds the pixel and its neighbours at the other corners of the cell: (*sizes, g, corners * c)."""
-    n = image.ndim - 2
-    padded = jnp.pad(image, [(0, 1)] * n + [(0, 0), (0, 0)])
-    window = image.shape[:-2]
+    """Each pixel's row holds it and its neighbours at the cell's other corners: (*sizes, g, corners * c)."""
+    sizes = image.shape[:-2]
+    padded = jnp.pad(image, [(0, 1)] * len(sizes) + [(0, 0), (0, 0)])
     shifts = [corner[::-1] for corner, _ in _corners(image.shape)]
-    return jnp.concatenate([lax.slice(padded, (*s, 0, 0), (*np.add(s, window), *image.shape[-2:])) for s in shifts], -1)
+    ends = [(*(i + size for i, size in zip(shift, sizes, strict=True)), *image.shape[-2:]) for shift in shifts]
+    return jnp.concatenate([lax.slice(padded, (*i, 0, 0), end) for i, end in zip(shifts, ends, strict=True)], axis=-1)
 
 
 def _slopes(image, coords, padding, sizes):
     """Derivatives of the samples by each coordinate: (*points, g, n, c)."""
-    n = coords.shape[-1]
-    base, weights, steps = (
-        _base(coords, padding, sizes),
-        _weights(coords, padding, sizes),
-        _steps(coords, padding, sizes),
-    )
-    slopes = [0] * n
-    for corner, offset in _corners(image.shape):
-        value = _gather(image, base + offset).astype(coords.dtype)
-        for k in range(n):
+    base = _base(image, coords, padding, sizes)
+    weights, steps = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_steps))
+    slopes = [jnp.zeros((), coords.dtype)] * len(sizes)
+    for corner, value in _corner_values(image, base):
+        for k in range(len(sizes)):
             factors = [(steps if axis == k else weights)[axis][bit] for axis, bit in enumerate(corner)]
-            slopes[k] = slopes[k] + value * math.prod(factors)[..., None]
+            slopes[k] = slopes[k] + value.astype(coords.dtype) * _product(factors)[..., None]
     if image.shape[-1] > 1:
         return jnp.stack(slopes, axis=-2)
     axis = lax.broadcasted_iota(jnp.int32, coords.shape, coords.ndim - 1)
     interleaved = slopes[0]
-    for k in range(1, n):
+    for k in range(1, len(sizes)):
         interleaved = jnp.where(axis == k, slopes[k], interleaved)
     return interleaved[..., None]
+
+
+def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """Each corner of the cells with its values (*points, g, c), all read at one index, which XLA then makes once."""
+    corners = _corners(image.shape)
+    size, reach = math.prod(image.shape[:-1]), corners[-1][1]
+    table = jnp.pad(image.reshape(size, -1), ((0, reach), (0, 0)))
+    for corner, offset in corners:
+        yield corner, take(table[offset : offset + size], base)
 
 
 def _contract(slopes, dcoords):
@@ -128,33 +132,23 @@ def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
     """The corners of a cell as bits in the order x, y(, z), with the distance of each in the flattened map."""
     *sizes, groups, _ = shape
     strides = [groups * math.prod(sizes[axis + 1 :]) for axis in reversed(range(len(sizes)))]
-    return [
-        (bits, sum(b * s for b, s in zip(bits, strides, strict=True)))
-        for bits in itertools.product((0, 1), repeat=len(sizes))
-    ]
+    corners = itertools.product((0, 1), repeat=len(sizes))
+    return [(bits, sum(bit * stride for bit, stride in zip(bits, strides, strict=True))) for bits in corners]
 
 
-def _gather(image, index):
-    # The bases were clamped to the map, which no checker can see: say so, and XLA drops its own clamping.
-    return image.reshape(-1, image.shape[-1]).at[index].get(mode="promise_in_bounds")
+def _product(factors):
+    return functools.reduce(operator.mul, factors)
 
 
-def _base(coords, padding, sizes):
-    """The flat index of every cell's first corner, its group folded in: (*points, g)."""
-    flat = 0
-    for axis, size in enumerate(sizes):
-        x = coords[..., len(sizes) - 1 - axis]
-        flat = flat * max(size, 2) + tap(x, size, padding)[0].astype(jnp.int32)
-    groups = coords.shape[-2]
-    return flat * groups + lax.broadcasted_iota(jnp.int32, flat.shape, flat.ndim - 1)
+def _base(image, coords, padding, sizes):
+    """The flat index of every cell's first corner: (*points, g)."""
+    firsts = _each_axis(lambda *a: tap(*a)[0].astype(jnp.int32), coords, padding, sizes)
+    return flat_index(firsts[::-1], image)
 
 
-def _weights(coords, padding, sizes):
-    return [axis_weights(coords[..., k], size, padding) for k, size in enumerate(reversed(sizes))]
-
-
-def _steps(coords, padding, sizes):
-    return [axis_steps(coords[..., k], size, padding) for k, size in enumerate(reversed(sizes))]
+def _each_axis(function, coords, padding, sizes):
+    """The function's results for x, y(, z)."""
+    return [function(coords[..., k], size, padding) for k, size in enumerate(reversed(sizes))]
 
 
 def tap(x, size, padding):

@@ -1,58 +1,96 @@
-"""Linear interpolation along one axis, the two passes of a separable warp."""
+"""A warp whose x depends on the column alone and y on the row alone: one-dimensional lerps or matrix products.
+
+The derivatives by the coordinates are written so that their transposes are products with a row or a column of ones: a
+plain sum would be fused with the gathers, and then runs scalar on a CPU (benchmarks/sampling.py).
+"""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from vtnjax.ops._gather import take
 from vtnjax.ops._linear import axis_steps, axis_weights, tap
 
 
-def lerp_rows(image, y, padding):
-    """Read an image (h, w, c) at rows y (h',), in pixels: (h', w, c)."""
-    size = image.shape[0]
-    if size == 1:
-        image = jnp.pad(image, ((0, 1), (0, 0), (0, 0)), mode="constant" if padding == "zeros" else "edge")
-    return _lerp(image, y, padding, size)
+def separable_lerp(image, x, y, padding):
+    """Two passes of gathers and lerps, (h, w, c) at y (h',) and x (w',): (h', w', c)."""
+    h, w, _ = image.shape
+    mode = "constant" if padding == "zeros" else "edge"
+    image = jnp.pad(image, ((0, int(h == 1)), (0, int(w == 1)), (0, 0)), mode=mode)
+    return _lerp(image, x, y, padding, (h, w))
 
 
-def hat_matrix(x, size, padding):
+def separable_matmul(image, x, y, padding):
+    """Two products with matrices of hat functions; x and y are of one dtype."""
+    h, w, _ = image.shape
+    rows, columns = _hat_matrix(y, h, padding), _hat_matrix(x, w, padding)
+    exact = lax.Precision.HIGHEST
+    half = jnp.einsum("ah,hwc->awc", rows, image.astype(x.dtype), precision=exact)
+    return jnp.einsum("bw,awc->abc", columns, half, precision=exact).astype(image.dtype)
+
+
+def _hat_matrix(x, size, padding):
     """The matrix (len(x), size) of the weights with which x reads a line of pixels."""
-    first, _, _ = tap(x, size, padding)
+    first = tap(x, size, padding)[0][:, None]
     w0, w1 = axis_weights(x, size, padding)
     column = jnp.arange(size, dtype=x.dtype)[None]
-    first = first[:, None]
     return jnp.where(column == first, w0[:, None], 0) + jnp.where(column == first + 1, w1[:, None], 0)
 
 
-def _value(image, y, padding, size):
-    above, below = _two_rows(image, y, padding, size)
-    w0, w1 = (w[:, None, None] for w in axis_weights(y, size, padding))
-    return (above.astype(y.dtype) * w0 + below.astype(y.dtype) * w1).astype(image.dtype)
+def _value(image, x, y, padding, sizes):
+    h, w = sizes
+    rows = _pass(image.astype(y.dtype), y, axis_weights(y, h, padding), 0, h, padding)
+    return _pass(rows, x, axis_weights(x, w, padding), 1, w, padding).astype(image.dtype)
 
 
-_lerp = jax.custom_jvp(_value, nondiff_argnums=(2, 3))
+_lerp = jax.custom_jvp(_value, nondiff_argnums=(3, 4))
 
 
 @partial(_lerp.defjvp, symbolic_zeros=True)
-def _lerp_jvp(padding, size, primals, tangents):
-    (image, y), (dimage, dy) = primals, tangents
-    tangent = jnp.zeros((len(y), *image.shape[1:]), y.dtype)
+def _lerp_jvp(padding, sizes, primals, tangents):
+    image, x, y = primals
+    dimage, dx, dy = tangents
+    (h, w), c = sizes, image.shape[-1]
+    tangent = jnp.zeros((len(y), len(x), c), y.dtype)
     if not isinstance(dimage, SymbolicZero):
-        # In the coordinates' dtype throughout, so that the transpose adds up in it.
-        tangent = _value(dimage.astype(y.dtype), y, padding, size)
+        tangent = _spread(dimage.astype(y.dtype), x, y, padding, sizes)
+    exact, image = lax.Precision.HIGHEST, image.astype(y.dtype)
+    if not isinstance(dx, SymbolicZero):
+        rows = _pass(image, y, axis_weights(y, h, padding), 0, h, padding)
+        slopes = _pass(rows, x, axis_steps(x, w, padding), 1, w, padding)
+        moved = jnp.matmul(jnp.ones((len(y), 1), x.dtype), jnp.repeat(dx, c)[None], precision=exact)
+        tangent = tangent + slopes * moved.reshape(tangent.shape)
     if not isinstance(dy, SymbolicZero):
-        above, below = _two_rows(image, y, padding, size)
-        s0, s1 = (s[:, None, None] for s in axis_steps(y, size, padding))
-        slopes = above.astype(y.dtype) * s0 + below.astype(y.dtype) * s1
-        tangent = tangent + jnp.einsum("hwc,h->hwc", slopes, dy)
-    return _lerp(image, y, padding, size), tangent.astype(image.dtype)
+        rows = _pass(image, y, axis_steps(y, h, padding), 0, h, padding)
+        slopes = _pass(rows, x, axis_weights(x, w, padding), 1, w, padding)
+        moved = jnp.matmul(dy[:, None], jnp.ones((1, len(x) * c), y.dtype), precision=exact)
+        tangent = tangent + slopes * moved.reshape(tangent.shape)
+    return _lerp(primals[0], x, y, padding, sizes), tangent.astype(primals[0].dtype)
 
 
-def _two_rows(image, y, padding, size):
+def _pass(image, x, weights, axis, size, padding):
+    """Sum the two taps along an axis with the given weights."""
+    first = tap(x, size, padding)[0].astype(jnp.int32)
+    shape = [1, 1, 1]
+    shape[axis] = len(x)
+    low, high = (take(image, first + i, axis=axis) * weights[i].reshape(shape) for i in (0, 1))
+    return low + high
+
+
+def _spread(image, x, y, padding, sizes):
+    """The same samples, both taps in one gather, so that the transpose is one scatter-add of whole rows."""
+    (h, w), (_, _, c) = sizes, image.shape
+    half = _spread_rows(image.reshape(image.shape[0], -1), y, h, padding)  # (h', w c)
+    columns = jnp.swapaxes(half.reshape(len(y), -1, c), 0, 1)  # (w, h', c)
+    out = _spread_rows(columns.reshape(columns.shape[0], -1), x, w, padding)
+    return jnp.swapaxes(out.reshape(len(x), len(y), c), 0, 1)
+
+
+def _spread_rows(rows, y, size, padding):
     first = tap(y, size, padding)[0].astype(jnp.int32)
-    take = image.at
-    return take[first].get(mode="promise_in_bounds"), take[first + 1].get(mode="promise_in_bounds")
+    taps = take(rows, jnp.stack([first, first + 1], axis=-1))  # (h', 2, m)
+    weights = jnp.stack(axis_weights(y, size, padding), axis=-1)
+    return jnp.sum(taps * weights[..., None], axis=1)

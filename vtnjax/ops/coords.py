@@ -48,11 +48,11 @@ def to_pixels(
         Coordinates in pixels, of the same shape, at least float32.
 
     Raises:
-        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or `coords` is not floating.
+        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or it is not floating.
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
-        return (coords + 1) / 2 * (sizes - 1)
+        return jnp.where(sizes > 1, (coords + 1) / 2 * (sizes - 1), 0)
     return ((coords + 1) * sizes - 1) / 2
 
 
@@ -72,7 +72,7 @@ def to_normalised(
         Normalised coordinates of the same shape, at least float32.
 
     Raises:
-        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or `coords` is not floating.
+        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or it is not floating.
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
@@ -111,7 +111,7 @@ def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
 
 def widest(*dtypes: DTypeLike) -> jnp.dtype:
     """The floating dtype of most bits: what `jnp.promote_types` says, but also under strict promotion."""
-    return max(map(jnp.dtype, dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
+    return max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 def _check(coords, shape):

@@ -1,7 +1,7 @@
 """Sampling grids: where each output pixel reads, in normalised coordinates.
 
-Convention: pull. Output pixel i of `shape` reads the input at grid[i] = (x, y) or (x, y, z), normalised so that -1 and 1
-are the centres of the first and last pixel, of the output and of the input (STN section 3.2, `align_corners=True`).
+Convention: pull. Output pixel i of `shape` reads the input at grid[i] = (x, y) or (x, y, z), normalised so that -1 and
+1 are the centres of the first and last pixel, of the output and of the input (STN section 3.2, `align_corners=True`).
 `to_pixels(grid, input_shape)` makes pixel coordinates of it for the samplers. All are differentiable in their
 parameters, are at least float32 whatever the parameters are, and take one example: use `jax.vmap` for a batch.
 """
@@ -9,10 +9,10 @@ parameters, are at least float32 whatever the parameters are, and take one examp
 import functools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -62,10 +62,9 @@ def attention_grid(
     if translation.shape != (2,):
         raise ValueError(f"translation must have the shape (2,) for (x, y), but its shape is {translation.shape}")
     dtype = widest(scale.dtype, translation.dtype)
-    scale = jnp.broadcast_to(scale.astype(dtype), (2,))
-    x, y = _axes(check_sizes("shape", shape, (2,)), dtype)
-    tx, ty = translation.astype(dtype)
-    return jnp.stack(jnp.broadcast_arrays(scale[0] * x + tx, scale[1] * y + ty), axis=-1)
+    diagonal = jnp.diag(jnp.broadcast_to(scale.astype(dtype), (2,)))
+    theta = jnp.concatenate([diagonal, translation.astype(dtype)[:, None]], axis=1)
+    return _transform(theta, check_sizes("shape", shape, (2,)))
 
 
 def projective_grid(theta: Float[ArrayLike, "..."], shape: Sequence[int]) -> Float[Array, "h w 2"]:
@@ -108,23 +107,22 @@ def thin_plate_spline_grid(
     Args:
         targets: (k, 2), where the control points go, normalised (x, y).
         shape: (h, w) of the output.
-        control: (k, 2), normalised (x, y), known outside of `jit`; by default the 4 x 4 grid on [-1, 1]^2 row by row
-            (STN's 16 points).
+        control: (k, 2), normalised (x, y); by default the 4 x 4 grid on [-1, 1]^2 row by row (STN's 16 points). A
+            control set that is traced, such as a learned one, is solved at every call, in its own dtype.
 
     Returns:
         Normalised coordinates (h, w, 2).
 
     Raises:
-        ValueError: if targets and control are not both (k, 2), or if the control points are traced, coincide or lie on
-            one line.
+        ValueError: if targets and control are not both (k, 2), or if known control points coincide or lie on one line.
     """
     targets = as_coords("targets", targets)
     sizes = check_sizes("shape", shape, (2,))
     points = _control_points(control)
     if targets.shape != points.shape:
         raise ValueError(f"targets must have the shape {points.shape} of the control points, but it is {targets.shape}")
-    matrix = _spline_matrix(points.tobytes(), sizes)
-    grid = jnp.matmul(jnp.asarray(matrix, targets.dtype), targets, precision=lax.Precision.HIGHEST)
+    solved = _spline_matrix(points, sizes, jnp) if isinstance(points, Tracer) else _solved_once(points.tobytes(), sizes)
+    grid = jnp.matmul(jnp.asarray(solved, targets.dtype), targets, precision=lax.Precision.HIGHEST)
     return grid.reshape(*sizes, 2)
 
 
@@ -150,50 +148,58 @@ def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]
     return jnp.einsum("nm,mhw->hwn", theta.astype(dtype), basis.astype(dtype), precision=lax.Precision.HIGHEST)
 
 
-def _axes(sizes: tuple[int, ...], dtype: jnp.dtype) -> list[jax.Array]:
-    """Normalised coordinates along each axis, x first, shaped to broadcast over the output."""
-    lines = [np.linspace(-1, 1, size) if size > 1 else np.zeros(size) for size in sizes]
-    return [jnp.asarray(line, dtype) for line in np.meshgrid(*lines, indexing="ij", sparse=True)][::-1]
-
-
 def _transform(theta, sizes):
-    # Written out: a matrix product would round the coordinates to bfloat16 on a TPU.
-    *axes, one = *_axes(sizes, theta.dtype), jnp.ones([1] * len(sizes), theta.dtype)
-    rows = [sum(coefficient * axis for coefficient, axis in zip(row, (*axes, one), strict=True)) for row in theta]
-    return jnp.stack(jnp.broadcast_arrays(*rows), axis=-1)
+    """Product of theta (rows, n + 1) and the homogeneous coordinates of every output pixel: (*sizes, rows)."""
+    lines = np.meshgrid(*map(_line, sizes), indexing="ij")
+    points = np.stack([*lines[::-1], np.ones(sizes)], axis=-1).reshape(-1, len(sizes) + 1)
+    # A matrix product, since its transpose reduces finished slopes to theta: a sum fused with the sampler's gathers is
+    # many times slower. At full precision, since a TPU would round the coordinates to bfloat16.
+    grid = jnp.matmul(jnp.asarray(points, theta.dtype), theta.T, precision=lax.Precision.HIGHEST)
+    return grid.reshape(*sizes, len(theta))
 
 
-def _control_points(control) -> np.ndarray:
+def _line(size: int) -> np.ndarray:
+    return np.linspace(-1, 1, size) if size > 1 else np.zeros(size)
+
+
+def _control_points(control):
     if control is None:
         line = np.linspace(-1, 1, 4)
         return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
-    if isinstance(control, jax.core.Tracer):
-        raise ValueError("control must be known outside of jit, grad and vmap: its linear system is solved beforehand")
-    points = np.asarray(control, np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError(f"control must be finite points of shape (k, 2), but its shape is {points.shape}")
+    points = control if isinstance(control, Tracer) else np.asarray(control, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        raise ValueError(f"control must be 3 or more points (k, 2), but its shape is {points.shape}")
     return points
 
 
 @functools.lru_cache(maxsize=64)
-def _spline_matrix(control: bytes, sizes: tuple[int, int]) -> np.ndarray:
-    """The matrix (h w, k) that takes targets to the grid, from the bordered system of Bookstein (1989)."""
+def _solved_once(control: bytes, sizes: tuple[int, int]) -> np.ndarray:
     points = np.frombuffer(control, np.float64).reshape(-1, 2)
-    k = len(points)
-    system = np.zeros((k + 3, k + 3))
-    system[:k] = _spline_basis(points, points)
-    system[k:, :k] = system[:k, k:].T
-    if np.linalg.matrix_rank(system) < k + 3:
-        raise ValueError(
-            f"control must be 3 or more distinct points that are not all on one line, not {points.tolist()}"
-        )
-    lines = [np.linspace(-1, 1, size) if size > 1 else np.zeros(size) for size in sizes]
-    y, x = np.meshgrid(*lines, indexing="ij")
-    basis = _spline_basis(np.stack([x.ravel(), y.ravel()], axis=-1), points)
-    return np.linalg.solve(system.T, basis.T)[:k].T
+    system, _ = _spline_system(points, sizes, np)
+    if not np.isfinite(points).all() or np.linalg.matrix_rank(system) < len(system):
+        raise ValueError(f"control must be 3 or more distinct points, not all on one line, not {points.tolist()}")
+    return _spline_matrix(points, sizes, np)
 
 
-def _spline_basis(at: np.ndarray, points: np.ndarray) -> np.ndarray:
-    squared = np.sum((at[:, None] - points) ** 2, axis=-1)
-    radial = squared * np.log(np.where(squared > 0, squared, 1))
-    return np.concatenate([radial, np.ones((len(at), 1)), at], axis=1)
+def _spline_matrix(points, sizes, xp):
+    """The matrix (h w, k) that takes targets to the grid."""
+    system, basis = _spline_system(points, sizes, xp)
+    return xp.linalg.solve(system, basis.T)[: len(points)].T
+
+
+def _spline_system(points, sizes, xp):
+    """The bordered system of Bookstein (1989), which is symmetric, and the basis (h w, k + 3) at the pixels."""
+    y, x = np.meshgrid(*map(_line, sizes), indexing="ij")
+    pixels = xp.asarray(np.stack([x.ravel(), y.ravel()], axis=-1), points.dtype)
+    rows = _spline_basis(points, points, xp)
+    affine = rows[:, len(points) :].T  # (3, k)
+    border = xp.concatenate([affine, 0 * affine[:, :3]], axis=1)
+    return xp.concatenate([rows, border]), _spline_basis(pixels, points, xp)
+
+
+def _spline_basis(at, points, xp):
+    squared = xp.sum((at[:, None] - points[None]) ** 2, axis=-1)
+    radial = squared * xp.log(xp.where(squared > 0, squared, 1))
+    affine = xp.concatenate([xp.ones((len(at), 1), points.dtype), at], axis=1)
+    # The sum with 0 tells explicit sharding that a batch of control sets is as sharded here as in the radial part.
+    return xp.concatenate([radial, affine + 0 * radial[:, :1]], axis=1)

@@ -1,17 +1,19 @@
 """Samplers: read an image or a volume at given coordinates.
 
-Convention: one example, channels last; coordinates are in pixels, (x, y) or (x, y, z), 0 the centre of the first pixel;
-pull: output i reads the input at coords[i]. Padding has torch's names and meanings: with "zeros" each tap outside counts
-0 (SciPy's "grid-constant"), "border" repeats the border pixel ("nearest"), "reflection" mirrors about the border
-pixels' centres ("mirror"). Taps are floor and floor + 1, so that at integer coordinates the derivative is that of the
-cell to the right: a transformer that starts at the identity gets a gradient. (STN Eq. 7 takes a step to either side
-there, which is no derivative of Eq. 5.) Coordinates and weights are at least float32; the output has the image's dtype.
+Convention: one example, channels last; coordinates are in pixels, (x, y) or (x, y, z), 0 the centre of the first
+pixel; pull: output i reads the input at coords[i]. Padding has torch's names and meanings: with "zeros" each tap
+outside counts 0 (SciPy's "grid-constant"), "border" repeats the border pixel ("nearest"), "reflection" mirrors about
+the border pixels' centres ("mirror"). Taps are floor and floor + 1, so that at integer coordinates the derivative is
+that of the cell to the right: a transformer that starts at the identity gets a gradient. (STN Eq. 7 takes a step to
+either side there, which is no derivative of Eq. 5.) Coordinates and weights are at least float32; the output has the
+image's dtype.
 
 Coordinates that are no place: with zeros, NaN, infinite and far ones read 0; with the other paddings NaN reads 0 and an
 infinity the last or first pixel. Their gradient is 0, and they spoil no other pixel.
 """
 
-import jax
+from functools import partial
+
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
@@ -19,8 +21,9 @@ from jaxtyping import Array, Float
 
 from vtnjax.ops import _linear, _separable
 from vtnjax.ops._checks import check_choice, check_floating, check_last, check_not_empty, check_rank
+from vtnjax.ops._gather import flat_index, take_pixels
 from vtnjax.ops._padding import EDGE_REFLECTION, PADDINGS, fold, wrap_index
-from vtnjax.ops.coords import as_coords, widest, to_pixels
+from vtnjax.ops.coords import as_coords, to_pixels, widest
 
 METHODS = ("bilinear", "nearest", "bicubic")
 BACKENDS = ("auto", "lerp", "matmul")
@@ -138,11 +141,12 @@ def sample_separable(
     for name, line in (("x", x), ("y", y)):
         if line.ndim != 1:
             raise ValueError(f"{name} must be one line of pixel coordinates, but its shape is {line.shape}")
+    dtype = widest(x.dtype, y.dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
+    lerp, matmul = (partial(op, padding=padding) for op in (_separable.separable_lerp, _separable.separable_matmul))
     if backend == "auto":
-        return lax.platform_dependent(
-            image, x, y, tpu=lambda *a: _separable_matmul(*a, padding), default=lambda *a: _separable_lerp(*a, padding)
-        )
-    return (_separable_matmul if backend == "matmul" else _separable_lerp)(image, x, y, padding)
+        return lax.platform_dependent(image, x, y, tpu=matmul, default=lerp)
+    return (matmul if backend == "matmul" else lerp)(image, x, y)
 
 
 def grid_sample(
@@ -205,8 +209,7 @@ def _sample(image, coords, method, padding):
 
 def _nearest(image, coords, padding):
     (iy, in_y), (ix, in_x) = (_nearest_tap(coords[..., k], image.shape[1 - k], padding) for k in (1, 0))
-    group = lax.broadcasted_iota(jnp.int32, ix.shape, ix.ndim - 1)
-    value = image.at[iy, ix, group].get(mode="promise_in_bounds")
+    value = take_pixels(image, flat_index([iy, ix], image))
     return jnp.where((in_y & in_x)[..., None], value, 0)
 
 
@@ -217,16 +220,15 @@ def _nearest_tap(x, size, padding):
 
 
 def _bicubic(image, coords, padding):
-    (iy, wy), (ix, wx) = (_cubic_taps(coords[..., k], image.shape[1 - k], padding) for k in (1, 0))
-    group = lax.broadcasted_iota(jnp.int32, (*iy.shape, 4), iy.ndim - 2)
-    iy, ix = jnp.broadcast_arrays(iy[..., :, None], ix[..., None, :])
-    taps = image.at[iy, ix, group].get(mode="promise_in_bounds")  # (..., g, 4, 4, c)
-    product = jnp.einsum("...ijc,...i,...j->...c", taps.astype(wy.dtype), wy, wx, precision=lax.Precision.HIGHEST)
+    (iy, wy), (ix, wx) = (_cubic_taps(coords[..., k], image.shape[1 - k], padding) for k in (1, 0))  # (4, ..., g)
+    rows = [flat_index([iy[i], ix[j]], image) for i in range(4) for j in range(4)]
+    taps = take_pixels(image, jnp.stack(rows)).reshape(4, 4, *coords.shape[:-1], image.shape[-1])
+    product = jnp.einsum("ij...c,i...,j...->...c", taps.astype(wy.dtype), wy, wx, precision=lax.Precision.HIGHEST)
     return product.astype(image.dtype)
 
 
 def _cubic_taps(x, size, padding):
-    """Four pixels along an axis and their weights, (..., 4)."""
+    """Four pixels along an axis and their weights, (4, ...)."""
     if padding in ("zeros", "border"):
         # All taps of a coordinate further out are padding: nothing varies there, and no integer overflows.
         far = ~((x >= -3) & (x < size + 2))
@@ -237,8 +239,8 @@ def _cubic_taps(x, size, padding):
     nearby = jnp.where(far, anchor, x)
     first = jnp.floor(nearby)
     weights = _cubic_weights(nearby - first)
-    pixels = first.astype(jnp.int32)[..., None] + jnp.arange(-1, 3, dtype=jnp.int32).reshape(*[1] * x.ndim, 4)
-    counts = (pixels >= 0) & (pixels < size) if padding == "zeros" else ~jnp.isnan(x)[..., None]
+    pixels = first.astype(jnp.int32)[None] + jnp.arange(-1, 3, dtype=jnp.int32).reshape(4, *[1] * x.ndim)
+    counts = (pixels >= 0) & (pixels < size) if padding == "zeros" else ~jnp.isnan(x)[None]
     return wrap_index(pixels, size, padding), jnp.where(counts, weights, 0)
 
 
@@ -249,20 +251,4 @@ def _cubic_weights(t):
     def far(d):  # 1 <= |d| <= 2
         return ((_CUBIC_A * d - 5 * _CUBIC_A) * d + 8 * _CUBIC_A) * d - 4 * _CUBIC_A
 
-    return jnp.stack([far(t + 1), near(t), near(1 - t), far(2 - t)], axis=-1)
-
-
-def _separable_lerp(image, x, y, padding):
-    rows = _separable.lerp_rows(image, y, padding)
-    columns = _separable.lerp_rows(jnp.swapaxes(rows, 0, 1), x, padding)
-    return jnp.swapaxes(columns, 0, 1)
-
-
-def _separable_matmul(image, x, y, padding):
-    h, w, _ = image.shape
-    rows, columns = _separable.hat_matrix(y, h, padding), _separable.hat_matrix(x, w, padding)
-    exact = lax.Precision.HIGHEST
-    dtype = widest(rows.dtype, columns.dtype)
-    rows, columns = rows.astype(dtype), columns.astype(dtype)
-    half = jnp.einsum("ah,hwc->awc", rows, image.astype(dtype), precision=exact)
-    return jnp.einsum("bw,awc->abc", columns, half, precision=exact).astype(image.dtype)
+    return jnp.stack([far(t + 1), near(t), near(1 - t), far(2 - t)])

@@ -1,0 +1,32 @@
+"""Gathers whose indices are known to lie inside, also where the coordinates are sharded over an explicit mesh."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array, Int, Shaped
+
+
+def take(array: Shaped[Array, "..."], index: Int[Array, "..."], *, axis: int = 0) -> Shaped[Array, "..."]:
+    """Entries of an array along one axis; the index's axes stand in its place."""
+    before, after = [None] * axis, [None] * (array.ndim - axis - 1)
+    sharding = None
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        # One image read at sharded coordinates: JAX asks how the result lies, which is as the coordinates do.
+        sharding = PartitionSpec(*before, *jax.typeof(index).sharding.spec, *after)
+    # No checker can see that the index was clamped: promised, XLA drops its own clamping.
+    return array.at[(*[slice(None)] * axis, index)].get(mode="promise_in_bounds", out_sharding=sharding)
+
+
+def take_pixels(image: Shaped[Array, "*sizes g c"], index: Int[Array, "*points"]) -> Shaped[Array, "*points c"]:
+    """Pixels of an image by the flat index that `flat_index` makes."""
+    return take(image.reshape(-1, image.shape[-1]), index)
+
+
+def flat_index(pixels: list[Int[Array, "*points g"]], image: Shaped[Array, "*sizes g c"]) -> Int[Array, "*points g"]:
+    """One index of a pixel's row in the flattened image, of its index along each axis, rows first, and its group."""
+    flat = jnp.zeros((), jnp.int32)
+    for size, pixel in zip(image.shape, pixels, strict=False):
+        flat = flat * size + pixel
+    group = lax.broadcasted_iota(jnp.int32, flat.shape, pixels[0].ndim - 1)
+    return flat * image.shape[-2] + group
