@@ -9,6 +9,7 @@ The same command goes on where a stopped run left off.
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -18,18 +19,26 @@ from vtnjax import evaluate, train
 from vtnjax.data import eval_batches, train_batches
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
+flags.mark_flag_as_required("config")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/CONFIG[-variant].")
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "This is one process of several: jax.distributed.initialize().")
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one process of several, each started by the same command. TPU pods, Slurm and Open MPI say which it is; "
+    "elsewhere set JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, JAX_NUM_PROCESSES and JAX_PROCESS_ID from 0.",
+)
 
 
 def run() -> None:
+    """The whole of a run, read from top to bottom."""
     config = CONFIG.value
     train.check_config(config)
+    train.keep_freed_memory()
 
     # ---- Processes, devices, workdir
     if DISTRIBUTED.value:
-        jax.distributed.initialize()
+        train.connect_processes()
     first = jax.process_index() == 0
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
     mesh = train.data_mesh()
@@ -43,7 +52,7 @@ def run() -> None:
     # ---- Data
     train_set, test_set = train.build_sources(config)
     test_set = train.distort_source(config.distortion, test_set)
-    share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    share: dict[str, Any] = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     batches = train_batches(
         train_set, batch_size=config.batch_size, seed=config.seed, threads=config.data_threads, **share
     )
@@ -57,12 +66,12 @@ def run() -> None:
 
     # ---- Where an earlier run left off
     metrics = train.MetricsFile(workdir, active=first, tensorboard=config.tensorboard)
-    checkpoints = train.Checkpoints(workdir, say=say)
-    restored, start = checkpoints.restore(state), 0
+    checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
+    restored, start, recent = checkpoints.restore(state), 0, []
     if restored is not None:
-        state, position = restored
-        start = int(state.step)
-        batches.set_state(position)
+        state, beside = restored
+        start, recent = int(state.step), beside["recent"]
+        batches.set_state(beside["data"])
     elif EVAL_ONLY.value:
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
 
@@ -82,7 +91,8 @@ def run() -> None:
         figures = {f"test/{name}": value for name, value in evaluate_state(state).items()}
         say(f"step {start}: {train.describe(figures)}")
         return
-    if start == config.steps and (figures := metrics.final(start)):
+    picture = workdir / "figures" / "test.png"
+    if start == config.steps and picture.exists() and (figures := metrics.final(start)):
         say(f"this run is finished: step {start}, {train.describe(figures)}")
         return
     if start:
@@ -103,31 +113,34 @@ def run() -> None:
     schedule = train.learning_rate_schedule(config)
     loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console)
     try:
-        state = loop.run(state, start, device_batches, batches.get_state)
+        state = loop.run(state, start, device_batches, batches.get_state, recent)
     finally:
         console.close()
         checkpoints.close()
 
     # ---- What is left behind
     if first:
-        path = workdir / "figures" / "test.png"
         train.save_figure(
-            lambda images: look(jax.device_get(state), as_input({"image": images})["image"]), test_set, path
+            lambda images: look(jax.device_get(state), as_input({"image": images})["image"]), test_set, picture
         )
-        say(f"{path}: the first test images and what the network made of them")
-    say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
+        say(f"{picture}: the first test images and what the network made of them")
+        say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
 
 
 def main(_: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
+    """Run, and end what went wrong with a sentence instead of a traceback."""
+    logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
     try:
         run()
-    except (ValueError, OSError, ImportError, train.Diverged) as error:
+    except (ValueError, OSError, ImportError, train.DivergedError) as error:
         sys.exit(f"train.py: {error}")
-    except train.Stopped as stop:
+    except train.StoppedError as stop:
         print(f"train.py: {stop}", flush=True)
         sys.exit(143)
+    except KeyboardInterrupt:
+        print("train.py: interrupted before or after the loop; the same command goes on", flush=True)
+        sys.exit(130)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=train.parse_flags)

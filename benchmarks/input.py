@@ -75,7 +75,7 @@ def measure(variant: str, steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=200, help="batches of each measurement (default 200)")
     steps = parser.parse_args().steps
     print("| network | input images/s | step images/s | together images/s | waiting for input |\n|---|---|---|---|---|")

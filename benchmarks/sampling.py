@@ -2,11 +2,11 @@
 
     python benchmarks/sampling.py
 
-prints a table of medians in milliseconds with the ratio to PyTorch and writes results/sampling-<platform>.json. Needs
-PyTorch. On a GPU it adds bfloat16 and `torch.compile`. Each has its own natural layout: channels last here, channels
-first in PyTorch, where a field for each group of channels is a batch of groups. Freed memory is kept, as train.py does
-it: otherwise the system clears every block above 32 MB again at every call of either. The coordinates are those of a slightly
-turned and shrunk grid with noise of one pixel, so that some fall outside.
+prints a table of medians in milliseconds with the ratio to PyTorch and writes results/sampling-<platform>.json.
+Needs PyTorch. On a GPU it adds bfloat16 and `torch.compile`. Each has its own natural layout: channels last here,
+channels first in PyTorch, where a field for each group of channels is a batch of groups. The coordinates are those of a
+slightly turned and shrunk grid with noise of one pixel, so that some fall outside. Freed memory is kept, as train.py
+does it: otherwise the system clears every block above 32 MB again at every call, of either library.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from jax.scipy.ndimage import map_coordinates
 
 from vtnjax import ops
@@ -52,7 +52,6 @@ CASES = (
     Case("separable", 8, 448, 448, 3, 0, (224, 224), (1.0, 1.5, None)),
 )
 PASSES = ("forward", "to coordinates", "to both")
-MAP_COORDINATES_LIMIT = 0.3
 
 
 def make_data(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,9 +59,14 @@ def make_data(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     image = rng.standard_normal((case.n, case.h, case.w, case.c), np.float32)
     cotangent = rng.standard_normal((case.n, *case.out, case.c), np.float32)
     if not case.groups:
-        lines = [np.sort(rng.uniform(-2, size + 1, (case.n, out))) for size, out in zip((case.h, case.w), case.out)]
+        lines = [
+            np.sort(rng.uniform(-2, size + 1, (case.n, out)))
+            for size, out in zip((case.h, case.w), case.out, strict=True)
+        ]
         return image, np.concatenate(lines, axis=1).astype(np.float32), cotangent
-    y, x = np.meshgrid(*(np.linspace(0, s - 1, o) for s, o in zip((case.h, case.w), case.out)), indexing="ij")
+    y, x = np.meshgrid(
+        *(np.linspace(0, s - 1, o) for s, o in zip((case.h, case.w), case.out, strict=True)), indexing="ij"
+    )
     grid = np.stack([0.9 * x + 0.1 * y, 0.9 * y - 0.1 * x + 1], axis=-1)[None, :, :, None]
     noise = rng.uniform(-1, 1, (case.n, *case.out, case.groups, 2))
     return image, (grid + noise).astype(np.float32), cotangent
@@ -121,9 +125,9 @@ def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: 
     call = torch.compile(call, dynamic=False) if compiled else call
 
     def backward(*, to_image):
-        leaves = [image.detach().requires_grad_(to_image), grid.detach().requires_grad_()]
-        call(*leaves).backward(cotangent)
-        return [leaf.grad for leaf in leaves]
+        pixels, points = image.detach().requires_grad_(to_image), grid.detach().requires_grad_()
+        call(pixels, points).backward(cotangent)
+        return pixels.grad, points.grad
 
     def forward():
         with torch.no_grad():
@@ -152,7 +156,7 @@ def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[
     """Milliseconds by pass and contender."""
 
     def wait(result):
-        jax.block_until_ready(result) if not isinstance(result, (torch.Tensor, list)) else None
+        jax.block_until_ready(result)  # PyTorch's tensors pass through it
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -173,23 +177,33 @@ def report(case: Case, dtype: str, figures: dict[str, dict[str, float]]) -> list
     for name, limit in zip(PASSES, case.limits, strict=True):
         times = figures[name]
         others = ", ".join(f"{who} {ms:.2f}" for who, ms in times.items() if who not in ("vtnjax", "torch"))
-        ratio = times["vtnjax"] / times["torch"]
-        aim = "" if limit is None else f"{limit:.1f}"
-        rows.append(
-            f"| {case.name} | {dtype} | {name} | {times['vtnjax']:.2f} | {times['torch']:.2f} | {ratio:.2f} | {aim} | {others} |"
+        ratio, aim = times["vtnjax"] / times["torch"], "" if limit is None else f"{limit:.1f}"
+        columns = (
+            case.name,
+            dtype,
+            name,
+            f"{times['vtnjax']:.2f}",
+            f"{times['torch']:.2f}",
+            f"{ratio:.2f}",
+            aim,
+            others,
         )
+        rows.append(f"| {' | '.join(columns)} |")
     return rows
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30, help="timed runs of each, in turn (default 30)")
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this case")
     arguments = parser.parse_args()
     keep_freed_memory()
     kind = jax.default_backend()
     device = "cuda" if kind == "gpu" else "cpu"
-    rows = ["| case | dtype | pass | vtnjax ms | torch ms | ratio | limit | others ms |", "|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| case | dtype | pass | vtnjax ms | torch ms | ratio | limit | others ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     print("\n".join(rows), flush=True)
     results = []
     for case in CASES:

@@ -25,14 +25,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.source_options = ConfigDict()
     config.data_threads = 1
 
-    config.steps = 8000
+    config.steps = 6000
     config.batch_size = 256
     config.seed = 0
     config.dtype = "float32"
 
-    config.optimiser = "momentum"
+    config.optimiser = "adam"
     config.momentum = 0.9
-    config.learning_rate = 0.01
+    config.learning_rate = 3e-3
     config.schedule = "cosine"
     config.warmup_steps = 0
     config.boundaries = (1 / 3, 2 / 3)

@@ -1,8 +1,8 @@
 """Random distortions of digits (STN section 4.1, appendix A.4), made to run inside a compiled training step.
 
-Each is a pure function of a key and one float image (h, w, c) and returns one float image; black, 0, is outside. Digits
-move, turn and grow as a person sees them; every random number is uniform unless said. `distort_batch` applies one by its
-name in the paper to a batch, each image with a key of its own, whatever mesh the batch is spread over.
+Each is a pure function of a key and one float image (h, w, c) and returns one float image; black, 0, is outside.
+Digits move, turn and grow as a person sees them; every random number is uniform unless said. `distort_batch` applies
+one by its name in the paper to a batch, each image with a key of its own, whatever mesh the batch is spread over.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from vtnjax import ops
 from vtnjax.ops._checks import check_choice
+from vtnjax.ops.coords import widest
 
 DISTORTIONS = ("none", "R", "RTS", "P", "E", "TC")
 CLUTTER_PATCHES = 6
@@ -21,7 +23,7 @@ CLUTTER_PATCHES = 6
 
 def rotate(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """R: rotation by an angle in +-90 degrees."""
-    angle = jax.random.uniform(key, (), image.dtype, -np.pi / 2, np.pi / 2)
+    angle = jax.random.uniform(key, (), _dtype(image), -np.pi / 2, np.pi / 2)
     return _similarity(image, image.shape[:2], angle=angle)
 
 
@@ -33,21 +35,23 @@ def rotate_translate_scale(
     The place is uniform over those where the scaled, unrotated image lies within the canvas.
     """
     angle_key, scale_key, place_key = jax.random.split(key, 3)
-    angle = jax.random.uniform(angle_key, (), image.dtype, -np.pi / 4, np.pi / 4)
-    scale = jax.random.uniform(scale_key, (), image.dtype, 0.7, 1.2)
-    size, canvas = (jnp.array(s[1::-1], image.dtype) for s in (image.shape, shape))
+    dtype = _dtype(image)
+    angle = jax.random.uniform(angle_key, (), dtype, -np.pi / 4, np.pi / 4)
+    scale = jax.random.uniform(scale_key, (), dtype, 0.7, 1.2)
+    size, canvas = (jnp.array(s[1::-1], dtype) for s in (image.shape, shape))
     room = jnp.maximum((canvas - scale * size) / 2, 0)
-    shift = room * jax.random.uniform(place_key, (2,), image.dtype, -1, 1)
+    shift = room * jax.random.uniform(place_key, (2,), dtype, -1, 1)
     return _similarity(image, shape, angle=angle, scale=scale, shift=shift)
 
 
 def project(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """P: scale in 0.75 to 1, and each corner moved by a normal distance of 5 pixels standard deviation in x and y."""
     scale_key, corner_key = jax.random.split(key)
-    scale = jax.random.uniform(scale_key, (), image.dtype, 0.75, 1)
-    size = jnp.array(image.shape[1::-1], image.dtype)
-    corners = jnp.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], image.dtype)
-    moved = corners + jax.random.normal(corner_key, (4, 2), image.dtype) * 5 * 2 / (size - 1).reshape(1, 2)
+    dtype = _dtype(image)
+    scale = jax.random.uniform(scale_key, (), dtype, 0.75, 1)
+    size = jnp.array(image.shape[1::-1], dtype)
+    corners = jnp.array([[-1, -1], [1, -1], [-1, 1], [1, 1]], dtype)
+    moved = corners + jax.random.normal(corner_key, (4, 2), dtype) * 5 * 2 / (size - 1).reshape(1, 2)
     grid = ops.projective_grid(_homography(moved, corners), image.shape[:2])
     return _read(image, grid / scale)
 
@@ -55,11 +59,12 @@ def project(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h 
 def elastic(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """E: scale in 0.75 to 1, and 16 thin-plate control points moved by a normal 1.5 pixels in x and y."""
     scale_key, point_key = jax.random.split(key)
-    scale = jax.random.uniform(scale_key, (), image.dtype, 0.75, 1)
-    size = jnp.array(image.shape[1::-1], image.dtype)
-    line = jnp.linspace(-1, 1, 4, dtype=image.dtype)
+    dtype = _dtype(image)
+    scale = jax.random.uniform(scale_key, (), dtype, 0.75, 1)
+    size = jnp.array(image.shape[1::-1], dtype)
+    line = jnp.linspace(-1, 1, 4, dtype=dtype)
     control = jnp.stack(jnp.meshgrid(line, line), axis=-1).reshape(16, 2)
-    moved = control + jax.random.normal(point_key, (16, 2), image.dtype) * 1.5 * 2 / (size - 1).reshape(1, 2)
+    moved = control + jax.random.normal(point_key, (16, 2), dtype) * 1.5 * 2 / (size - 1).reshape(1, 2)
     return _read(image, ops.thin_plate_spline_grid(moved, image.shape[:2]) / scale)
 
 
@@ -115,20 +120,39 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
     check_choice("name", name, DISTORTIONS)
     if name == "none":
         return images
-    keys = jax.random.split(key, len(images))
+    keys = _spread(jax.random.split(key, len(images)), images)
     if name != "TC":
         distortion = {"R": rotate, "RTS": rotate_translate_scale, "P": project, "E": elastic}[name]
         return jax.vmap(distortion)(keys, images)
     if len(images) <= CLUTTER_PATCHES:
         raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {len(images)}")
-    others = jnp.stack([jnp.roll(images, -k, axis=0) for k in range(1, CLUTTER_PATCHES + 1)], axis=1)
-    return jax.vmap(translate_clutter)(keys, images, others)
+    following = [(np.arange(len(images)) + k) % len(images) for k in range(1, CLUTTER_PATCHES + 1)]
+    others = jnp.take(_gather(images), jnp.asarray(np.stack(following, axis=1)), axis=0)
+    return jax.vmap(translate_clutter)(keys, images, _spread(others, images))
 
 
-def _similarity(image, shape, *, angle, scale=1.0, shift=None):
-    centre_in, centre_out = ((jnp.array(s[1::-1], image.dtype) - 1) / 2 for s in (image.shape, tuple(shape)))
+def _dtype(image):
+    """Of the random numbers and the coordinates, which bfloat16 would round by whole pixels."""
+    return widest(image.dtype, jnp.float32)
+
+
+def _spread(x, images):
+    """`x` over the devices as a batch of images is; only explicit sharding asks for it."""
+    axis = jax.typeof(images).sharding.spec[0]
+    return x if axis is None else jax.sharding.reshard(x, PartitionSpec(axis))
+
+
+def _gather(images):
+    """The whole batch on every device; only explicit sharding asks for it."""
+    sharded = jax.typeof(images).sharding.spec[0] is not None
+    return jax.sharding.reshard(images, PartitionSpec()) if sharded else images
+
+
+def _similarity(image, shape, *, angle, scale: Array | float = 1.0, shift=None):
+    dtype = _dtype(image)
+    centre_in, centre_out = ((jnp.array(s[1::-1], dtype) - 1) / 2 for s in (image.shape, tuple(shape)))
     place = centre_out if shift is None else centre_out + shift
-    x, y = jnp.moveaxis(ops.identity_coords(shape).astype(image.dtype) - place.reshape(1, 1, 2), -1, 0)
+    x, y = jnp.moveaxis(ops.identity_coords(shape).astype(dtype) - place.reshape(1, 1, 2), -1, 0)
     cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
     turned = jnp.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
     return ops.sample(image, turned + centre_in.reshape(1, 1, 2))
@@ -141,8 +165,8 @@ def _read(image, grid):
 def _homography(source, target):
     """The eight parameters of the projective map that takes four points to four points."""
     x, y = source.T
-    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-    u, v = target.T
+    zero = 0 * x  # not zeros_like: explicit sharding wants every row to know the batch it belongs to
+    one, u, v = zero + 1, zero + target[:, 0], zero + target[:, 1]
     rows_u = jnp.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
     rows_v = jnp.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
     return jnp.linalg.solve(jnp.concatenate([rows_u, rows_v]), jnp.concatenate([u, v]))

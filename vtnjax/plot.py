@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -11,10 +12,13 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy import ndarray
 
+_FAR = 1e6
 
-def draw_image(axes: Axes, image: Shaped[ndarray, "h w c"], title: str = "") -> None:
+
+def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -> None:
     """An image, grey with one channel, its float values taken to run from 0 to 1; pixel coordinates on the axes."""
     image = np.asarray(image)
+    image = image if image.dtype == np.uint8 else image.astype(np.float32)  # Matplotlib does not know bfloat16
     if image.shape[-1] == 1:
         axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
     else:
@@ -25,7 +29,7 @@ def draw_image(axes: Axes, image: Shaped[ndarray, "h w c"], title: str = "") -> 
 
 
 def draw_grid(
-    axes: Axes, coords: Float[ndarray, "h w 2"], *, lines: int = 8, colour: str = "tab:orange", width: float = 0.9
+    axes: Axes, coords: Float[ArrayLike, "h w 2"], *, lines: int = 8, colour: str = "tab:orange", width: float = 0.9
 ) -> None:
     """The sampling grid over an image already drawn: `lines` rows and columns of the output, its border thick."""
     coords = np.asarray(coords)
@@ -43,15 +47,16 @@ def draw_grid(
 
 
 def before_after(
-    images: Shaped[ndarray, "n h w c"],
-    coords: Float[ndarray, "n h2 w2 2"],
-    warped: Shaped[ndarray, "n h2 w2 c"],
+    images: Shaped[ArrayLike, "n h w c"],
+    coords: Float[ArrayLike, "n h2 w2 2"],
+    warped: Shaped[ArrayLike, "n h2 w2 c"],
     titles: Sequence[str] | None = None,
 ) -> Figure:
     """Three rows: the inputs, the inputs with the grid that was read, and what was read.
 
     The grid's top edge is cyan.
     """
+    images, coords, warped = (np.asarray(each) for each in (images, coords, warped))
     n = len(images)
     figure = Figure(figsize=(1.15 * n + 0.4, 3.9), layout="constrained")
     axes = figure.subplots(3, n, squeeze=False)
@@ -65,8 +70,9 @@ def before_after(
     return figure
 
 
-def gallery(images: Shaped[ndarray, "n h w c"], titles: Sequence[str]) -> Figure:
+def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figure:
     """One row of images with a title each."""
+    images = np.asarray(images)
     figure = Figure(figsize=(1.15 * len(images) + 0.4, 1.6), layout="constrained")
     axes = figure.subplots(1, len(images), squeeze=False)
     for i, image in enumerate(images):
@@ -74,7 +80,7 @@ def gallery(images: Shaped[ndarray, "n h w c"], titles: Sequence[str]) -> Figure
     return figure
 
 
-def sampling_density(coords: Float[ndarray, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "h w"]:
+def sampling_density(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "h w"]:
     """How many samples fell on each input pixel, (h, w): bright is magnified, 0 was not looked at."""
     coords = np.asarray(coords, np.float64).reshape(-1, 2)
     x, y = coords[np.isfinite(coords).all(-1)].T
@@ -83,11 +89,11 @@ def sampling_density(coords: Float[ndarray, "*points 2"], shape: Sequence[int]) 
     return np.histogram2d(y, x, bins=edges)[0]
 
 
-def colour_coords(coords: Float[ndarray, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "*points 3"]:
+def colour_coords(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "*points 3"]:
     """A colour for each place of the input, as in Fig. 1 of VTN: equal colours were read at equal places.
 
-    The hue is the direction from the image's centre, the saturation the distance; places outside are black. The identity
-    gives the key to the colours.
+    The hue is the direction from the image's centre, the saturation the distance; places outside are black. The
+    identity gives the key to the colours.
     """
     h, w = shape
     centre = np.array([w - 1, h - 1]) / 2
@@ -108,4 +114,5 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _finite(lines):
-    return [np.where(np.isfinite(line), line, np.nan) for line in lines]
+    """Lines with gaps where a point is nowhere, or too far for Matplotlib to draw."""
+    return [np.where(np.abs(line) < _FAR, line, np.nan) for line in lines]

@@ -11,6 +11,9 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax.ops._checks import check_choice, check_sizes
+from vtnjax.ops._padding import PADDINGS
+from vtnjax.ops.coords import widest
+from vtnjax.ops.sampling import METHODS
 
 WARPS = ("translation", "attention", "affine", "affine3d", "projective", "tps", "linear")
 
@@ -51,9 +54,9 @@ class SpatialTransformer(nnx.Module):
             localiser: any module from images (n, h, w, c) to features (n, features). None: then the features are given
                 in the call, which is how a network shares its layers with a transformer.
             features: how many features the localiser gives.
-            warp: "translation": theta is (tx, ty); "attention": (s, tx, ty), or (tx, ty) with a fixed `scale`; "affine":
-                (2, 3) row by row; "affine3d": (3, 4) on volumes; "projective": 8 parameters; "tps": the targets
-                (16, 2) of a 4 x 4 grid of control points; "linear": (2, m), the grid M_theta B on `basis`.
+            warp: "translation": theta is (tx, ty); "attention": (s, tx, ty), or (tx, ty) with a fixed `scale`;
+                "affine": (2, 3) row by row; "affine3d": (3, 4) on volumes; "projective": 8 parameters; "tps": the
+                targets (16, 2) of a 4 x 4 grid of control points; "linear": (2, m), the grid M_theta B on `basis`.
             shape: (h', w') of the output, or (d', h', w'); by default the input's.
             count: how many warps of the same input one localiser predicts.
             scale: the fixed window size of "attention", as a fraction of the image.
@@ -66,6 +69,8 @@ class SpatialTransformer(nnx.Module):
             ValueError: if a name is wrong, or an argument is missing for the warp or does not belong to it.
         """
         check_choice("warp", warp, WARPS)
+        check_choice("method", method, METHODS)
+        check_choice("padding", padding, PADDINGS)
         if features < 1 or count < 1:
             raise ValueError(f"features and count must be at least 1, not {features} and {count}")
         if scale is not None and warp != "attention":
@@ -121,7 +126,7 @@ class SpatialTransformer(nnx.Module):
         wanted = (image.shape[0], self.features)
         if features.shape != wanted:
             raise ValueError(f"the localiser's features must have the shape {wanted}, but it is {features.shape}")
-        theta = self.head(features.astype(jnp.promote_types(features.dtype, self.head.param_dtype)))
+        theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
         return theta.reshape(len(theta), self.count, *self.theta_shape)
 
     def _identity(self, basis) -> np.ndarray:

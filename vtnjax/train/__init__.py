@@ -2,10 +2,12 @@
 
 from vtnjax.train.build import build_model, build_prepare, build_sources, distort_source, to_float
 from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
 from vtnjax.train.figure import make_look, save_figure
-from vtnjax.train.loop import Diverged, Loop, Stopped
-from vtnjax.train.mesh import check_batch_size, data_mesh, replicated, split, to_devices
+from vtnjax.train.loop import DivergedError, Loop, StoppedError
+from vtnjax.train.memory import keep_freed_memory
+from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
@@ -15,10 +17,10 @@ from vtnjax.train.workdir import default_workdir, open_workdir
 __all__ = [
     "Checkpoints",
     "Console",
-    "Diverged",
+    "DivergedError",
     "Loop",
     "MetricsFile",
-    "Stopped",
+    "StoppedError",
     "TrainState",
     "build_model",
     "build_prepare",
@@ -26,17 +28,20 @@ __all__ = [
     "check_batch_size",
     "check_config",
     "choose",
+    "connect_processes",
     "create_state",
     "data_mesh",
     "default_workdir",
     "describe",
     "distort_source",
+    "keep_freed_memory",
     "learning_rate_schedule",
     "make_look",
     "make_optimiser",
     "make_train_step",
     "open_workdir",
     "parameter_table",
+    "parse_flags",
     "replicated",
     "save_figure",
     "split",

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Num
-from ml_collections import ConfigDict
 
 from vtnjax import data, distort, models
+from vtnjax.train.config import Config
 from vtnjax.train.step import Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
@@ -15,7 +15,7 @@ _TEST_SEED = 0
 _TEST_BATCH = 250
 
 
-def build_sources(config: ConfigDict) -> tuple[data.Source, data.Source]:
+def build_sources(config: Config) -> tuple[data.Source, data.Source]:
     """The training and the test set of `config.dataset`."""
     options = dict(config.source_options)
     train, test = (
@@ -29,7 +29,7 @@ def build_sources(config: ConfigDict) -> tuple[data.Source, data.Source]:
     return train, test
 
 
-def build_model(config: ConfigDict, source: data.Source) -> nnx.Module:
+def build_model(config: Config, source: data.Source) -> nnx.Module:
     """The model of a config, with parameters drawn from its seed."""
     shape = distort.distorted_shape(config.distortion, source[0]["image"].shape)
     return models.STN(
@@ -43,7 +43,7 @@ def build_model(config: ConfigDict, source: data.Source) -> nnx.Module:
     )
 
 
-def build_prepare(config: ConfigDict) -> Prepare:
+def build_prepare(config: Config) -> Prepare:
     """Images to distorted floats in [0, 1], in the dtype of the computation."""
 
     def prepare(key, images):

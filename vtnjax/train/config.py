@@ -4,10 +4,12 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from ml_collections import ConfigDict
+# An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
+Config: TypeAlias = Any
 
+DTYPES = ("float32", "bfloat16")
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
 
 
@@ -49,7 +51,7 @@ def nearest(word: str, words: Sequence[str] | dict[str, Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def check_config(config: ConfigDict) -> None:
+def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the numbers that every run needs make sense."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
@@ -61,9 +63,11 @@ def check_config(config: ConfigDict) -> None:
         raise ValueError(f"config.learning_rate must be above 0, not {config.learning_rate!r}")
     if not isinstance(config.seed, int) or config.seed < 0:
         raise ValueError(f"config.seed must be a whole number of at least 0, not {config.seed!r}")
+    if config.get("dtype", DTYPES[0]) not in DTYPES:
+        raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
-def config_differences(workdir: Path, config: ConfigDict) -> list[str]:
+def config_differences(workdir: Path, config: Config) -> list[str]:
     """How a config differs from the one a workdir was started with, a line each; none in a new workdir."""
     path = workdir / "config.json"
     if not path.exists():
@@ -78,7 +82,7 @@ def config_differences(workdir: Path, config: ConfigDict) -> list[str]:
     ]
 
 
-def write_config(workdir: Path, config: ConfigDict) -> None:
+def write_config(workdir: Path, config: Config) -> None:
     """Leave `config.json` in the workdir, whole or not at all."""
     partial = workdir / "config.json.partial"
     partial.write_text(json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True) + "\n")

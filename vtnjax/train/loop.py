@@ -6,26 +6,26 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 from jaxtyping import Array
-from ml_collections import ConfigDict
 
-from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.checkpoint import Checkpoints, NotFiniteError
+from vtnjax.train.config import Config
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
 _LAG = 2  # steps under way before the first one's figures are fetched: the device never waits for the host
 
 
-class Diverged(RuntimeError):
-    """The loss is no longer a number."""
+class DivergedError(RuntimeError):
+    """The loss or a parameter is no longer a number."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A signal asked the run to end; it has saved what it had."""
 
 
@@ -43,7 +43,7 @@ class Loop:
         console: what is shown.
     """
 
-    config: ConfigDict
+    config: Config
     train_step: Callable[[TrainState, dict[str, Array]], tuple[TrainState, dict[str, Array]]]
     evaluate: Callable[[TrainState], dict[str, float]]
     schedule: Callable[[int], Any]
@@ -52,25 +52,48 @@ class Loop:
     console: Console
 
     def run(
-        self, state: TrainState, start: int, batches: Iterator[Any], position: Callable[[], dict[str, Any]]
+        self,
+        state: TrainState,
+        start: int,
+        batches: Iterator[Any],
+        position: Callable[[], dict[str, Any]],
+        recent: Sequence[dict[str, float]] = (),
     ) -> TrainState:
         """From step `start` to the last one.
+
+        A checkpoint's JSON is `{"data": position(), "recent": [...]}`: with the figures of the steps since the last
+        line, the next line's means are those of a run that was never stopped.
 
         Args:
             state: at step `start`; donated.
             start: steps done.
             batches: batches on the devices, from the position of step `start` on.
             position: the data's position after the batch that was taken last.
+            recent: `recent` of the checkpoint that was restored.
 
         Returns:
             The state after the last step.
 
         Raises:
-            Diverged: if a loss is not finite, naming the step and the last good checkpoint.
-            Stopped: on SIGTERM or an interrupt, after saving.
+            DivergedError: if a loss or the state is not finite, naming the step and the last good checkpoint.
+            OSError: if a line or a checkpoint cannot be written, naming the last good checkpoint.
+            StoppedError: on SIGTERM or an interrupt, after saving.
         """
-        config, recent = self.config, _Recent(self.schedule, self.config.batch_size, self.checkpoints.latest)
-        best = max((line["test/accuracy"] for line in self.metrics.read() if "test/accuracy" in line), default=-1.0)
+        try:
+            return self._run(state, start, batches, position, _Recent(self.schedule, self.config.batch_size, recent))
+        except DivergedError as error:
+            hint = "A lower learning rate or gradient clipping (config.clip_norm) may help"
+            raise DivergedError(f"{error}; {self._kept()}. {hint}") from None
+        except OSError as error:
+            raise OSError(f"{error}; {self._kept()}. The same command goes on from there") from error
+
+    def _run(self, state, start, batches, position, recent):
+        config = self.config
+        tested = {line["step"]: line["test/accuracy"] for line in self.metrics.read() if "test/accuracy" in line}
+        # Another process may not have cut the file back yet.
+        best = max((accuracy for step, accuracy in tested.items() if step <= start), default=-1.0)
+        if start and start not in tested and (start % config.eval_every == 0 or start == config.steps):
+            best = max(best, self._test(start, state))  # stopped before it could be
         with _Signals() as signals, jax.transfer_guard("disallow"):
             for step in range(start + 1, config.steps + 1):
                 with recent.waiting_for_input():
@@ -79,25 +102,45 @@ class Loop:
                 recent.add(step, metrics)
                 self.console.advance()
                 stop, last = signals.asked(step), step == config.steps
-                if step % config.log_every == 0 or last or stop:
+                if step % config.log_every == 0 or last:
                     self._log(step, "train", recent.figures())
-                figures = None
+                accuracy = None
                 if (step % config.eval_every == 0 or last) and not stop:
+                    recent.fetch_all()
                     with recent.paused():
-                        figures = self.evaluate(state)
-                    self._log(step, "test", figures)
-                better = figures is not None and figures["accuracy"] > best
-                if better:
-                    best = figures["accuracy"]
+                        accuracy = self._test(step, state)
+                better = accuracy is not None and accuracy > best
+                if accuracy is not None:
+                    best = max(best, accuracy)
                 if step % config.checkpoint_every == 0 or last or better or stop:
                     recent.fetch_all()
                     with recent.paused():
-                        self.checkpoints.save(step, state, position(), accuracy=figures and figures["accuracy"])
+                        beside = {"data": position(), "recent": recent.values}
+                        self._save(step, state, beside, accuracy)
                 if stop:
                     self.checkpoints.wait()
-                    raise Stopped(f"stopped by {stop}: saved step {step}; the same command goes on from there")
+                    raise StoppedError(f"stopped by {stop}: saved step {step}; the same command goes on from there")
         self.checkpoints.wait()
         return state
+
+    def _test(self, step, state):
+        figures = self.evaluate(state)
+        if not math.isfinite(figures["loss"]):
+            raise DivergedError(f"the test loss of step {step} is {figures['loss']}")
+        self._log(step, "test", figures)
+        return figures["accuracy"]
+
+    def _save(self, step, state, beside, accuracy):
+        try:
+            self.checkpoints.save(step, state, beside, accuracy=accuracy)
+        except NotFiniteError as error:
+            raise DivergedError(f"after step {step} {error}") from None
+
+    def _kept(self):
+        with contextlib.suppress(OSError):
+            self.checkpoints.wait()
+        kept = self.checkpoints.latest()
+        return "no checkpoint was saved yet" if kept is None else f"the last good checkpoint is step {kept}"
 
     def _log(self, step, group, figures):
         named = {f"{group}/{name}": value for name, value in figures.items()}
@@ -111,11 +154,12 @@ class Loop:
 class _Recent:
     """The figures of the steps since the last line, fetched a few steps late."""
 
-    def __init__(self, schedule, batch_size, last_checkpoint):
-        self._schedule, self._batch_size, self._last_checkpoint = schedule, batch_size, last_checkpoint
+    def __init__(self, schedule, batch_size, values):
+        self._schedule, self._batch_size = schedule, batch_size
         self._pending = collections.deque()
         self._step = 0
         self._clear()
+        self.values, self._earlier = list(values), len(values)
 
     def add(self, step, metrics):
         self._pending.append((step, metrics))
@@ -130,12 +174,12 @@ class _Recent:
     def figures(self) -> dict[str, float]:
         """Means since the last call."""
         self.fetch_all()
-        count = len(self._values)
+        count = len(self.values)
         passed = max(time.perf_counter() - self._began - self._paused, 1e-9)
-        means = {name: sum(values[name] for values in self._values) / count for name in self._values[0]}
+        means = {name: sum(values[name] for values in self.values) / count for name in self.values[0]}
         with jax.transfer_guard("allow"):
             means["learning_rate"] = float(self._schedule(self._step - 1))
-        means["images_per_second"] = count * self._batch_size / passed
+        means["images_per_second"] = (count - self._earlier) * self._batch_size / passed
         means["input_wait"] = self._waited / passed
         self._clear()
         return means
@@ -153,20 +197,18 @@ class _Recent:
         self._paused += time.perf_counter() - began
 
     def _clear(self):
-        self._values: list[dict[str, float]] = []
+        self.values: list[dict[str, float]] = []
+        self._earlier = 0  # of the values, those of the run that was stopped
         self._waited, self._paused, self._began = 0.0, 0.0, time.perf_counter()
 
     def _fetch(self):
         self._step, metrics = self._pending.popleft()
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
-            kept = self._last_checkpoint()
-            raise Diverged(
-                f"the loss of step {self._step} is {values['loss']} and its gradient's norm {values['gradient_norm']}; "
-                + ("no checkpoint was saved yet" if kept is None else f"the last good checkpoint is step {kept}")
-                + ". A lower learning rate or gradient clipping (config.clip_norm) may help"
+            raise DivergedError(
+                f"the loss of step {self._step} is {values['loss']} and its gradient's norm {values['gradient_norm']}"
             )
-        self._values.append(values)
+        self.values.append(values)
 
 
 class _Signals:

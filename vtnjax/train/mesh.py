@@ -1,10 +1,38 @@
 """One mesh over all devices of all processes: the state is replicated, the batch is split."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def connect_processes() -> None:
+    """Make this process one of several, before anything else is done with JAX.
+
+    TPU pods, Slurm, Open MPI and Kubernetes tell JAX all there is to know. Elsewhere the environment does:
+    JAX_COORDINATOR_ADDRESS, HOST:PORT of the first process, JAX_NUM_PROCESSES, and JAX_PROCESS_ID, which counts from 0.
+
+    Raises:
+        ValueError: if neither does, or a variable is not a whole number.
+    """
+    address, *numbers = (os.environ.get(name) for name in _VARIABLES)
+    if not any(numbers):
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise ValueError(f"--distributed found no cluster ({error}): set {', '.join(_VARIABLES)}") from None
+        return
+    if address is None or not all(text and text.isdecimal() for text in numbers):
+        given = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
+        raise ValueError(f"--distributed needs an address and two whole numbers, not {given}")
+    count, index = (int(text) for text in numbers if text)
+    if index >= count:
+        raise ValueError(f"JAX_PROCESS_ID must be below JAX_NUM_PROCESSES, {count}, not {index}")
+    jax.distributed.initialize(address, count, index)
 
 
 def data_mesh() -> Mesh:
@@ -33,5 +61,9 @@ def check_batch_size(batch_size: int) -> None:
 def to_devices(batches: Iterator[Any], mesh: Mesh) -> Iterator[Any]:
     """Each process's share of a batch to one global array on the mesh."""
     sharding = split(mesh)
-    for batch in batches:
-        yield jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+    def put(batch):
+        with jax.transfer_guard("allow"):  # with several processes JAX calls this transfer implicit
+            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+    yield from map(put, batches)

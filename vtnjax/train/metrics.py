@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-
 _SHOWN = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
 
 
@@ -25,10 +24,13 @@ class MetricsFile:
         """Append a line, on the disk when this returns."""
         if not self.active:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **figures}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **figures}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written: {error}") from error
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
@@ -36,7 +38,8 @@ class MetricsFile:
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""
-        return [] if not self.path.exists() else list(filter(None, map(_parse, self.path.read_text().splitlines())))
+        lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
+        return [line for line in map(_parse, lines) if isinstance(line, dict) and "step" in line]
 
     def cut_back(self, step: int) -> None:
         """Drop the lines after `step`, and half a line that a killed run may have left."""
@@ -93,10 +96,12 @@ class Console:
 
 def describe(figures: dict[str, float]) -> str:
     """Test figures in a line, the error in percent."""
+    if not figures:
+        return "no test figures"
     return f"test error {100 * (1 - figures['test/accuracy']):.2f} %, test loss {figures['test/loss']:.4f}"
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError:
@@ -114,7 +119,7 @@ def _clock(seconds: float) -> str:
 
 def _board(workdir: Path) -> Any:
     try:
-        from tensorboardX import SummaryWriter
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError('config.tensorboard needs tensorboardX: pip install "vtnjax[tensorboard]"') from None
     return SummaryWriter(str(workdir / "tensorboard"))

@@ -1,19 +1,19 @@
 """Optimisers and learning-rate schedules from a config's values, all optax."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
 import optax
-from flax import nnx
-from ml_collections import ConfigDict
 
-from vtnjax.train.config import nearest
+from vtnjax.train.config import Config, nearest
+from vtnjax.train.state import Variables
 
 OPTIMISERS = ("sgd", "momentum", "adam")
 SCHEDULES = ("constant", "step", "cosine")
 
 
-def learning_rate_schedule(config: ConfigDict) -> optax.Schedule:
+def learning_rate_schedule(config: Config) -> optax.Schedule:
     """The learning rate by step.
 
     "step" multiplies by `config.decay_factor` at each of `config.boundaries`, fractions of `config.steps`; "cosine"
@@ -43,7 +43,7 @@ def learning_rate_schedule(config: ConfigDict) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0, rate, config.warmup_steps), after], [config.warmup_steps])
 
 
-def make_optimiser(config: ConfigDict) -> optax.GradientTransformation:
+def make_optimiser(config: Config) -> optax.GradientTransformation:
     """Gradient clipping, weight decay, SGD, momentum or Adam, and the localisers' own learning rate.
 
     Parameters below a module attribute named `transformer` are a localiser's: their updates are multiplied by
@@ -53,9 +53,8 @@ def make_optimiser(config: ConfigDict) -> optax.GradientTransformation:
         ValueError: if the optimiser's name is unknown or a number is out of range.
     """
     if config.optimiser not in OPTIMISERS:
-        raise ValueError(
-            f"config.optimiser must be one of {OPTIMISERS}, not {config.optimiser!r}{nearest(config.optimiser, OPTIMISERS)}"
-        )
+        hint = nearest(config.optimiser, OPTIMISERS)
+        raise ValueError(f"config.optimiser must be one of {OPTIMISERS}, not {config.optimiser!r}{hint}")
     if config.clip_norm < 0 or config.weight_decay < 0 or config.localiser_multiplier < 0:
         raise ValueError("config.clip_norm, weight_decay and localiser_multiplier must be at least 0")
     rate = learning_rate_schedule(config)
@@ -67,13 +66,16 @@ def make_optimiser(config: ConfigDict) -> optax.GradientTransformation:
         steps += [optax.trace(config.momentum)] if config.optimiser == "momentum" else []
     steps += [optax.scale_by_learning_rate(rate)]
     if config.localiser_multiplier != 1:
-        own = {"localiser": optax.scale(config.localiser_multiplier), "other": optax.identity()}
+        own: dict[Hashable, optax.GradientTransformation] = {
+            "localiser": optax.scale(config.localiser_multiplier),
+            "other": optax.identity(),
+        }
         steps += [optax.multi_transform(own, localiser_labels)]
     return optax.chain(*steps)
 
 
-def localiser_labels(params: nnx.State) -> Any:
-    """ "localiser" for each parameter below an attribute named `transformer`, "other" for the rest."""
+def localiser_labels(params: Variables) -> Any:
+    """For each parameter "localiser", if it is below an attribute named `transformer`, or "other"."""
 
     def label(path, _):
         names = [str(getattr(key, "key", getattr(key, "name", key))) for key in path]

@@ -1,13 +1,16 @@
 """What a run is made of between two steps."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jaxtyping import Array, Int, UInt32
+
+# An nnx.State, whose own type parameters are of a kind that run-time type checkers warn of.
+Variables: TypeAlias = Any
 
 
 @jax.tree_util.register_dataclass
@@ -24,8 +27,8 @@ class TrainState:
     """
 
     step: Int[Array, ""]
-    params: nnx.State
-    statistics: nnx.State
+    params: Variables
+    statistics: Variables
     optimiser: Any
     key: UInt32[Array, "..."]
 
@@ -40,7 +43,7 @@ def create_state(
     return graphdef, state
 
 
-def parameter_table(params: nnx.State) -> str:
+def parameter_table(params: Variables) -> str:
     """A line for each parameter, its path, shape and size, and the total."""
     rows = [(name.replace("/", "."), str(leaf.shape), f"{leaf.size:,}") for name, leaf in named_leaves(params).items()]
     rows.append(("parameters in all", "", f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}"))

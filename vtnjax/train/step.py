@@ -49,7 +49,7 @@ def _train_step(graphdef, optimiser, prepare, state, batch):
     metrics = {
         "loss": loss,
         "accuracy": jnp.mean(logits.argmax(-1) == batch["label"], dtype=jnp.float32),
-        "gradient_norm": optax.global_norm(gradients),
+        "gradient_norm": optax.tree.norm(gradients),
     }
     state = dataclasses.replace(
         state,

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from vtnjax.train.config import config_differences, write_config
+from vtnjax.train.config import Config, config_differences, write_config
 
 
 def default_workdir(config_path: str) -> Path:
@@ -14,7 +12,7 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: Path, config: ConfigDict, *, write: bool) -> None:
+def open_workdir(workdir: Path, config: Config, *, write: bool) -> None:
     """Make the workdir, or check that it is this config's.
 
     Args:
@@ -33,5 +31,8 @@ def open_workdir(workdir: Path, config: ConfigDict, *, write: bool) -> None:
             "Use the same config to go on, or another --workdir"
         )
     if write:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_config(workdir, config)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_config(workdir, config)
+        except OSError as error:
+            raise OSError(f"the workdir {workdir} cannot be written: {error}") from error

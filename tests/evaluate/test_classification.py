@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vtnjax import data, evaluate
+
+
+class Table(nnx.Module):
+    """Logits read from the image, and a dropout that must not act in evaluation."""
+
+    def __init__(self):
+        self.dropout = nnx.Dropout(0.9, rngs=nnx.Rngs(0))
+
+    def __call__(self, image):
+        return self.dropout(image.reshape(len(image), -1)), {}
+
+
+def score(images, labels, batch_size):
+    graphdef, params, rest = nnx.split(Table(), nnx.Param, ...)
+    classify = jax.jit(evaluate.make_classify(graphdef))
+    source = data.Arrays(images, labels, ("a", "b", "c"))
+    batches = [jax.tree.map(jnp.asarray, b) for b in data.eval_batches(source, batch_size=batch_size)]
+    return evaluate.classification(lambda batch: classify(params, rest, batch), batches)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_loss_and_accuracy_are_means_over_the_records_whatever_the_batches(batch_size):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(7, 1, 1, 3)).astype(np.float32)
+    labels = rng.integers(0, 3, 7)
+    flat = logits.reshape(7, 3).astype(np.float64)
+    chosen = np.log(np.exp(flat).sum(1)) - flat[np.arange(7), labels]
+    figures = score(logits, labels, batch_size)
+    assert figures["loss"] == pytest.approx(chosen.mean(), rel=1e-6)
+    assert figures["accuracy"] == pytest.approx((flat.argmax(1) == labels).mean(), rel=1e-12)
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(ValueError, match="the test set must hold at least one record"):
+        evaluate.classification(lambda batch: batch, [])

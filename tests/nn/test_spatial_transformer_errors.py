@@ -1,0 +1,92 @@
+"""Bad arguments and bad input, each with its sentence."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from vtnjax.nn import SpatialTransformer
+
+BASIS = np.ones((3, 6, 7), np.float32)
+
+
+def features_of(image):
+    return image.mean((1, 2))
+
+
+def make(localiser=features_of, features=3, **options):
+    return SpatialTransformer(localiser, features, rngs=nnx.Rngs(0), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"warp": "afine"}, "warp must be one of .*'affine'.*, not 'afine'; did you mean 'affine'?"),
+        ({"method": "linear"}, "method must be one of .*'bilinear'.*, not 'linear'"),
+        ({"padding": "zero"}, "padding must be one of .*, not 'zero'; did you mean 'zeros'?"),
+        ({"count": 0}, "features and count must be at least 1, not 3 and 0"),
+        ({"features": 0}, "features and count must be at least 1, not 0 and 1"),
+        ({"scale": 0.5}, "scale belongs to the warp 'attention', not to 'affine'"),
+        ({"warp": "linear"}, "basis belongs to the warp 'linear', and must be given there; the warp is 'linear'"),
+        ({"basis": BASIS}, "basis belongs to the warp 'linear', and must be given there; the warp is 'affine'"),
+        ({"warp": "linear", "basis": BASIS[0]}, r"basis must have the shape \(m, h, w\), but its shape is \(6, 7\)"),
+        (
+            {"warp": "linear", "basis": BASIS, "shape": (6, 8)},
+            r"basis must be \(m, 6, 8\) as shape, but it is \(3, 6, 7\)",
+        ),
+        (
+            {"warp": "affine3d", "method": "nearest"},
+            "method must be 'bilinear' for the warp 'affine3d', not 'nearest'",
+        ),
+        ({"shape": (6,)}, r"shape must be \(height, width\) in pixels, not \(6,\)"),
+        ({"warp": "affine3d", "shape": (6, 7)}, r"shape must be \(depth, height, width\) in pixels, not \(6, 7\)"),
+        ({"shape": (6.0, 7.0)}, r"shape must be \(height, width\) in pixels, not \(6.0, 7.0\)"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_bad_arguments_are_refused_when_it_is_built(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make(**options)
+
+
+@pytest.mark.parametrize(
+    ("warp", "shape", "sentence"),
+    [
+        ("affine", (6, 7, 3), r"image must have 4 axes for the warp 'affine', but its shape is \(6, 7, 3\)"),
+        ("affine3d", (2, 6, 7, 3), r"image must have 5 axes for the warp 'affine3d', but its shape is \(2, 6, 7, 3\)"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_images_of_another_rank_are_refused(warp, shape, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make(warp=warp)(jnp.zeros(shape))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_integer_images_are_refused():
+    transformer = make(lambda image: jnp.zeros((len(image), 3)))
+    with pytest.raises(ValueError, match="image must be floating point, but its dtype is uint8"):
+        transformer(jnp.zeros((2, 6, 7, 3), jnp.uint8))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_localiser_of_other_features_is_refused():
+    with pytest.raises(ValueError, match=r"features must have the shape \(2, 4\), but it is \(2, 3\)"):
+        make(features=4)(jnp.zeros((2, 6, 7, 3)))
+    with pytest.raises(ValueError, match=r"features must have the shape \(2, 3\), but it is \(2, 3, 1\)"):
+        make(lambda image: image.mean((1, 2))[..., None])(jnp.zeros((2, 6, 7, 3)))
+    with pytest.raises(ValueError, match=r"features must have the shape \(2, 3\), but it is \(1, 3\)"):
+        make(None)(jnp.zeros((2, 6, 7, 3)), features=jnp.zeros((1, 3)))
+
+
+def test_features_are_given_exactly_when_there_is_no_localiser():
+    image, features = jnp.zeros((2, 6, 7, 3)), jnp.zeros((2, 3))
+    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: call it without features"):
+        make()(image, features=features)
+    with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
+        make(None)(image)
+
+
+def test_options_are_keyword_only():
+    with pytest.raises(TypeError, match="positional"):
+        SpatialTransformer(features_of, 3, "affine", rngs=nnx.Rngs(0))

@@ -1,0 +1,178 @@
+"""Rules that every public name keeps, and what may import what."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vtnjax
+
+PACKAGE = Path(vtnjax.__file__).parent
+PACKAGES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if m.ispkg)
+MODULES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if not m.ispkg)
+
+# Design: the rooms, and the rooms each may import.
+ROOMS = {
+    "ops": set(),
+    "nn": {"ops"},
+    "models": {"nn", "ops"},
+    "losses": {"ops"},
+    "distort": {"ops"},
+    "plot": {"ops"},
+    "data": set(),
+    "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
+    "train": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate"},
+    "experiments": {"train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
+}
+OUTSIDE = {  # Third-party packages, where the room's list is closed.
+    "ops": {"jax", "jaxtyping", "numpy"},
+    "nn": {"jax", "jaxtyping", "numpy", "flax"},
+    "models": {"jax", "jaxtyping", "numpy", "flax"},
+    "distort": {"jax", "jaxtyping", "numpy"},
+    "plot": {"jaxtyping", "numpy", "matplotlib", "jax"},
+}
+
+
+def public_names():
+    for package in PACKAGES:
+        for name in importlib.import_module(f"vtnjax.{package}").__all__:
+            yield package, name
+
+
+@pytest.mark.parametrize(("package", "name"), list(public_names()))
+def test_public_names_exist_and_are_documented(package, name):
+    thing = getattr(importlib.import_module(f"vtnjax.{package}"), name)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        assert inspect.getdoc(thing)
+        assert len(inspect.getdoc(thing).split()) >= 3
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_sorted_and_complete(package):
+    module = importlib.import_module(f"vtnjax.{package}")
+    assert list(module.__all__) == sorted(module.__all__)
+    assert inspect.getdoc(module)
+    imported = {
+        alias.asname or alias.name
+        for node in ast.parse(Path(module.__file__).read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == set(module.__all__)
+
+
+@pytest.mark.parametrize("name", ["distort", "plot"])
+def test_functions_of_single_modules_are_documented(name):
+    module = importlib.import_module(f"vtnjax.{name}")
+    functions = [f for n, f in inspect.getmembers(module, inspect.isfunction) if f.__module__ == module.__name__]
+    for function in functions:
+        assert function.__name__.startswith("_") or inspect.getdoc(function)
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters.values())
+
+
+def test_options_of_ops_are_keyword_only():
+    from vtnjax import ops
+
+    for name in ops.__all__:
+        for parameter in parameters(getattr(ops, name)):
+            optional = parameter.default is not inspect.Parameter.empty
+            assert not optional or parameter.kind is inspect.Parameter.KEYWORD_ONLY, f"{name}({parameter})"
+
+
+def test_the_key_comes_first():
+    from vtnjax import distort
+
+    functions = [getattr(distort, n) for n in ("rotate", "rotate_translate_scale", "project", "elastic")]
+    for function in [*functions, distort.translate_clutter]:
+        assert parameters(function)[0].name == "key"
+    assert [p.name for p in parameters(distort.distort_batch)] == ["name", "key", "images"]
+
+
+# ---- Imports
+
+
+def files_of(room):
+    path = PACKAGE / room
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def imports_of(path):
+    """Full names of what a file imports, at its top or inside functions; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("room", [*PACKAGES, *MODULES])
+def test_rooms_import_only_the_rooms_they_may(room):
+    allowed = ROOMS[room] | {room}
+    for path in files_of(room):
+        for name in imports_of(path):
+            top, _, rest = name.partition(".")
+            if top == "vtnjax":
+                assert rest.split(".")[0] in allowed, f"{path} imports {name}"
+            elif room in OUTSIDE and top not in sys.stdlib_module_names:
+                assert top in OUTSIDE[room], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("room", [*PACKAGES, *MODULES])
+def test_no_file_imports_tensorflow_torch_or_pyplot(room):
+    for path in files_of(room):
+        for name in imports_of(path):
+            assert name.split(".")[0] not in ("tensorflow", "torch", "torchvision"), f"{path} imports {name}"
+            assert not name.startswith("matplotlib.pyplot"), f"{path} imports {name}"
+
+
+def test_data_needs_no_jax():
+    for path in files_of("data"):
+        assert not [name for name in imports_of(path) if name.split(".")[0] in ("jax", "flax", "jaxtyping")]
+
+
+def run(code):
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
+
+
+def test_data_works_where_jax_and_tensorflow_are_refused():
+    # The package around it imports JAX, and so does Grain where there is one: both are kept out of the way.
+    code = f"""
+import sys, types
+sys.modules["jax"] = sys.modules["tensorflow"] = None
+package = types.ModuleType("vtnjax")
+package.__path__ = [{str(PACKAGE)!r}]
+sys.modules["vtnjax"] = package
+from vtnjax import data
+source = data.load_source("generated", "train", count=20)
+batch = next(iter(data.train_batches(source, batch_size=4, seed=0, threads=0)))
+print(*batch["image"].shape)
+"""
+    assert run(code) == ["4", "28", "28", "1"]
+
+
+def test_importing_everything_imports_no_tensorflow_torch_or_pyplot():
+    names = [f"vtnjax.{name}" for name in (*PACKAGES, *MODULES)]
+    code = f"""
+import sys, vtnjax, {", ".join(names)}
+print(*[name for name in ("tensorflow", "torch", "matplotlib.pyplot") if name in sys.modules])
+"""
+    assert run(code) == []
+
+
+def test_the_version_is_that_of_the_project():
+    import tomllib
+
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert vtnjax.__version__ == project["version"]
+    assert set(vtnjax.__all__) <= set(dir(vtnjax))

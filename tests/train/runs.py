@@ -1,0 +1,158 @@
+"""Runs of train.py in processes of their own, small enough for a test, and what they leave."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "configs/digits_stn.py:smoke"
+CACHE = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")  # most of a short run is compilation
+CHANGING = ("train/images_per_second", "train/input_wait")
+
+
+def environment(devices: int = 1, **more: str) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    cache = {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return {**env, **cache, "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "XLA_FLAGS": flags, **more}
+
+
+def command(*words: str | Path, config: str = CONFIG, **overrides) -> list[str]:
+    settings = [f"--config.{key}={value}" for key, value in overrides.items()]
+    return [sys.executable, "train.py", "--config", config, *map(str, words), *settings]
+
+
+def start(workdir: Path, *words: str, config: str = CONFIG, env: dict[str, str] | None = None, **overrides):
+    return subprocess.Popen(
+        command("--workdir", workdir, *words, config=config, **overrides),
+        cwd=ROOT,
+        env=env or environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, str]:
+    """Stdout and stderr of a run that ends as expected."""
+    return end(start(workdir, *words, **options), expect=expect)
+
+
+def end(process: subprocess.Popen, *, expect: int = 0) -> tuple[str, str]:
+    try:
+        out, err = process.communicate(timeout=180)
+    finally:
+        kill(process)
+    assert process.returncode == expect, (process.returncode, out, err)
+    return out, err
+
+
+def kill(process: subprocess.Popen) -> None:
+    process.kill()
+    with process:
+        pass
+
+
+def complaint(workdir: Path, *words: str, **options) -> str:
+    """What a run that cannot be says: one line on stderr."""
+    _, err = run(workdir, *words, expect=1, **options)
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("train.py: ")
+    return lines[0].removeprefix("train.py: ")
+
+
+def stop_when(process: subprocess.Popen, happened, number: int = signal.SIGKILL) -> None:
+    """Send a signal as soon as something happened."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    process.send_signal(number)
+
+
+def reached(workdir: Path, step: int):
+    """Whether `metrics.jsonl` has a line of that step or a later one."""
+
+    def check() -> bool:
+        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            return any(
+                json.loads(line)["step"] >= step for line in (workdir / "metrics.jsonl").read_text().splitlines()
+            )
+        return False
+
+    return check
+
+
+def writing(workdir: Path, step: int):
+    """Whether a checkpoint of that step or a later one is being written."""
+
+    def check() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            names = [path.name for path in (workdir / "checkpoints").iterdir()]
+            return any("tmp" in name and int(name.partition(".")[0]) >= step for name in names)
+        return False
+
+    return check
+
+
+def metrics(workdir: Path) -> list[dict[str, float]]:
+    """All lines but for what depends on the clock."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in CHANGING} for line in lines]
+
+
+def arrays(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint by name, read without the library."""
+    path = workdir / "checkpoints" / str(step) / "state"
+    with contextlib.closing(ocp.PyTreeCheckpointer()) as reader:
+        tree = reader.metadata(path).item_metadata.tree
+        return reader.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+
+
+def assert_same_run(one: Path, other: Path, step: int) -> None:
+    """The same numbers to the last bit, and the same lines."""
+    a, b = arrays(one, step), arrays(other, step)
+    assert sorted(a) == sorted(b)
+    assert any(name.startswith("params/") for name in a)
+    for name in a:
+        np.testing.assert_array_equal(a[name].reshape(-1).view(np.uint8), b[name].reshape(-1).view(np.uint8), name)
+    assert metrics(one) == metrics(other)
+
+
+def checkpoints(workdir: Path) -> list[int]:
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+
+
+def damage(workdir: Path, step: int, how: str) -> None:
+    """Spoil the largest file of a checkpoint, the arrays: "truncate", "delete" or "flip" some bits of it."""
+    path = max((p for p in (workdir / "checkpoints" / str(step)).rglob("*") if p.is_file()), key=_size)
+    content = bytearray(path.read_bytes())
+    if how == "delete":
+        path.unlink()
+    elif how == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0x10
+        path.write_bytes(content)
+
+
+def copy(workdir: Path, to: Path) -> Path:
+    shutil.copytree(workdir, to)
+    return to
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -1,0 +1,234 @@
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import signal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from vtnjax.train import Checkpoints, Console, DivergedError, Loop, MetricsFile, StoppedError, TrainState
+
+CONFIG = {"steps": 20, "batch_size": 10, "log_every": 4, "eval_every": 7, "checkpoint_every": 3}
+
+
+class Data:
+    """Batches of their own number, which can be put back."""
+
+    def __init__(self):
+        self.next = 0
+        self.happens = {}
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.happens.get(self.next, lambda: None)()
+        self.next += 1
+        return jax.device_put(np.float32(self.next))
+
+    def position(self):
+        return {"next": self.next}
+
+
+def toy():
+    return TrainState(jnp.zeros((), jnp.int32), {"x": jnp.zeros(())}, {}, (), jnp.zeros(2, jnp.uint32))
+
+
+@jax.jit
+def step(state, batch):
+    state = dataclasses.replace(state, step=state.step + 1, params={"x": 0.5 * state.params["x"] + batch})
+    return state, {"loss": batch * 2, "gradient_norm": batch}
+
+
+def evaluate(state):
+    return {"loss": float(jax.device_get(state.params["x"])), "accuracy": 0.5}
+
+
+class Run:
+    """The loop over a toy, opened as train.py does."""
+
+    def __init__(self, workdir, *, train_step=step, evaluate=evaluate, **changes):
+        self.config, self.workdir = ConfigDict({**CONFIG, **changes}), workdir
+        self.train_step, self.evaluate, self.data = train_step, evaluate, Data()
+        self.metrics = MetricsFile(workdir)
+        self.state = None
+
+    def go(self):
+        state = toy()
+        checkpoints = Checkpoints(self.workdir, say=lambda text: None)
+        restored, start, recent = checkpoints.restore(state), 0, []
+        if restored is not None:
+            state, beside = restored
+            start, self.data.next, recent = int(state.step), beside["data"]["next"], beside["recent"]
+        self.metrics.cut_back(start)
+        console = Console(self.config.steps, start)
+        loop = Loop(self.config, self.train_step, self.evaluate, lambda n: 0.1 * n, checkpoints, self.metrics, console)
+        with contextlib.closing(checkpoints):
+            self.state = loop.run(state, start, self.data, self.data.position, recent)
+        return start
+
+    def lines(self):
+        return [
+            {key: value for key, value in line.items() if key not in ("train/images_per_second", "train/input_wait")}
+            for line in self.metrics.read()
+        ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    run = Run(tmp_path_factory.mktemp("unbroken"))
+    run.go()
+    return run
+
+
+def assert_same(run, unbroken):
+    chex.assert_trees_all_equal(run.state, unbroken.state)
+    assert run.lines() == unbroken.lines()
+
+
+def test_figures_are_means_over_the_steps_since_the_last_line(tmp_path):
+    run = Run(tmp_path, steps=10)
+    run.go()
+    lines = [line for line in run.metrics.read() if "train/loss" in line]
+    assert [line["step"] for line in lines] == [4, 8, 10]
+    assert [line["train/loss"] for line in lines] == [2 * np.mean(b) for b in ([1, 2, 3, 4], [5, 6, 7, 8], [9, 10])]
+    assert [line["train/learning_rate"] for line in lines] == pytest.approx([0.3, 0.7, 0.9])
+    assert all(line["train/images_per_second"] > 0 and 0 <= line["train/input_wait"] <= 1 for line in lines)
+
+
+def test_waiting_for_input_is_reported_and_tests_do_not_slow_the_images_per_second(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def slow_evaluate(state):
+        clock[0] += 1000
+        return evaluate(state)
+
+    def slow_step(state, batch):
+        clock[0] += 1
+        return step(state, batch)
+
+    run = Run(tmp_path, train_step=slow_step, evaluate=slow_evaluate, steps=8, eval_every=1)
+    for number in range(8):
+        run.data.happens[number] = lambda: clock.__setitem__(0, clock[0] + 3)
+    run.go()
+    for line in run.metrics.read():
+        if "train/loss" in line:
+            assert line["train/input_wait"] == pytest.approx(0.75)
+            assert line["train/images_per_second"] == pytest.approx(10 / 4)
+
+
+def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
+    assert unbroken.lines()[-1] == {"step": 20, "test/loss": float(unbroken.state.params["x"]), "test/accuracy": 0.5}
+    assert [line["step"] for line in unbroken.lines() if "test/loss" in line] == [7, 14, 20]
+
+
+@pytest.mark.parametrize("at", [*range(1, 16, 2), 18, 19])
+def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path, at):
+    class CrashError(Exception):
+        pass
+
+    def crash():
+        raise CrashError
+
+    run = Run(tmp_path)
+    run.data.happens[at] = crash
+    with pytest.raises(CrashError):
+        run.go()
+    with run.metrics.path.open("a") as file:
+        file.write('{"step": 1')
+    again = Run(tmp_path)
+    assert again.go() == max(n for n in (0, 3, 6, 7, 9, 12, 15, 18) if n <= at)
+    assert_same(again, unbroken)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("at", [1, 4, 5, 7, 14, 20])
+def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_nothing_had_been(unbroken, tmp_path, at, number):
+    run, before = Run(tmp_path), signal.getsignal(number)
+    run.data.happens[at - 1] = lambda: os.kill(os.getpid(), number)
+    with pytest.raises(StoppedError, match=f"stopped by {number.name}: saved step {at};"):
+        run.go()
+    assert signal.getsignal(number) is before
+    again = Run(tmp_path)
+    assert again.go() == at
+    assert_same(again, unbroken)
+
+
+def diverging(at, value):
+    def bad(state, batch):
+        state, metrics = step(state, batch)
+        return state, {**metrics, "loss": jnp.where(state.step >= at, value, metrics["loss"])}
+
+    return jax.jit(bad)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("at", "kept"), [(2, "no checkpoint was saved yet"), (3, "no checkpoint"), (9, "is step 7")])
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_last_good_checkpoint(tmp_path, value, at, kept):
+    run = Run(tmp_path, train_step=diverging(at, value))
+    with pytest.raises(DivergedError, match=f"the loss of step {at} is {value}.*{kept}"):
+        run.go()
+    text = run.metrics.path.read_text() if run.metrics.path.exists() else ""
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_parameters_that_are_not_finite_are_never_saved_though_the_loss_is(tmp_path, every):
+    def overflow(state, batch):
+        state, metrics = step(state, batch)
+        x = jnp.where(state.step >= 6, jnp.inf, state.params["x"])
+        return dataclasses.replace(state, params={"x": x}), metrics
+
+    run = Run(tmp_path, train_step=jax.jit(overflow), checkpoint_every=every, eval_every=100)
+    with pytest.raises(DivergedError, match=r"after step 6 params/x holds .* the last good checkpoint is step"):
+        run.go()
+    state, _ = Checkpoints(tmp_path, read_only=True).restore(toy())
+    assert np.isfinite(state.params["x"])
+
+
+def test_a_test_loss_that_is_not_finite_stops_the_run(tmp_path):
+    run = Run(tmp_path, evaluate=lambda state: {"loss": float("nan"), "accuracy": 0.1})
+    with pytest.raises(DivergedError, match="the test loss of step 7 is nan; the last good checkpoint is step 6"):
+        run.go()
+
+
+def test_a_full_disk_under_the_figures_names_the_last_good_checkpoint_and_loses_nothing(
+    unbroken, tmp_path, monkeypatch
+):
+    run = Run(tmp_path)
+    run.data.happens[10] = lambda: monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(
+        OSError, match=r"metrics.jsonl cannot be written: .*No space.*; the last good checkpoint is step 9"
+    ):
+        run.go()
+    monkeypatch.undo()
+    again = Run(tmp_path)
+    assert again.go() == 9
+    assert_same(again, unbroken)
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_the_best_checkpoint_is_kept_besides_the_latest_two(tmp_path):
+    figures = iter([0.2, 0.8, 0.3, 0.4, 0.5])
+    run = Run(
+        tmp_path,
+        steps=25,
+        eval_every=5,
+        checkpoint_every=100,
+        evaluate=lambda state: {"loss": 1.0, "accuracy": next(figures)},
+    )
+    run.go()
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert kept == [5, 10, 25] or kept == [10, 25]
+    assert json.loads(run.metrics.path.read_text().splitlines()[-1])["test/accuracy"] == 0.5  # the last, not the best

@@ -1,0 +1,156 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+
+from vtnjax.train import create_state, learning_rate_schedule, make_optimiser
+from vtnjax.train.optimiser import localiser_labels
+
+BASE = {
+    "steps": 100,
+    "learning_rate": 0.5,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "boundaries": (0.2, 0.6),
+    "decay_factor": 0.1,
+    "optimiser": "sgd",
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "localiser_multiplier": 1.0,
+}
+
+
+def config(**changes):
+    return ConfigDict({**BASE, **changes})
+
+
+def rates(steps, **changes):
+    schedule = learning_rate_schedule(config(**changes))
+    return [float(schedule(step)) for step in steps]
+
+
+def updates(gradients, params, *, steps=1, **changes):
+    """What the optimiser does with the same gradients, step by step."""
+    optimiser = make_optimiser(config(**changes))
+    state, out = optimiser.init(params), []
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
+        for _ in range(steps):
+            update, state = optimiser.update(gradients, state, params)
+            params = optax.apply_updates(params, update)
+            out.append(update)
+    return out
+
+
+class Warped(nnx.Module):
+    """A network with a localiser and a list of layers."""
+
+    def __init__(self, rngs):
+        self.transformer = nnx.List([nnx.Linear(2, 3, rngs=rngs)])
+        self.classifier = nnx.Linear(2, 3, rngs=rngs)
+
+
+def warped_params():
+    return nnx.state(Warped(nnx.Rngs(0)), nnx.Param)
+
+
+def test_constant_schedule():
+    assert rates([0, 50, 99]) == [0.5, 0.5, 0.5]
+
+
+def test_step_schedule_falls_at_its_boundaries():
+    found = rates([0, 19, 20, 59, 60, 99], schedule="step")
+    assert found == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+
+
+def test_cosine_schedule_ends_at_zero():
+    assert rates([0, 25, 50, 100], schedule="cosine") == pytest.approx(
+        [0.5, 0.25 * (1 + np.sqrt(0.5)), 0.25, 0], abs=1e-7
+    )
+
+
+@pytest.mark.parametrize(("schedule", "after"), [("constant", 0.5), ("step", 0.05), ("cosine", 0.25)])
+def test_warm_up_grows_linearly_from_zero_and_the_schedule_follows(schedule, after):
+    found = rates([0, 5, 10, 55], schedule=schedule, warmup_steps=10)
+    assert found == pytest.approx([0, 0.25, 0.5, after])
+
+
+def test_boundaries_count_steps_of_the_run_with_warm_up_too():
+    assert rates([19, 20, 59, 60], schedule="step", warmup_steps=10) == pytest.approx([0.5, 0.05, 0.05, 0.005])
+
+
+def test_sgd_and_momentum_by_hand():
+    gradients, params = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.zeros(2)}
+    (plain,) = updates(gradients, params)
+    np.testing.assert_allclose(plain["w"], [-0.5, 1])
+    _, second = updates(gradients, params, steps=2, optimiser="momentum")
+    np.testing.assert_allclose(second["w"], -0.5 * 1.9 * gradients["w"])
+
+
+def test_adam_takes_steps_of_the_learning_rate():
+    (first,) = updates({"w": jnp.array([3.0, -0.01])}, {"w": jnp.zeros(2)}, optimiser="adam")
+    np.testing.assert_allclose(first["w"], [-0.5, 0.5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+def test_weight_decay_pulls_towards_zero(optimiser):
+    (update,) = updates({"w": jnp.zeros(1)}, {"w": jnp.array([4.0])}, optimiser=optimiser, weight_decay=0.1)
+    np.testing.assert_allclose(update["w"], [-0.5 * 0.1 * 4], rtol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_norm_over_all_parameters():
+    gradients = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    params = jax.tree.map(jnp.zeros_like, gradients)
+    (clipped,) = updates(gradients, params, clip_norm=1.0)
+    np.testing.assert_allclose([clipped["a"][0], clipped["b"][0]], [-0.5 * 0.6, -0.5 * 0.8], rtol=1e-6)
+    (small,) = updates(gradients, params, clip_norm=10.0)
+    np.testing.assert_allclose([small["a"][0], small["b"][0]], [-1.5, -2])
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("multiplier", [0.0, 0.5, 2.0])
+def test_the_multiplier_scales_the_localisers_updates_only(optimiser, multiplier):
+    params = warped_params()
+    gradients = jax.tree.map(jnp.ones_like, params)
+    both = [updates(gradients, params, optimiser=optimiser, localiser_multiplier=m)[0] for m in (1.0, multiplier)]
+    (before, after) = (
+        {"own": jax.tree.leaves(u["transformer"]), "rest": jax.tree.leaves(u["classifier"])} for u in both
+    )
+    for one, other in zip(before["own"], after["own"], strict=True):
+        np.testing.assert_allclose(other, multiplier * one)
+    for one, other in zip(before["rest"], after["rest"], strict=True):
+        np.testing.assert_array_equal(other, one)
+        assert (other != 0).all()
+
+
+def test_localiser_labels_follow_the_attribute_named_transformer():
+    labels = localiser_labels(warped_params())
+    assert set(jax.tree.leaves(labels["transformer"])) == {"localiser"}
+    assert set(jax.tree.leaves(labels["classifier"])) == {"other"}
+
+
+def test_the_optimisers_state_is_made_of_arrays_for_every_multiplier():
+    for multiplier in (1.0, 0.5):
+        optimiser = make_optimiser(config(localiser_multiplier=multiplier, optimiser="momentum"))
+        _, state = create_state(Warped(nnx.Rngs(0)), optimiser, 0)
+        assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimiser": "momentun"}, "did you mean 'momentum'"),
+        ({"schedule": "stepp"}, "did you mean 'step'"),
+        ({"warmup_steps": 100}, "warmup_steps must be from 0 to below steps"),
+        ({"warmup_steps": -1}, "warmup_steps must be from 0"),
+        ({"clip_norm": -1.0}, "at least 0"),
+        ({"weight_decay": -0.1}, "at least 0"),
+        ({"localiser_multiplier": -1.0}, "at least 0"),
+    ],
+)
+def test_bad_settings_are_named(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_optimiser(config(**changes))

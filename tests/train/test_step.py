@@ -1,0 +1,153 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from numpy.testing import assert_allclose, assert_array_equal
+
+from vtnjax import evaluate, models
+from vtnjax.train import create_state, make_train_step
+from vtnjax.train.state import named_leaves, parameter_table
+
+IMAGES = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype(np.float32)
+BATCH = {
+    "image": jnp.array(IMAGES),
+    "label": jnp.arange(8) % 3,
+}
+
+
+class Normed(nnx.Module):
+    """A classifier with batch statistics."""
+
+    def __init__(self, rngs):
+        self.norm = nnx.BatchNorm(36, momentum=0.5, rngs=rngs)
+        self.linear = nnx.Linear(36, 3, rngs=rngs)
+
+    def __call__(self, image):
+        return self.linear(self.norm(image.reshape(len(image), -1))), {}
+
+
+def as_they_are(key, images):
+    return images
+
+
+def with_noise(key, images):
+    return images + jax.random.normal(key, images.shape)
+
+
+@functools.cache
+def made(prepare=as_they_are, rate=0.1):
+    optimiser = optax.sgd(rate)
+    graphdef, state = create_state(Normed(nnx.Rngs(0)), optimiser, 0)
+    return graphdef, state, jax.jit(make_train_step(graphdef, optimiser, prepare))
+
+
+def test_a_step_is_a_pure_function():
+    _, state, step = made(with_noise)
+    before = jax.tree.map(jnp.copy, state)
+    first, second = step(state, BATCH), step(state, BATCH)
+    chex.assert_trees_all_equal(first, second)
+    chex.assert_trees_all_equal(state, before)
+    assert int(first[0].step) == 1
+
+
+def test_each_step_has_randomness_of_its_own():
+    _, state, step = made(with_noise, rate=0.0)
+    state, first = step(state, BATCH)
+    _, second = step(state, BATCH)
+    assert float(first["loss"]) != float(second["loss"])
+    _, third = make_other_seed()(BATCH)
+    assert float(first["loss"]) != float(third["loss"])
+
+
+def make_other_seed():
+    optimiser = optax.sgd(0.0)
+    graphdef, state = create_state(Normed(nnx.Rngs(0)), optimiser, 1)
+    return functools.partial(jax.jit(make_train_step(graphdef, optimiser, with_noise)), state)
+
+
+def test_statistics_are_those_of_the_batch_in_training():
+    _, state, step = made()
+    after, _ = step(state, BATCH)
+    mean = IMAGES.reshape(8, -1).mean(0)
+    assert_allclose(after.statistics["norm"]["mean"][...], 0.5 * mean, rtol=1e-5)
+    assert_array_equal(state.statistics["norm"]["mean"][...], 0)
+
+
+def test_statistics_are_used_and_kept_in_evaluation():
+    graphdef, state, step = made()
+    state, _ = step(state, BATCH)
+    before = jax.tree.map(jnp.copy, state)
+    batch = {**BATCH, "mask": jnp.ones(8)}
+    classify = jax.jit(evaluate.make_classify(graphdef))
+    whole = evaluate.classification(lambda b: classify(state.params, state.statistics, b), [batch])
+    halves = [{name: x[i : i + 4] for name, x in batch.items()} for i in (0, 4)]
+    parts = evaluate.classification(lambda b: classify(state.params, state.statistics, b), halves)
+    assert parts == pytest.approx(whole, rel=1e-6)  # with the batch's own statistics they would differ
+    chex.assert_trees_all_equal(state, before)
+
+
+def test_metrics_are_means_over_the_batch():
+    graphdef, state, step = made()
+    model = nnx.merge(graphdef, state.params, state.statistics, copy=True)
+    model.train()
+    logits, _ = model(BATCH["image"])
+    right = np.asarray(jax.nn.log_softmax(logits))[np.arange(8), BATCH["label"]]
+    after, metrics = step(state, BATCH)
+    assert float(metrics["loss"]) == pytest.approx(-right.mean(), rel=1e-6)
+    assert float(metrics["accuracy"]) == np.mean(np.asarray(logits).argmax(-1) == BATCH["label"])
+    moved = jax.tree.map(lambda a, b: (a - b) / 0.1, state.params, after.params)
+    assert float(metrics["gradient_norm"]) == pytest.approx(float(optax.tree.norm(moved)), rel=1e-4)
+
+
+def test_training_lowers_the_loss():
+    _, state, step = made()
+    losses = []
+    for _ in range(20):
+        state, metrics = step(state, BATCH)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_transformer_trains_in_either_dtype_and_keeps_its_coordinates_and_parameters_in_float32(dtype):
+    model = models.STN("st_fcn", (6, 6, 1), classes=3, parameters=8000, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
+    _, out = model(BATCH["image"].astype(dtype))
+    assert out["coords"].dtype == out["theta"].dtype == jnp.float32
+    assert out["warped"].dtype == dtype
+    optimiser = optax.sgd(0.1)
+    graphdef, state = create_state(model, optimiser, 0)
+    step = jax.jit(make_train_step(graphdef, optimiser, lambda _, images: images.astype(dtype)))
+    first = None
+    for _ in range(30):
+        state, metrics = step(state, BATCH)
+        first = first or float(metrics["loss"])
+    assert float(metrics["loss"]) < 0.95 * first
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+    assert metrics["loss"].dtype == jnp.float32
+
+
+def test_names_are_paths_without_boxes():
+    _, state, _ = made()
+    assert sorted(named_leaves(state)) == [
+        "key",
+        "params/linear/bias",
+        "params/linear/kernel",
+        "params/norm/bias",
+        "params/norm/scale",
+        "statistics/norm/mean",
+        "statistics/norm/var",
+        "step",
+    ]
+
+
+def test_the_parameter_table_has_a_line_each_and_the_total():
+    _, state, _ = made()
+    rows = [line.split() for line in parameter_table(state.params).splitlines()]
+    assert ["linear.kernel", "(36,", "3)", "108"] in rows
+    assert rows[-1] == ["parameters", "in", "all", "183"]
+    assert len(rows) == 5

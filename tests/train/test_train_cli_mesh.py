@@ -1,0 +1,109 @@
+import signal
+import socket
+
+import numpy as np
+import pytest
+import runs
+
+pytestmark = pytest.mark.slow
+
+PLAIN = {"optimiser": "sgd", "clip_norm": 0.0, "steps": 10, "log_every": 1}
+SHIPPED = {"steps": 10, "log_every": 1}
+
+
+def pair(workdir, **overrides):
+    """Two processes of four devices each, as a person would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    envs = [runs.environment(4, JAX_PROCESS_ID=str(index), **known) for index in range(2)]
+    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in envs]
+
+
+def run_pair(workdir, **overrides):
+    processes = pair(workdir, **overrides)
+    try:
+        return [runs.end(process) for process in processes]
+    finally:
+        for process in processes:
+            runs.kill(process)
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("one")
+    runs.run(workdir / "plain", **PLAIN)
+    runs.run(workdir / "shipped", **SHIPPED)
+    return workdir
+
+
+def assert_agrees(workdir, one_device):
+    a, b = runs.arrays(workdir / "plain", 10), runs.arrays(one_device / "plain", 10)
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-5, err_msg=name)
+    a, b = (runs.metrics(folder / "shipped") for folder in (workdir, one_device))
+    assert [line["step"] for line in a] == [*range(1, 11), 10]
+    for one, other in zip(a, b, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_eight_devices_train_as_one_does(one_device, tmp_path):
+    out, _ = runs.run(tmp_path / "plain", env=runs.environment(8), **PLAIN)
+    assert "8 devices" in out
+    runs.run(tmp_path / "shipped", env=runs.environment(8), **SHIPPED)
+    assert_agrees(tmp_path, one_device)
+
+
+def test_two_processes_of_four_devices_train_as_one_device_does(one_device, tmp_path):
+    (out, _), (quiet, _) = run_pair(tmp_path / "plain", **PLAIN)
+    assert "8 devices" in out
+    assert "step" not in quiet
+    run_pair(tmp_path / "shipped", **SHIPPED)
+    assert_agrees(tmp_path, one_device)
+
+
+LONGER = {
+    "optimiser": "adam",
+    "learning_rate": 0.001,
+    "steps": 80,
+    "log_every": 4,
+    "eval_every": 35,
+    "checkpoint_every": 7,
+    "batch_size": 32,
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken_pair(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("pair")
+    run_pair(workdir, **LONGER)
+    return workdir
+
+
+def test_two_processes_killed_while_they_write_a_checkpoint_resume_exactly(unbroken_pair, tmp_path):
+    processes = pair(tmp_path, **LONGER)
+    runs.stop_when(processes[0], runs.writing(tmp_path, 28))
+    for process in processes:
+        runs.kill(process)
+    (out, _), _ = run_pair(tmp_path, **LONGER)
+    assert "resuming from step" in out
+    runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])
+
+
+def test_two_processes_agree_that_a_checkpoint_is_damaged(unbroken_pair, tmp_path):
+    workdir = runs.copy(unbroken_pair, tmp_path / "run")
+    runs.damage(workdir, LONGER["steps"], "flip")
+    (out, _), _ = run_pair(workdir, **LONGER)
+    assert f"checkpoint {LONGER['steps']} is damaged" in out
+    assert "resuming from step 77" in out
+    runs.assert_same_run(workdir, unbroken_pair, LONGER["steps"])
+
+
+def test_sigterm_to_one_process_stops_both_at_one_step(unbroken_pair, tmp_path):
+    processes = pair(tmp_path, **LONGER)
+    runs.stop_when(processes[0], runs.reached(tmp_path, 20), signal.SIGTERM)
+    (out, _), _ = [runs.end(process, expect=143) for process in processes]
+    assert "stopped by SIGTERM" in out
+    run_pair(tmp_path, **LONGER)
+    runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])

@@ -1,0 +1,111 @@
+import shutil
+import signal
+
+import pytest
+import runs
+
+pytestmark = pytest.mark.slow
+
+STEPS = 150
+# Nothing is aligned: lines, tests and checkpoints fall on different steps.
+TINY = {
+    "steps": STEPS,
+    "batch_size": 32,
+    "optimiser": "momentum",
+    "learning_rate": 0.01,
+    "log_every": 4,
+    "eval_every": 35,
+    "checkpoint_every": 7,
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("unbroken")
+    runs.run(workdir, **TINY)
+    return workdir
+
+
+def resumed_from(out: str) -> int:
+    (line,) = [line for line in out.splitlines() if line.startswith("resuming from step ")]
+    return int(line.split()[-1])
+
+
+def test_a_run_killed_three_times_ends_as_if_never_killed(unbroken, tmp_path):
+    moments = [runs.reached(tmp_path, 10), runs.writing(tmp_path, 40), runs.reached(tmp_path, 106)]
+    for moment in moments:
+        process = runs.start(tmp_path, **TINY)
+        runs.stop_when(process, moment)
+        assert process.wait(60) == -signal.SIGKILL
+        runs.kill(process)
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 9')
+    out, _ = runs.run(tmp_path, **TINY)
+    assert 0 < resumed_from(out) < STEPS
+    runs.assert_same_run(tmp_path, unbroken, STEPS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_and_the_same_command_goes_on(unbroken, tmp_path, number):
+    process = runs.start(tmp_path, **TINY)
+    runs.stop_when(process, runs.reached(tmp_path, 30), number)
+    out, _ = runs.end(process, expect=143)
+    (saved,) = [line for line in out.splitlines() if "saved step" in line]
+    assert f"stopped by {number.name}" in saved
+    out, _ = runs.run(tmp_path, **TINY)
+    assert f"saved step {resumed_from(out)};" in saved
+    runs.assert_same_run(tmp_path, unbroken, STEPS)
+
+
+@pytest.mark.parametrize("how", ["truncate", "delete", "flip"])
+def test_a_damaged_latest_checkpoint_is_reported_and_the_one_before_it_used(unbroken, tmp_path, how):
+    workdir = runs.copy(unbroken, tmp_path / "run")
+    *_, before, latest = runs.checkpoints(workdir)
+    assert latest == STEPS
+    runs.damage(workdir, latest, how)
+    out, _ = runs.run(workdir, **TINY)
+    assert f"checkpoint {latest} is damaged" in out
+    assert resumed_from(out) == before
+    assert (workdir / "checkpoints" / f"damaged-{latest}").is_dir()
+    runs.assert_same_run(workdir, unbroken, STEPS)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(unbroken):
+    before = (unbroken / "metrics.jsonl").read_bytes()
+    out, _ = runs.run(unbroken, **TINY)
+    accuracy = runs.metrics(unbroken)[-1]["test/accuracy"]
+    assert f"this run is finished: step {STEPS}, test error {100 * (1 - accuracy):.2f} %" in out
+    assert (unbroken / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_makes_up_for_lost_figures_and_pictures(unbroken, tmp_path):
+    workdir = runs.copy(unbroken, tmp_path / "run")
+    (workdir / "metrics.jsonl").unlink()
+    shutil.rmtree(workdir / "figures")
+    out, _ = runs.run(workdir, **TINY)
+    assert runs.metrics(workdir) == runs.metrics(unbroken)[-1:]
+    assert "finished: step" in out.splitlines()[-1]
+    assert (workdir / "figures" / "test.png").exists()
+
+
+def test_eval_only_prints_the_figures_and_writes_nothing(unbroken):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
+    out, _ = runs.run(unbroken, "--eval_only", **TINY)
+    accuracy = runs.metrics(unbroken)[-1]["test/accuracy"]
+    assert f"step {STEPS}: test error {100 * (1 - accuracy):.2f} %" in out.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
+
+
+def test_another_config_is_refused_naming_the_difference(unbroken):
+    before = (unbroken / "config.json").read_bytes()
+    said = runs.complaint(unbroken, **{**TINY, "learning_rate": 0.5, "batch_size": 64})
+    assert "batch_size was 32 and is now 64; learning_rate was 0.01 and is now 0.5" in said
+    assert (unbroken / "config.json").read_bytes() == before
+
+
+def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
+    lines = runs.metrics(unbroken)
+    assert lines[-1].keys() == {"step", "test/loss", "test/accuracy"}
+    assert lines[-1]["step"] == STEPS
+    assert [line["step"] for line in lines if "test/loss" in line] == [35, 70, 105, 140, STEPS]
+    assert [line["step"] for line in lines if "train/loss" in line] == [*range(4, STEPS, 4), STEPS]
