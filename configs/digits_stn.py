@@ -11,7 +11,7 @@ def get_config(variant: str = "") -> ConfigDict:
         model=("st_fcn", "fcn", "cnn", "st_cnn"),
         distortion=("RTS", "R", "P", "E", "TC", "none"),
         warp=("affine", "projective", "tps", "translation", "attention"),
-        dataset=("digits", "idx", "generated"),
+        dataset=("digits", "idx", "folder", "generated"),
         smoke=False,
     )
     config = ConfigDict()
@@ -23,6 +23,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.dataset = chosen["dataset"]
     config.data_dir = ""
     config.source_options = ConfigDict()
+    if config.dataset == "folder":
+        config.source_options = ConfigDict({"channels": 1, "size": 28, "on_error": "raise"})
     config.data_threads = 1
 
     config.steps = 6000

@@ -187,4 +187,5 @@ def _hat(t):
 
 
 def _hat_step(t):
-    return jnp.where((t >= -1) & (t < 0), 1, jnp.where((t >= 0) & (t < 1), -1, 0)).astype(t.dtype)
+    rising, falling = (t >= -1) & (t < 0), (t >= 0) & (t < 1)
+    return rising.astype(t.dtype) - falling.astype(t.dtype)
