@@ -58,7 +58,8 @@ def measure(variant: str, steps: int) -> dict[str, float]:
         for _ in range(count):
             began = time.perf_counter()
             item = batch if stream is None else next(stream)
-            waited += time.perf_counter() - began
+            if before is None or before["loss"].is_ready():  # otherwise a step was under way all the while
+                waited += time.perf_counter() - began
             now, metrics = step(now, item)
             jax.block_until_ready(before)  # at most two steps under way, as the loop keeps it
             before = metrics

@@ -51,6 +51,7 @@ CASES = (
     Case("VTN channels", 8, 14, 14, 512, 512, (14, 14), (1.2, 1.2, 1.5)),
     Case("separable", 8, 448, 448, 3, 0, (224, 224), (1.0, 1.5, None)),
 )
+_WARM_SECONDS, _TIMED_CALLS = 0.03, 5
 PASSES = ("forward", "to coordinates", "to both")
 
 
@@ -141,13 +142,20 @@ def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: 
 
 
 def medians(contenders: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[Any], Any]) -> dict[str, float]:
-    """Median milliseconds of each, the contenders taking turns."""
+    """Median milliseconds of each, the contenders taking turns.
+
+    A turn begins with untimed calls: OpenMP's threads spin on for milliseconds and would hold a core that is the
+    other's, and a core that slept is slow to wake.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(rounds + 3):
+    for _ in range(rounds):
         for name, call in contenders.items():
-            began = time.perf_counter()
-            wait(call())
-            if turn >= 3:
+            start = time.perf_counter()
+            while time.perf_counter() - start < _WARM_SECONDS:
+                wait(call())
+            for _ in range(_TIMED_CALLS):
+                began = time.perf_counter()
+                wait(call())
                 times[name].append(1000 * (time.perf_counter() - began))
     return {name: statistics.median(values) for name, values in times.items()}
 
@@ -194,7 +202,9 @@ def report(case: Case, dtype: str, figures: dict[str, dict[str, float]]) -> list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=30, help="timed runs of each, in turn (default 30)")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help=f"turns of {_TIMED_CALLS} timed calls of each (default 10)"
+    )
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this case")
     arguments = parser.parse_args()
     keep_freed_memory()

@@ -19,6 +19,7 @@
 # Everything here is drawn or packaged: nothing is downloaded. It takes about a minute on two cores.
 
 # %%
+# %matplotlib inline
 import os
 
 import jax
@@ -50,7 +51,7 @@ def panels(count, height=2.6):
 def picture(size=96):
     y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
     image = np.stack([0.5 + 0.4 * x, 0.45 - 0.35 * y, 0.6 - 0.3 * x * y], axis=-1)
-    image *= 0.8 + 0.2 * (((x + 1) * 4).astype(int) + ((y + 1) * 4).astype(int))[..., None] % 2  # a chessboard
+    image *= 0.8 + 0.2 * ((((x + 1) * 4).astype(int) + ((y + 1) * 4).astype(int)) % 2)[..., None]  # a chessboard
     image[np.hypot(x, y) < 0.5] = (0.98, 0.8, 0.2)  # a face
     image[(np.abs(np.abs(x) - 0.18) < 0.06) & (np.abs(y + 0.14) < 0.08)] = 0.1
     image[(np.abs(np.hypot(x, y - 0.02) - 0.3) < 0.035) & (y > 0.12)] = (0.7, 0.1, 0.1)
@@ -219,7 +220,7 @@ try:
 except ImportError:  # without the extra "demo": printed digits instead of written ones
     train_set, test_set = (data.load_source("generated", split) for split in ("train", "test"))
 
-digit = next(r["image"] for r in (train_set[i] for i in range(len(train_set))) if r["label"] == 4)
+digit = next(r["image"] for r in (train_set[i] for i in range(len(train_set))) if r["label"] == 3)
 digit = jnp.asarray(digit, jnp.float32) / 255
 turn = np.radians(30)
 truth = jnp.array([[np.cos(turn), -np.sin(turn), 0.15], [np.sin(turn), np.cos(turn), -0.1]], jnp.float32)

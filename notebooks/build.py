@@ -1,11 +1,14 @@
 """Makes each notebook of its .py file and runs it: `python notebooks/build.py` after an edit."""
 
+import base64
+import io
 import os
 from pathlib import Path
 
 import jupytext
 import nbclient
 import nbformat
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 
@@ -27,9 +30,20 @@ def numbered(notebook):
     return notebook
 
 
+def shrink(notebook):
+    """Pictures as JPEG: a fifth of the size."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if "image/png" in output.get("data", {}):
+            picture = Image.open(io.BytesIO(base64.b64decode(output.data.pop("image/png")))).convert("RGB")
+            small = io.BytesIO()
+            picture.save(small, "JPEG", quality=80, optimize=True)
+            output.data["image/jpeg"] = base64.b64encode(small.getvalue()).decode()
+
+
 if __name__ == "__main__":
     for source in sorted(HERE.glob("[0-9]*.py")):
         notebook = execute(numbered(jupytext.read(source)), HERE)
+        shrink(notebook)
         for cell in notebook.cells:
             cell.metadata.clear()
         notebook.metadata = {"kernelspec": notebook.metadata["kernelspec"]}

@@ -112,7 +112,7 @@ def test_waiting_for_input_is_reported_and_tests_do_not_slow_the_images_per_seco
 
     def slow_step(state, batch):
         clock[0] += 1
-        return step(state, batch)
+        return jax.block_until_ready(step(state, batch))  # done before the next batch is asked for
 
     run = Run(tmp_path, train_step=slow_step, evaluate=slow_evaluate, steps=8, eval_every=1)
     for number in range(8):

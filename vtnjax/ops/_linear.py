@@ -5,11 +5,12 @@ are hat functions of the distance to the two taps, so the taps can stay inside t
 outside, or is not a number, weighs nothing: no padded copy, no mask.
 
 What follows from measurements (benchmarks/sampling.py) on a CPU:
-- one gather per corner at a shared base index, fused with the lerp, is the fastest forward pass;
-- the slopes of all axes are interleaved by `where`, since a concatenation is compiled to a branch per element, and
-  contracted with the cotangent by an einsum, since a reduction fused with its gathers runs scalar;
-- the image's gradient is a scatter-add of contiguous rows: of the channels where there are several, of the corners
-  of a cell where there is one.
+- one gather per corner, fused with the lerp, is the fastest forward pass;
+- the slopes of all axes are stacked and contracted with the cotangent by an einsum, since a reduction fused with its
+  gathers runs scalar; with one channel there is nothing to contract, and they are interleaved by `where`, since a
+  concatenation is compiled to a branch for every element;
+- the image's gradient is a scatter-add of contiguous rows: of the channels where there are several, of the corners of
+  a cell where there are few, and then the slopes read the same rows.
 """
 
 import functools
@@ -26,7 +27,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from vtnjax.ops._gather import flat_index, take, take_pixels
+from vtnjax.ops._gather import flat_index, take_pixels
 from vtnjax.ops._padding import fold
 
 # Below this many channels a scatter-add of whole cells beats one of single corners.
@@ -68,7 +69,7 @@ def _linear_jvp(padding, sizes, primals, tangents):
         # In the coordinates' dtype, so that the transpose adds up in it and not in bfloat16.
         tangent = _spread(dimage.astype(coords.dtype), coords, padding, sizes)
     if not isinstance(dcoords, SymbolicZero):
-        tangent = tangent + _contract(_slopes(image, coords, padding, sizes), dcoords)
+        tangent = tangent + contract(slopes_of(image, coords, padding, sizes), dcoords)
     return _linear(image, coords, padding, sizes), tangent.astype(image.dtype)
 
 
@@ -95,7 +96,7 @@ def _cells(image):
     return jnp.concatenate([lax.slice(padded, (*i, 0, 0), end) for i, end in zip(shifts, ends, strict=True)], axis=-1)
 
 
-def _slopes(image, coords, padding, sizes):
+def slopes_of(image, coords, padding, sizes):
     """Derivatives of the samples by each coordinate: (*points, g, n, c)."""
     base = _base(image, coords, padding, sizes)
     weights, steps = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_steps))
@@ -114,15 +115,18 @@ def _slopes(image, coords, padding, sizes):
 
 
 def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Each corner of the cells with its values (*points, g, c), all read at one index, which XLA then makes once."""
+    """Each corner of the cells with its values (*points, g, c)."""
     corners = _corners(image.shape)
-    size, reach = math.prod(image.shape[:-1]), corners[-1][1]
-    table = jnp.pad(image.reshape(size, -1), ((0, reach), (0, 0)))
-    for corner, offset in corners:
-        yield corner, take(table[offset : offset + size], base)
+    if image.shape[-1] == 1:
+        values = take_pixels(_cells(image), base)  # (*points, g, corners)
+        for number, (corner, _) in enumerate(corners):
+            yield corner, values[..., number, None]
+    else:
+        for corner, offset in corners:
+            yield corner, take_pixels(image, base + offset)
 
 
-def _contract(slopes, dcoords):
+def contract(slopes, dcoords):
     if slopes.shape[-1] == 1:
         return jnp.sum(slopes[..., 0] * dcoords, axis=-1, keepdims=True)
     return jnp.einsum("...nc,...n->...c", slopes, dcoords, precision=lax.Precision.HIGHEST)

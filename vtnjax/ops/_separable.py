@@ -1,8 +1,4 @@
-"""A warp whose x depends on the column alone and y on the row alone: one-dimensional lerps or matrix products.
-
-The derivatives by the coordinates are written so that their transposes are products with a row or a column of ones: a
-plain sum would be fused with the gathers, and then runs scalar on a CPU (benchmarks/sampling.py).
-"""
+"""A warp whose x depends on the column alone and y on the row alone: one-dimensional lerps or matrix products."""
 
 from functools import partial
 
@@ -12,7 +8,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from vtnjax.ops._gather import take
-from vtnjax.ops._linear import axis_steps, axis_weights, tap
+from vtnjax.ops._linear import axis_weights, contract, slopes_of, tap
 
 
 def separable_lerp(image, x, y, padding):
@@ -53,22 +49,21 @@ _lerp = jax.custom_jvp(_value, nondiff_argnums=(3, 4))
 def _lerp_jvp(padding, sizes, primals, tangents):
     image, x, y = primals
     dimage, dx, dy = tangents
-    (h, w), c = sizes, image.shape[-1]
-    tangent = jnp.zeros((len(y), len(x), c), y.dtype)
+    tangent = jnp.zeros((len(y), len(x), image.shape[-1]), y.dtype)
     if not isinstance(dimage, SymbolicZero):
         tangent = _spread(dimage.astype(y.dtype), x, y, padding, sizes)
-    exact, image = lax.Precision.HIGHEST, image.astype(y.dtype)
-    if not isinstance(dx, SymbolicZero):
-        rows = _pass(image, y, axis_weights(y, h, padding), 0, h, padding)
-        slopes = _pass(rows, x, axis_steps(x, w, padding), 1, w, padding)
-        moved = jnp.matmul(jnp.ones((len(y), 1), x.dtype), jnp.repeat(dx, c)[None], precision=exact)
-        tangent = tangent + slopes * moved.reshape(tangent.shape)
-    if not isinstance(dy, SymbolicZero):
-        rows = _pass(image, y, axis_steps(y, h, padding), 0, h, padding)
-        slopes = _pass(rows, x, axis_weights(x, w, padding), 1, w, padding)
-        moved = jnp.matmul(dy[:, None], jnp.ones((1, len(x) * c), y.dtype), precision=exact)
-        tangent = tangent + slopes * moved.reshape(tangent.shape)
-    return _lerp(primals[0], x, y, padding, sizes), tangent.astype(primals[0].dtype)
+    if not (isinstance(dx, SymbolicZero) and isinstance(dy, SymbolicZero)):
+        dx, dy = (jnp.zeros(d.shape, y.dtype) if isinstance(d, SymbolicZero) else d for d in (dx, dy))
+        # On the dense grid: its slopes contract with a cotangent before they are summed along the lines.
+        slopes = slopes_of(image[:, :, None], _grid(x, y), padding, sizes)
+        tangent = tangent + contract(slopes, _grid(dx, dy))[:, :, 0]
+    return _lerp(image, x, y, padding, sizes), tangent.astype(image.dtype)
+
+
+def _grid(x, y):
+    """All pairs, (h', w', 1, 2)."""
+    pairs = jnp.broadcast_arrays(x[None, :, None], y[:, None, None])
+    return jnp.stack(pairs, axis=-1)
 
 
 def _pass(image, x, weights, axis, size, padding):

@@ -188,7 +188,9 @@ class _Recent:
     def waiting_for_input(self):
         began = time.perf_counter()
         yield
-        self._waited += time.perf_counter() - began
+        # While a step is under way the device does not wait, whatever the host does meanwhile.
+        if not self._pending or self._pending[-1][1]["loss"].is_ready():
+            self._waited += time.perf_counter() - began
 
     @contextlib.contextmanager
     def paused(self):
