@@ -35,6 +35,7 @@ def test_the_callers_array_stays_writeable():
     images = np.zeros((1, 2, 2, 1), np.uint8)
     Arrays(images, np.zeros(1, int), CLASSES)
     images[0] = 1
+    assert (images[0] == 1).all()
 
 
 def test_repr_is_stable():

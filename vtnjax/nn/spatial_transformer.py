@@ -85,16 +85,8 @@ class SpatialTransformer(nnx.Module):
         if basis is not None:
             self.basis = basis if isinstance(basis, nnx.Param) else nnx.Variable(jnp.asarray(basis))
         identity = self._identity(basis)
-        self.theta_shape = identity.shape
-        self.features = features
-        bias = np.tile(identity.ravel(), count)
-        self.head = nnx.Linear(
-            features,
-            len(bias),
-            kernel_init=nnx.initializers.zeros,
-            bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
-            rngs=rngs,
-        )
+        self.theta_shape, self.features = identity.shape, features
+        self.head = _identity_head(features, np.tile(identity.ravel(), count), rngs)
 
     def __call__(
         self, image: Float[Array, "n *sizes c"], features: Float[Array, "n f"] | None = None
@@ -171,3 +163,14 @@ class SpatialTransformer(nnx.Module):
         if self.warp == "affine3d":
             return ops.sample_volume(image, coords, padding=self.padding)
         return ops.sample(image, coords, method=self.method, padding=self.padding)
+
+
+def _identity_head(features: int, bias: np.ndarray, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(
+        features,
+        len(bias),
+        kernel_init=nnx.initializers.zeros,
+        bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
+        precision="highest",  # theta is multiplied by the image's size: a TPU's bfloat16 would be pixels off
+        rngs=rngs,
+    )

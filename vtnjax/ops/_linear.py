@@ -127,6 +127,7 @@ def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
 
 
 def contract(slopes, dcoords):
+    """Slopes (*points, g, n, c) times the coordinates' tangents (*points, g, n): (*points, g, c)."""
     if slopes.shape[-1] == 1:
         return jnp.sum(slopes[..., 0] * dcoords, axis=-1, keepdims=True)
     return jnp.einsum("...nc,...n->...c", slopes, dcoords, precision=lax.Precision.HIGHEST)
@@ -166,12 +167,13 @@ def tap(x, size, padding):
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def axis_weights(x, size, padding):
+    """The weights of the two taps."""
     _, t, _ = tap(x, size, padding)
     return _hat(t), _hat(t - 1)
 
 
 @axis_weights.defjvp
-def axis_weights_jvp(size, padding, primals, tangents):
+def _axis_weights_jvp(size, padding, primals, tangents):
     (x,), (dx,) = primals, tangents
     w0, w1 = axis_steps(x, size, padding)
     return axis_weights(x, size, padding), (w0 * dx, w1 * dx)
