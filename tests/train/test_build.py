@@ -4,7 +4,7 @@ import runpy
 import jax
 import jax.numpy as jnp
 import pytest
-import runs
+import train_runs as runs
 
 from vtnjax import data, distort
 from vtnjax.models.stn import MODELS

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
+import train_runs as runs
 
 from vtnjax.train.checkpoint import Checkpoints, NotFiniteError, SaveError
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-import runs
+import train_runs as runs
 
 pytestmark = pytest.mark.slow
 

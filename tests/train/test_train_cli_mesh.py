@@ -3,7 +3,7 @@ import socket
 
 import numpy as np
 import pytest
-import runs
+import train_runs as runs
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@ import shutil
 import signal
 
 import pytest
-import runs
+import train_runs as runs
 
 pytestmark = pytest.mark.slow
 

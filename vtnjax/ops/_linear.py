@@ -7,8 +7,8 @@ outside, or is not a number, weighs nothing: no padded copy, no mask.
 What follows from measurements (benchmarks/sampling.py) on a CPU:
 - one gather per corner, fused with the lerp, is the fastest forward pass;
 - the slopes of all axes are stacked and contracted with the cotangent by an einsum, since a reduction fused with its
-  gathers runs scalar; with one channel there is nothing to contract, and they are interleaved by `where`, since a
-  concatenation is compiled to a branch for every element;
+  gathers runs scalar; with few channels they are stacked by `where`, since a concatenation is compiled to a branch
+  for every row;
 - the image's gradient is a scatter-add of contiguous rows: of the channels where there are several, of the corners of
   a cell where there are few, and then the slopes read the same rows.
 """
@@ -105,13 +105,14 @@ def slopes_of(image, coords, padding, sizes):
         for k in range(len(sizes)):
             factors = [(steps if axis == k else weights)[axis][bit] for axis, bit in enumerate(corner)]
             slopes[k] = slopes[k] + value.astype(coords.dtype) * _product(factors)[..., None]
-    if image.shape[-1] > 1:
+    if image.shape[-1] >= _FEW_CHANNELS:
         return jnp.stack(slopes, axis=-2)
-    axis = lax.broadcasted_iota(jnp.int32, coords.shape, coords.ndim - 1)
-    interleaved = slopes[0]
+    shape = (*coords.shape, image.shape[-1])
+    axis = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)
+    interleaved = slopes[0][..., None, :]
     for k in range(1, len(sizes)):
-        interleaved = jnp.where(axis == k, slopes[k], interleaved)
-    return interleaved[..., None]
+        interleaved = jnp.where(axis == k, slopes[k][..., None, :], interleaved)
+    return interleaved
 
 
 def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
