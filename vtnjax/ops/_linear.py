@@ -27,7 +27,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from vtnjax.ops._gather import flat_index, take_pixels
+from vtnjax.ops._gather import flat_index, take, take_pixels
 from vtnjax.ops._padding import fold
 
 # Below this many channels a scatter-add of whole cells beats one of single corners.
@@ -52,9 +52,9 @@ def linear(
 def _value(image, coords, padding, sizes):
     base, weights = _base(image, coords, padding, sizes), _each_axis(axis_weights, coords, padding, sizes)
     total = jnp.zeros((), coords.dtype)
-    for corner, offset in _corners(image.shape):
+    for corner, value in _corner_values(image, base):
         weight = _product(w[bit] for w, bit in zip(weights, corner, strict=True))
-        total = total + take_pixels(image, base + offset).astype(coords.dtype) * weight[..., None]
+        total = total + value.astype(coords.dtype) * weight[..., None]
     return total.astype(image.dtype)
 
 
@@ -101,7 +101,8 @@ def slopes_of(image, coords, padding, sizes):
     base = _base(image, coords, padding, sizes)
     weights, steps = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_steps))
     slopes = [jnp.zeros((), coords.dtype)] * len(sizes)
-    for corner, value in _corner_values(image, base):
+    values = _cell_values(image, base) if image.shape[-1] == 1 else _corner_values(image, base)
+    for corner, value in values:
         for k in range(len(sizes)):
             factors = [(steps if axis == k else weights)[axis][bit] for axis, bit in enumerate(corner)]
             slopes[k] = slopes[k] + value.astype(coords.dtype) * _product(factors)[..., None]
@@ -118,13 +119,20 @@ def slopes_of(image, coords, padding, sizes):
 def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
     """Each corner of the cells with its values (*points, g, c)."""
     corners = _corners(image.shape)
-    if image.shape[-1] == 1:
-        values = take_pixels(_cells(image), base)  # (*points, g, corners)
-        for number, (corner, _) in enumerate(corners):
-            yield corner, values[..., number, None]
-    else:
-        for corner, offset in corners:
-            yield corner, take_pixels(image, base + offset)
+    groups, channels = image.shape[-2:]
+    # Rows of several groups are read fastest at one index that the corners share, from tables that begin at a corner.
+    shared = groups > 1 and channels >= _FEW_CHANNELS
+    size, reach = math.prod(image.shape[:-1]), corners[-1][1]
+    table = jnp.pad(image.reshape(size, channels), ((0, reach if shared else 0), (0, 0)))
+    for corner, offset in corners:
+        yield corner, take(table[offset : offset + size], base) if shared else take(table, base + offset)
+
+
+def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """The same for one channel, read as a row for each cell."""
+    values = take_pixels(_cells(image), base)  # (*points, g, corners)
+    for number, (corner, _) in enumerate(_corners(image.shape)):
+        yield corner, values[..., number, None]
 
 
 def contract(slopes, dcoords):
