@@ -1,4 +1,12 @@
-"""A spatial transformer on distorted handwritten digits: STN section 4.1 and appendix A.4, on 5,000 digits of MNIST."""
+"""A spatial transformer on distorted handwritten digits: STN section 4.1 and appendix A.4, on 5,000 digits of MNIST.
+
+    python train.py --config configs/digits_stn.py
+
+takes about three minutes on two CPU cores, compilation included, and ends at a test error of 2.6 %, the mean of three
+seeds; `:model=fcn`, a plain network of as many parameters by the same schedule, at 9.5 % (results/digits_stn.json, by
+python benchmarks/digits_error.py). The paper trains on 60,000 digits, by SGD for 150,000 steps; here it is Adam for
+6,000. `:smoke` runs everything in seconds on drawn digits.
+"""
 
 from ml_collections import ConfigDict
 
