@@ -10,7 +10,7 @@ What follows from measurements (benchmarks/sampling.py) on a CPU:
   gathers runs scalar; with few channels they are stacked by `where`, since a concatenation is compiled to a branch
   for every row;
 - the image's gradient is a scatter-add of contiguous rows: of the channels where there are several, of the corners of
-  a cell where there are few, and then the slopes read the same rows.
+  a cell where there are few; with one channel the slopes read the same rows.
 """
 
 import functools
