@@ -14,8 +14,9 @@ def take(array: Shaped[Array, "..."], index: Int[Array, "..."], *, axis: int = 0
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
         # One image read at sharded coordinates: JAX asks how the result lies, which is as the coordinates do.
         sharding = PartitionSpec(*before, *jax.typeof(index).sharding.spec, *after)
-    # No checker can see that the index was clamped: promised, XLA drops its own clamping.
-    return array.at[(*[slice(None)] * axis, index)].get(mode="promise_in_bounds", out_sharding=sharding)
+    # No checker can see that the index was clamped: promised, JAX and XLA drop their own mending of it.
+    at = array.at[(*[slice(None)] * axis, index)]
+    return at.get(mode="promise_in_bounds", wrap_negative_indices=False, out_sharding=sharding)
 
 
 def take_pixels(image: Shaped[Array, "*sizes g c"], index: Int[Array, "*points"]) -> Shaped[Array, "*points c"]:

@@ -123,9 +123,10 @@ def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
     # Rows of several groups are read fastest at one index that the corners share, from tables that begin at a corner.
     shared = groups > 1 and channels >= _FEW_CHANNELS
     size, reach = math.prod(image.shape[:-1]), corners[-1][1]
-    table = jnp.pad(image.reshape(size, channels), ((0, reach if shared else 0), (0, 0)))
+    table = image.reshape(size, channels)
     for corner, offset in corners:
-        yield corner, take(table[offset : offset + size], base) if shared else take(table, base + offset)
+        # No cell's first corner lies in the last row or column, so a table may end `reach` rows early.
+        yield corner, take(table[offset : offset + size - reach], base) if shared else take(table, base + offset)
 
 
 def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
