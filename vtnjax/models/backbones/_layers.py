@@ -1,0 +1,79 @@
+"""The convolution that the backbones are made of."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+# PyTorch's kaiming_normal_(mode="fan_out", nonlinearity="relu"), with which torchvision starts these networks.
+_KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+class ConvNorm(nnx.Module):
+    """A square convolution and, if wanted, BatchNorm; padded by the same amount on every side, as PyTorch pads.
+
+    Flax's "SAME" pads a convolution of stride 2 at the right and at the bottom first, which moves its output.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: int | None = None,
+        bias: bool = False,
+        norm: bool = True,
+        frozen_statistics: bool = False,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Make the layer.
+
+        Args:
+            inputs: channels of the input.
+            outputs: channels of the output.
+            size: of the kernel, odd.
+            stride: of the convolution.
+            dilation: of the kernel.
+            padding: pixels on each side; by default as many as leave the size unchanged at stride 1.
+            bias: whether the convolution has one.
+            norm: whether BatchNorm follows.
+            frozen_statistics: whether BatchNorm uses its running statistics also in training, and leaves them as they
+                are.
+            dtype: of the computation; BatchNorm computes in at least float32.
+            param_dtype: of the parameters.
+            rngs: NNX's random streams; `params` is used.
+        """
+        around = dilation * (size // 2) if padding is None else padding
+        self.conv = nnx.Conv(
+            inputs,
+            outputs,
+            (size, size),
+            strides=stride,
+            padding=((around, around), (around, around)),
+            kernel_dilation=dilation,
+            use_bias=bias,
+            kernel_init=_KERNEL_INIT,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.frozen_statistics = frozen_statistics
+        # In bfloat16 the running statistics themselves would be rounded.
+        wide = None if dtype is None else jnp.promote_types(dtype, jnp.float32)
+        self.norm = (
+            nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, dtype=wide, param_dtype=param_dtype, rngs=rngs)
+            if norm
+            else None
+        )
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
+        """The layer's output, in the dtype of the computation."""
+        x = self.conv(x)
+        if self.norm is None:
+            return x
+        return self.norm(x, use_running_average=self.frozen_statistics or None).astype(x.dtype)
