@@ -1,4 +1,6 @@
-"""The convolution that the backbones are made of."""
+"""The layers that the backbones are made of."""
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import nnx
@@ -77,3 +79,9 @@ class ConvNorm(nnx.Module):
         if self.norm is None:
             return x
         return self.norm(x, use_running_average=self.frozen_statistics or None).astype(x.dtype)
+
+
+def max_pool(x: Float[Array, "n h w c"], size: int, padding: Sequence[tuple[int, int]]) -> Float[Array, "n h2 w2 c"]:
+    """Maxima of square windows, two pixels apart; what `padding` adds before and after each axis never wins."""
+    # Flax takes pairs, which its annotation leaves out.
+    return nnx.max_pool(x, (size, size), strides=(2, 2), padding=padding)  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.backbones._checks import check_image, check_stages
-from vtnjax.models.backbones._layers import ConvNorm
+from vtnjax.models.backbones._layers import ConvNorm, max_pool
 from vtnjax.ops._checks import check_choice
 
 # Blocks in each stage, and whether they are bottlenecks.
@@ -133,7 +133,7 @@ class ResNet(nnx.Module):
         """The features by name; see the class."""
         check_image(image)
         features = {"stem": nnx.relu(self.stem(image))}
-        x = nnx.max_pool(features["stem"], (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = max_pool(features["stem"], 3, [(1, 1), (1, 1)])
         for i, stage in enumerate(self.stages, 1):
             for block in stage:
                 x = block(x)

@@ -1,12 +1,14 @@
 """SqueezeNet 1.1 (Iandola et al. 2016): 0.7 million parameters, whose ImageNet weights come in a package."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm
+from vtnjax.models.backbones._layers import ConvNorm, max_pool
 
 # Channels of fire2 to fire9: squeezed, and of each of the two expansions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -16,7 +18,7 @@ _POOLED_BEFORE = ("fire2", "fire4", "fire6")
 class Fire(nnx.Module):
     """A 1 x 1 convolution to few channels, then 1 x 1 and 3 x 3 convolutions of it side by side."""
 
-    def __init__(self, inputs: int, squeezed: int, expanded: int, **options):
+    def __init__(self, inputs: int, squeezed: int, expanded: int, **options: Any):
         self.squeeze = ConvNorm(inputs, squeezed, 1, **options)
         self.expand1x1 = ConvNorm(squeezed, expanded, 1, **options)
         self.expand3x3 = ConvNorm(squeezed, expanded, 3, **options)
@@ -79,5 +81,4 @@ class SqueezeNet(nnx.Module):
 
 def _pool(x):
     # Ceil mode: a last window that hangs over the edge counts too.
-    padding = [(0, (size - 1) % 2) for size in x.shape[1:3]]
-    return nnx.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+    return max_pool(x, 3, [(0, (size - 1) % 2) for size in x.shape[1:3]])

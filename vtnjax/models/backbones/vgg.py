@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm
+from vtnjax.models.backbones._layers import ConvNorm, max_pool
 from vtnjax.ops._checks import check_choice
 
 # Convolutions in each of the five stages, and whether BatchNorm follows them.
@@ -87,5 +87,5 @@ class VGG(nnx.Module):
             for layer in stage:
                 x = nnx.relu(layer(x))
             features[f"conv{i}"] = x
-            x = nnx.max_pool(x, (2, 2), strides=(2, 2))
+            x = max_pool(x, 2, [(0, 0), (0, 0)])
         return features
