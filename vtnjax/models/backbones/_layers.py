@@ -7,6 +7,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax.ops.coords import widest
+
 # PyTorch's kaiming_normal_(mode="fan_out", nonlinearity="relu"), with which torchvision starts these networks.
 _KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -66,7 +68,7 @@ class ConvNorm(nnx.Module):
         )
         self.frozen_statistics = frozen_statistics
         # In bfloat16 the running statistics themselves would be rounded.
-        wide = None if dtype is None else jnp.promote_types(dtype, jnp.float32)
+        wide = None if dtype is None else widest(dtype, jnp.float32)
         self.norm = (
             nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, dtype=wide, param_dtype=param_dtype, rngs=rngs)
             if norm

@@ -120,7 +120,7 @@ class ResNet(nnx.Module):
         }
         self.stem = ConvNorm(3, _WIDTHS[0], 7, stride=2, **options)
         inputs = (_WIDTHS[0], *list(self.channels.values())[1:4])
-        self.stages = nnx.List([self._stage(i, inputs[i], options) for i in range(4)])
+        self.stages = nnx.List([nnx.List(self._stage(i, inputs[i], options)) for i in range(4)])
 
     @property
     def channels(self) -> dict[str, int]:
@@ -140,7 +140,7 @@ class ResNet(nnx.Module):
             features[f"stage{i}"] = x
         return features
 
-    def _stage(self, index: int, inputs: int, options: dict[str, Any]) -> nnx.List:
+    def _stage(self, index: int, inputs: int, options: dict[str, Any]) -> list[Residual]:
         blocks, bottleneck = RESNETS[self.name]
         dilation = self.dilations[index]
         block = {"bottleneck": bottleneck, "dilation": dilation, **options}
@@ -156,4 +156,4 @@ class ResNet(nnx.Module):
             Residual(outputs, _WIDTHS[index], stride=1, first_dilation=dilation, **block)
             for _ in range(blocks[index] - 1)
         ]
-        return nnx.List([first, *rest])
+        return [first, *rest]
