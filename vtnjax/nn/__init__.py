@@ -1,5 +1,7 @@
 """Flax NNX modules: parameters and wiring; the mathematics is in `vtnjax.ops`."""
 
+from vtnjax.nn.deformable import DeformableConv
+from vtnjax.nn.saliency_sampler import SaliencySampler
 from vtnjax.nn.spatial_transformer import SpatialTransformer
 
-__all__ = ["SpatialTransformer"]
+__all__ = ["DeformableConv", "SaliencySampler", "SpatialTransformer"]

@@ -1,17 +1,21 @@
 """Pure functions of one example: coordinates, grids and samplers. Batch them with `jax.vmap`."""
 
+from vtnjax.ops.attention import saliency_grid
 from vtnjax.ops.coords import displace, identity_coords, to_normalised, to_pixels
+from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
 
 __all__ = [
     "affine_grid",
     "attention_grid",
+    "deformable_conv",
     "displace",
     "grid_sample",
     "identity_coords",
     "linear_grid",
     "projective_grid",
+    "saliency_grid",
     "sample",
     "sample_channels",
     "sample_separable",

@@ -53,3 +53,15 @@ def check_sizes(name: str, shape: Sequence[int], ranks: tuple[int, ...]) -> tupl
     if len(sizes) not in ranks or min(sizes) < 0:
         raise ValueError(f"{name} must be {wanted} in pixels, not {shape!r}")
     return sizes
+
+
+def check_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Return a whole number of at least 1, or two of them, as a pair for (rows, columns), or raise a ValueError."""
+    try:
+        pair = tuple(number.__index__() for number in (value if isinstance(value, Sequence) else (value, value)))
+    except (TypeError, AttributeError):
+        pair = ()
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, or two for (rows, columns), not {value!r}")
+    rows, columns = pair
+    return rows, columns

@@ -1,0 +1,130 @@
+"""The deformable convolution as a layer that predicts its own offsets."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vtnjax import ops
+from vtnjax.ops._checks import check_floating, check_pair
+from vtnjax.ops.coords import widest
+from vtnjax.ops.deform import check_conv_padding, deformable_coords
+
+
+class DeformableConv(nnx.Module):
+    """A convolution whose kernel cells read where it predicts (Dai et al. 2017; with a mask Zhu et al. 2019, "v2").
+
+    A convolution of the same size, stride, dilation and padding predicts an offset for each kernel cell, each group of
+    channels and each output pixel. It starts with zero kernel and bias, hence at the ordinary convolution; v2 trains it
+    at a tenth of the learning rate. It and the coordinates are float32 whatever the features' dtype is.
+
+    With `mask=True` it predicts v2's modulation too, a sigmoid that multiplies what each cell reads. In the paper that
+    lies in (0, 1) and starts at 0.5, so the layer starts at half the ordinary convolution (but for the bias); the
+    authors' implementation doubles it (`mask_scale=2.0`) and so starts at the ordinary convolution, as a layer with
+    pretrained weights should.
+
+    Calling it with features (n, h, w, c) returns `(y, out)`: `y` is (n, h', w', c'); `out["offsets"]` (x, y) in pixels
+    and `out["coords"]`, the pixel coordinates that were read, are (n, h', w', groups, kh, kw, 2); `out["mask"]`, with a
+    mask, is (n, h', w', groups, kh, kw), doubled if it was.
+
+    Attributes:
+        kernel: (kh, kw, c, c'), as that of `nnx.Conv`.
+        bias: (c',), or None.
+        predictor: the convolution that predicts: for each group and kernel cell (x, y), then all masks.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        features_out: int,
+        kernel_size: int | Sequence[int] = (3, 3),
+        *,
+        groups: int = 1,
+        mask: bool = False,
+        mask_scale: float = 1.0,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        padding: str | Sequence[Sequence[int]] = "SAME",
+        use_bias: bool = True,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Make a layer that starts as an ordinary convolution.
+
+        Args:
+            features_in: c, the channels of the input.
+            features_out: c', the channels of the output.
+            kernel_size: of the kernel, one number or (rows, columns).
+            groups: how many groups of channels have offsets of their own (deformable groups; the kernel is whole). The
+                first paper's best networks have 4 in their last stage.
+            mask: whether to predict v2's modulation.
+            mask_scale: what multiplies the sigmoid: 1 in v2's paper, 2 in its authors' implementation.
+            stride: as in `ops.deformable_conv`.
+            dilation: as in `ops.deformable_conv`.
+            padding: as in `ops.deformable_conv`.
+            use_bias: whether to add a bias.
+            dtype: of the convolution and its output, as in `nnx.Conv`; by default what input and parameters promote to.
+            param_dtype: of the parameters.
+            rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if a size is below 1, the groups do not divide the channels, or an option is none.
+        """
+        if features_in < 1 or features_out < 1:
+            raise ValueError(f"features_in and features_out must be at least 1, not {features_in} and {features_out}")
+        if groups < 1 or features_in % groups:
+            raise ValueError(f"groups must divide the {features_in} features that come in, but it is {groups}")
+        if not mask and mask_scale != 1.0:
+            raise ValueError(f"mask_scale belongs to mask=True, but it is {mask_scale} without a mask")
+        self.features_in, self.groups, self.dtype = features_in, groups, dtype
+        self.mask, self.mask_scale = mask, mask_scale
+        self.kernel_size = check_pair("kernel_size", kernel_size)
+        self.stride, self.dilation = check_pair("stride", stride), check_pair("dilation", dilation)
+        self.padding = check_conv_padding(padding)
+        shape = (*self.kernel_size, features_in, features_out)
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(features_out, param_dtype)) if use_bias else None
+        self.predictor = nnx.Conv(
+            features_in,
+            groups * self.kernel_size[0] * self.kernel_size[1] * (3 if mask else 2),
+            self.kernel_size,
+            self.stride,
+            padding=self.padding,
+            kernel_dilation=self.dilation,
+            kernel_init=nnx.initializers.zeros,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 c2"], dict[str, Array]]:
+        """Convolve a batch; see the class."""
+        if x.ndim != 4 or x.shape[-1] != self.features_in:
+            raise ValueError(f"x must have the shape (n, h, w, {self.features_in}), but it is {x.shape}")
+        check_floating("x", x)
+        options = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
+        out = self._predict(x)
+        dtype = widest(x.dtype, self.kernel.dtype) if self.dtype is None else self.dtype
+        kernel = self.kernel[...].astype(dtype)
+
+        def convolve(x, out):
+            y = ops.deformable_conv(x, kernel, out["offsets"], mask=out.get("mask"), **options)
+            return y, deformable_coords(out["offsets"], x.shape[:2], self.kernel_size, **options)
+
+        y, out["coords"] = jax.vmap(convolve)(x.astype(dtype), out)
+        if self.bias is not None:
+            y = y + self.bias[...].astype(dtype).reshape(1, 1, 1, -1)
+        return y, out
+
+    def _predict(self, x) -> dict[str, Array]:
+        """Offsets (n, h', w', groups, kh, kw, 2) and, of v2, the mask."""
+        found = self.predictor(x.astype(widest(x.dtype, self.predictor.param_dtype)))
+        cells = (*found.shape[:3], self.groups, *self.kernel_size)
+        count = 2 * self.groups * self.kernel_size[0] * self.kernel_size[1]
+        out = {"offsets": found[..., :count].reshape(*cells, 2)}
+        if self.mask:
+            out["mask"] = self.mask_scale * jax.nn.sigmoid(found[..., count:].reshape(cells))
+        return out

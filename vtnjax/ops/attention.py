@@ -1,0 +1,101 @@
+"""Attention and saliency maps, and the sampling grids that magnify where they are high."""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from vtnjax.ops._checks import check_not_empty, check_rank, check_sizes
+from vtnjax.ops._resize import resize
+from vtnjax.ops.coords import as_coords
+from vtnjax.ops.grids import affine_grid
+
+
+def saliency_grid(
+    saliency: Float[ArrayLike, "h w"], shape: Sequence[int], *, fwhm: float, pad: int
+) -> Float[Array, "h2 w2 2"]:
+    """The grid of the saliency sampler: salient places pull the grid to them (Recasens et al. 2018, Eq. 4-5).
+
+    Each cell of the map reads the mean of the coordinates around it, weighted by the saliency there and a Gaussian of
+    the distance. As in the reference implementation, the Gaussian is cut off after `pad` cells each way, the border
+    cells' saliency is repeated as far beyond the border while coordinates run on evenly, the means are clamped to
+    [-1, 1], and the grid is resized bilinearly to the output's shape.
+
+    Only the map's ratios matter, and a uniform map gives the identity exactly, of any shape. So does a cell with no
+    saliency in reach, hence a map of zeros, from which no gradient comes back. The reference has a map of 31 x 31 cells
+    with `fwhm=13` and `pad=30`; the paper says a standard deviation of a third of the map's width, which is `fwhm` 24.
+
+    The Gaussian is a product of one along each axis, so the sums are products with (h, h) and (w, w) matrices, which
+    hold the repeated border too.
+
+    Args:
+        saliency: (h, w), floating, not negative, the whole field of view at any size.
+        shape: (h', w') of the output.
+        fwhm: full width of the Gaussian at half its maximum, in cells of the map; 2.355 standard deviations.
+        pad: how many cells the Gaussian reaches each way.
+
+    Returns:
+        Normalised coordinates (h', w', 2), at least float32.
+
+    Raises:
+        ValueError: if the saliency is not (h, w) of at least one cell, fwhm is not positive, or pad or shape are not
+            whole numbers.
+    """
+    saliency = as_coords("saliency", saliency)
+    check_rank("saliency", saliency, "h w")
+    check_not_empty("saliency", saliency[..., None])
+    check_gaussian(fwhm, pad)
+    pull = resize(_pull(saliency, fwhm, pad), check_sizes("shape", shape, (2,)))
+    return _identity(pull) + pull
+
+
+def check_gaussian(fwhm: float, pad: int) -> None:
+    """Raise a ValueError unless `fwhm` and `pad` say how wide `saliency_grid`'s Gaussian is and how far it reaches."""
+    if not fwhm > 0:
+        raise ValueError(f"fwhm must be a positive number of map cells, not {fwhm!r}")
+    if not hasattr(pad, "__index__") or pad < 0:
+        raise ValueError(f"pad must be a whole number of map cells, at least 0, not {pad!r}")
+
+
+def _pull(saliency, fwhm, pad):
+    """How far from itself each cell of the map reads, normalised, (h, w, 2)."""
+    peak = lax.stop_gradient(saliency.max())
+    saliency = saliency / jnp.where(peak > 0, peak, 1)
+    # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round.
+    uneven = saliency - lax.stop_gradient(saliency.min())
+    (ky, dy), (kx, dx) = (_gaussian(size, fwhm, pad, saliency.dtype) for size in saliency.shape)
+    weight = _along_both(ky, saliency, kx)
+    seen = weight > math.sqrt(jnp.finfo(weight.dtype).tiny)  # the gradient divides by its square
+    pull = jnp.stack([_along_both(ky, uneven, dx), _along_both(dy, uneven, kx)], axis=-1)
+    pull = jnp.where(seen[..., None], pull / jnp.where(seen, weight, 1)[..., None], 0)
+    here = _identity(pull)
+    return _clamp(pull, -1 - here, 1 - here)
+
+
+def _gaussian(size, fwhm, pad, dtype):
+    """Matrices (size, size): the weights with which each cell sees each other, and those times the distance."""
+    steps = np.arange(-pad, pad + 1)
+    weights = np.exp(-4 * math.log(2) * (steps / fwhm) ** 2)
+    rows = np.arange(size)[:, None]
+    seen = rows, np.clip(rows + steps, 0, size - 1)  # beyond the border, the border
+    kernel, lever = np.zeros((2, size, size))
+    np.add.at(kernel, seen, weights)
+    np.add.at(lever, seen, weights * steps * 2 / max(size - 1, 1))
+    return jnp.asarray(kernel, dtype), jnp.asarray(lever, dtype)
+
+
+def _along_both(rows, array, columns):
+    return jnp.einsum("ij,jk,lk->il", rows, array, columns, precision=lax.Precision.HIGHEST)
+
+
+def _clamp(array, low, high):
+    """As `jnp.clip`, but at a limit the whole gradient passes: a uniform map's border lies there."""
+    return jnp.where(array < low, low, jnp.where(array > high, high, array))
+
+
+def _identity(grid):
+    return affine_grid(jnp.eye(2, 3, dtype=grid.dtype), grid.shape[:2])

@@ -1,0 +1,143 @@
+"""Deformable convolution: each output pixel reads the input where offsets of its own say.
+
+Sampled by `ops.sample_channels`, one field for each group and kernel cell, and contracted with the kernel in one matrix
+product. A 1 x 1 kernel and as many groups as channels leave VTN's channel-wise warp.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from vtnjax.ops._checks import check_floating, check_not_empty, check_pair, check_rank
+from vtnjax.ops.coords import as_coords, widest
+from vtnjax.ops.sampling import sample_channels
+
+
+def deformable_conv(
+    image: Float[ArrayLike, "h w c"],
+    kernel: Float[ArrayLike, "kh kw c c2"],
+    offsets: Float[ArrayLike, "h2 w2 g kh kw 2"],
+    *,
+    mask: Float[ArrayLike, "h2 w2 g kh kw"] | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | Sequence[Sequence[int]] = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> Float[Array, "h2 w2 c2"]:
+    """Deformable convolution: Dai et al. (2017) Eq. 2, and with a mask Zhu et al. (2019, "v2") Eq. 1.
+
+    Cell (m, n) of the kernel reads the pixel (j stride - left + n dilation, i stride - top + m dilation), in (x, y),
+    plus its offset, bilinearly, where every tap outside the image counts 0. With zero offsets it is the ordinary
+    convolution.
+
+    `padding="SAME"` is what it is in `lax.conv_general_dilated` and `flax.nnx.Conv`: h' = ceil(h / stride), and what
+    must be added is split evenly, the odd row or column at the bottom or right. At a stride of 2 that depends on the
+    image's size: a 3 x 3 kernel adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` is ((1, 1), (1, 1)).
+
+    The sampled pixels are kept, kh kw times the image at stride 1. The product with the kernel has JAX's default
+    precision, as convolutions have. It is computed in the wider dtype of image and kernel, coordinates in float32 at
+    least.
+
+    Args:
+        image: (h, w, c), floating.
+        kernel: (kh, kw, c, c'), floating.
+        offsets: (h', w', g, kh, kw, 2), (x, y) in pixels, where g divides c: the c / g consecutive channels of a group
+            share offsets. torchvision's `deform_conv2d` has (y, x) instead, in channels that run (g, kh, kw, 2).
+        mask: (h', w', g, kh, kw), which multiplies what was read; v2's lies in [0, 1].
+        stride: a whole number of pixels, or (rows, columns).
+        padding: "SAME", "VALID" (none) or ((top, bottom), (left, right)) in pixels.
+        dilation: pixels between the kernel's cells, as `stride`.
+
+    Returns:
+        (h', w', c') in the image's dtype.
+
+    Raises:
+        ValueError: if a rank or a dtype is wrong, the image has no pixels, the kernel's channels are not the image's,
+            the groups do not divide them, the offsets or the mask have not the shape that image, kernel and options
+            ask for, or an option is none.
+    """
+    image, kernel = jnp.asarray(image), jnp.asarray(kernel)
+    _check(image, kernel)
+    coords = deformable_coords(
+        offsets, image.shape[:2], kernel.shape[:2], stride=stride, padding=padding, dilation=dilation
+    )
+    channels, groups = image.shape[-1], coords.shape[2]
+    if groups == 0 or channels % groups:
+        raise ValueError(f"offsets has {groups} groups, which must divide the {channels} channels of the image")
+    dtype = widest(image.dtype, kernel.dtype)
+    taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2))
+    if mask is not None:
+        taps = _modulate(taps, as_coords("mask", mask), coords.shape[:-1])
+    return jnp.einsum("hwijc,ijco->hwo", taps, kernel.astype(dtype)).astype(image.dtype)
+
+
+def deformable_coords(
+    offsets: Float[ArrayLike, "h2 w2 g kh kw 2"],
+    shape: Sequence[int],
+    kernel_size: Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: str | Sequence[Sequence[int]] = "SAME",
+    dilation: int | Sequence[int] = 1,
+) -> Float[Array, "h2 w2 g kh kw 2"]:
+    """The pixel coordinates (x, y) that `deformable_conv` reads in an image of `shape`, at least float32."""
+    offsets = as_coords("offsets", offsets)
+    y, x = _lines(shape, kernel_size, stride, padding, dilation)
+    wanted = (len(y), len(x), *kernel_size, 2)
+    if offsets.ndim != 6 or offsets.shape[:2] + offsets.shape[3:] != wanted:
+        h, w, kh, kw, _ = wanted
+        raise ValueError(f"offsets must have the shape ({h}, {w}, groups, {kh}, {kw}, 2), but it is {offsets.shape}")
+    x, y = x[None, :, None, None, :], y[:, None, None, :, None]
+    return jnp.stack([offsets[..., 0] + x.astype(offsets.dtype), offsets[..., 1] + y.astype(offsets.dtype)], axis=-1)
+
+
+def check_conv_padding(padding: str | Sequence[Sequence[int]]) -> str | tuple[tuple[int, int], ...]:
+    """Return "SAME", "VALID" or pairs of whole numbers, or raise a ValueError."""
+    try:
+        if isinstance(padding, str):
+            return {"SAME": "SAME", "VALID": "VALID"}[padding]
+        (top, bottom), (left, right) = ((side.__index__() for side in pair) for pair in padding)
+        if min(top, bottom, left, right) < 0:
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError):
+        wanted = "'SAME', 'VALID' or ((top, bottom), (left, right)) in pixels"
+        raise ValueError(f"padding must be {wanted}, not {padding!r}") from None
+    return (top, bottom), (left, right)
+
+
+def _check(image, kernel):
+    check_rank("image", image, "h w c")
+    check_not_empty("image", image)
+    check_floating("image", image)
+    check_floating("kernel", kernel)
+    channels = image.shape[-1]
+    if kernel.ndim != 4 or kernel.shape[2] != channels or 0 in kernel.shape[:2]:
+        raise ValueError(
+            f"kernel must have the shape (kh, kw, {channels}, c') with the image's channels, but it is {kernel.shape}"
+        )
+
+
+def _lines(shape, kernel_size, stride, padding, dilation):
+    """Where the kernel's cells lie without offsets: rows (h', kh) and columns (w', kw)."""
+    strides, dilations = check_pair("stride", stride), check_pair("dilation", dilation)
+    windows = tuple((size - 1) * gap + 1 for size, gap in zip(kernel_size, dilations, strict=True))
+    pads = check_conv_padding(padding)
+    if isinstance(pads, str):
+        pads = lax.padtype_to_pads(tuple(shape), windows, strides, pads)
+    for size, cells, step, gap, window, (before, after) in zip(
+        shape, kernel_size, strides, dilations, windows, pads, strict=True
+    ):
+        count = max((size + before + after - window) // step + 1, 0)
+        yield step * np.arange(count)[:, None] - before + gap * np.arange(cells)
+
+
+def _modulate(taps, mask, wanted):
+    """Taps (h', w', kh, kw, c) times the mask (h', w', g, kh, kw) of each group."""
+    if mask.shape != wanted:
+        raise ValueError(f"mask must have the shape {wanted} of the offsets but for (x, y), but it is {mask.shape}")
+    mask = jnp.moveaxis(mask, 2, -1)[..., None]
+    grouped = taps.reshape(*mask.shape[:-1], taps.shape[-1] // mask.shape[-2])
+    return (grouped.astype(mask.dtype) * mask).astype(taps.dtype).reshape(taps.shape)
