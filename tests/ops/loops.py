@@ -135,6 +135,47 @@ def grid_sample(image, grid, *, method="bilinear", padding="zeros", align_corner
     return sample(image, coords, method=method, padding=padding, edges=not align_corners)
 
 
+# Dai et al. (2017) Eq. 2, and Zhu et al. (2019) Eq. 1 with a mask.
+
+
+def deformable_conv(image, kernel, offsets, mask=None, *, stride=(1, 1), pads=((0, 0), (0, 0)), dilation=(1, 1)):
+    """`pads` are ((top, bottom), (left, right)); the output's size is that of the offsets."""
+    rows, columns, groups, *cells = offsets.shape[:-1]
+    width = image.shape[-1] // groups
+    out = np.zeros((rows, columns, kernel.shape[-1]))
+    for i, j, g, m, n in np.ndindex(rows, columns, groups, *cells):
+        x = j * stride[1] - pads[1][0] + n * dilation[1] + offsets[i, j, g, m, n, 0]
+        y = i * stride[0] - pads[0][0] + m * dilation[0] + offsets[i, j, g, m, n, 1]
+        channels = slice(g * width, (g + 1) * width)
+        read = sample(image[..., channels], np.array([x, y]))
+        out[i, j] += (1 if mask is None else mask[i, j, g, m, n]) * (read @ kernel[m, n, channels])
+    return out
+
+
+# Recasens et al. (2018) Eq. 4-5.
+
+
+def saliency_cells(saliency, *, fwhm, pad):
+    """Where each cell of the map reads, normalised, before it is clamped: the weighted mean of the coordinates."""
+    h, w = saliency.shape
+    out = np.zeros((h, w, 2))
+    for i, j in np.ndindex(h, w):
+        total = 0.0
+        for m, n in np.ndindex(2 * pad + 1, 2 * pad + 1):
+            y, x = i + m - pad, j + n - pad
+            there = saliency[min(max(y, 0), h - 1), min(max(x, 0), w - 1)]
+            weight = there * 0.5 ** (4 * ((m - pad) ** 2 + (n - pad) ** 2) / fwhm**2)
+            out[i, j] += weight * np.array([normalised(x, w), normalised(y, h)])
+            total += weight
+        out[i, j] /= total
+    return out
+
+
+def saliency_grid(saliency, shape, *, fwhm, pad):
+    cells = np.clip(saliency_cells(saliency, fwhm=fwhm, pad=pad), -1, 1)
+    return sample(cells, pixels(mapped_grid(lambda point: point, shape), saliency.shape), padding="border")
+
+
 def right_derivatives(function, coords, step=1 / 32):
     """The slopes (..., c, axes) towards larger coordinates of a piecewise linear function: exact inside a cell."""
     slopes = [(function(coords + step * axis) - function(coords)) / step for axis in np.eye(coords.shape[-1])]

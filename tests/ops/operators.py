@@ -14,6 +14,7 @@ sample_channels = jax.jit(ops.sample_channels, static_argnames=("method", "paddi
 sample_volume = jax.jit(ops.sample_volume, static_argnames=("padding",))
 sample_separable = jax.jit(ops.sample_separable, static_argnames=("padding", "backend"))
 grid_sample = jax.jit(ops.grid_sample, static_argnames=("method", "padding", "align_corners"))
+deformable_conv = jax.jit(ops.deformable_conv, static_argnames=("stride", "padding", "dilation"))
 affine_grid = jax.jit(ops.affine_grid, static_argnums=1)
 
 GRID = (3, 4)
@@ -35,6 +36,7 @@ def normalised(*shape):
 
 
 IMAGE, VOLUME = normal(4, 5, 2), normal(2, 3, 4, 2)
+SALIENCY = np.exp(normal(4, 5))
 
 
 def sampler(function, **options):
@@ -55,6 +57,10 @@ SAMPLERS = {
         sampler(ops.grid_sample, padding="reflection", align_corners=False),
         (IMAGE, normalised(2, 3)),
     ),
+    "deformable": (
+        lambda image, kernel, offsets, mask: ops.deformable_conv(image, kernel, offsets, mask=mask, stride=2),
+        (IMAGE, normal(2, 3, 2, 3), coords(2, 3, 2, 2, 3) - 2, normal(2, 3, 2, 2, 3, seed=2)),
+    ),
 }
 
 GRIDS = {
@@ -69,6 +75,7 @@ GRIDS = {
         (SCATTERED + 0.1 * normal(5, 2), SCATTERED),
     ),
     "linear": (ops.linear_grid, (normal(2, 3), normal(3, *GRID))),
+    "saliency": (lambda saliency: ops.saliency_grid(saliency, (6, 4), fwhm=3.0, pad=3), (SALIENCY,)),
     "to_pixels": (lambda grid: ops.to_pixels(grid, (4, 5), align_corners=False), (normal(3, 2),)),
     "to_normalised": (lambda grid: ops.to_normalised(grid, (4, 5)), (normal(3, 2),)),
     "displace": (ops.displace, (normal(3, 4, 2, 2),)),

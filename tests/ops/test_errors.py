@@ -12,6 +12,16 @@ pytestmark = pytest.mark.usefixtures("untyped")
 IMAGE, COORDS = jnp.ones((4, 5, 6)), jnp.ones((3, 2))
 VOLUME, PLACES = jnp.ones((2, 3, 4, 5)), jnp.ones((3, 3))
 INTS = jnp.ones((4, 5, 6), jnp.int32)
+KERNEL, OFFSETS = jnp.ones((3, 2, 6, 7)), jnp.zeros((4, 5, 2, 3, 2, 2))
+
+
+def convolve(image=IMAGE, kernel=KERNEL, offsets=OFFSETS, **options):
+    return ops.deformable_conv(image, kernel, offsets, **options)
+
+
+def zoom(saliency=IMAGE[..., 0], shape=(4, 5), fwhm=3.0, pad=2):
+    return ops.saliency_grid(saliency, shape, fwhm=fwhm, pad=pad)
+
 
 # name: (the call, words its sentence must hold: the argument, and what it was)
 BAD = {
@@ -119,6 +129,62 @@ BAD = {
         lambda: ops.grid_sample(IMAGE, COORDS, align_corners=False, padding="reflect"),
         *("padding", "reflect"),
     ),
+    "deformable of a batch": (lambda: convolve(IMAGE[None]), "image", "(1, 4, 5, 6)"),
+    "deformable of integers": (lambda: convolve(INTS), "image", "int32"),
+    "deformable of no pixels": (lambda: convolve(IMAGE[:0]), "image", "(0, 5, 6)"),
+    "deformable by an integer kernel": (lambda: convolve(kernel=KERNEL.astype(int)), "kernel", "int32"),
+    "deformable by a kernel of rank 3": (lambda: convolve(kernel=KERNEL[0]), "kernel", "(2, 6, 7)"),
+    "deformable by a kernel of other channels": (
+        lambda: convolve(kernel=KERNEL[:, :, 1:]),
+        *("kernel", "6", "(3, 2, 5, 7)"),
+    ),
+    "deformable by a kernel of no rows": (lambda: convolve(kernel=KERNEL[:0]), "kernel", "(0, 2, 6, 7)"),
+    "deformable by integer offsets": (lambda: convolve(offsets=OFFSETS.astype(int)), "offsets", "int32"),
+    "deformable by offsets of rank 5": (
+        lambda: convolve(offsets=OFFSETS[..., 0]),
+        *("offsets", "(4, 5, groups, 3, 2, 2)", "(4, 5, 2, 3, 2)"),
+    ),
+    "deformable by offsets for another kernel": (
+        lambda: convolve(offsets=jnp.swapaxes(OFFSETS, 3, 4)),
+        *("offsets", "(4, 5, groups, 3, 2, 2)", "(4, 5, 2, 2, 3, 2)"),
+    ),
+    "deformable by offsets for another stride": (
+        lambda: convolve(stride=2),
+        *("offsets", "(2, 3, groups, 3, 2, 2)", "(4, 5, 2, 3, 2, 2)"),
+    ),
+    "deformable by xyz": (
+        lambda: convolve(offsets=jnp.zeros((4, 5, 2, 3, 2, 3))),
+        *("offsets", "(4, 5, 2, 3, 2, 3)"),
+    ),
+    "deformable of groups that do not divide": (
+        lambda: convolve(offsets=jnp.zeros((4, 5, 4, 3, 2, 2))),
+        *("offsets", "4", "6"),
+    ),
+    "deformable of no groups": (lambda: convolve(offsets=OFFSETS[:, :, :0]), "offsets", "0"),
+    "deformable with a mask of other groups": (
+        lambda: convolve(mask=jnp.ones((4, 5, 3, 3, 2))),
+        *("mask", "(4, 5, 2, 3, 2)", "(4, 5, 3, 3, 2)"),
+    ),
+    "deformable with an integer mask": (lambda: convolve(mask=jnp.ones((4, 5, 2, 3, 2), int)), "mask", "int32"),
+    "deformable at a stride of 0": (lambda: convolve(stride=0), "stride", "0"),
+    "deformable at half a stride": (lambda: convolve(stride=0.5), "stride", "0.5"),
+    "deformable at three strides": (lambda: convolve(stride=(1, 2, 3)), "stride", "(1, 2, 3)"),
+    "deformable at a dilation of 0": (lambda: convolve(dilation=(1, 0)), "dilation", "(1, 0)"),
+    "deformable with unknown padding": (lambda: convolve(padding="same"), "padding", "same"),
+    "deformable with one padding": (lambda: convolve(padding=1), "padding", "1"),
+    "deformable with flat padding": (lambda: convolve(padding=(1, 1)), "padding", "(1, 1)"),
+    "deformable with less than no padding": (
+        lambda: convolve(padding=((0, 0), (-1, 0))),
+        *("padding", "((0, 0), (-1, 0))"),
+    ),
+    "saliency of rank 3": (lambda: zoom(IMAGE), "saliency", "(4, 5, 6)"),
+    "saliency of integers": (lambda: zoom(INTS[..., 0]), "saliency", "int32"),
+    "saliency of no cells": (lambda: zoom(IMAGE[:0, :, 0]), "saliency", "(0, 5)"),
+    "saliency for a volume": (lambda: zoom(shape=(2, 4, 5)), "shape", "(2, 4, 5)"),
+    "saliency with no width": (lambda: zoom(fwhm=0.0), "fwhm", "0.0"),
+    "saliency with a width that is no number": (lambda: zoom(fwhm=float("nan")), "fwhm", "nan"),
+    "saliency with half a cell of padding": (lambda: zoom(pad=0.5), "pad", "0.5"),
+    "saliency with less than no padding": (lambda: zoom(pad=-1), "pad", "-1"),
 }
 
 
@@ -163,6 +229,8 @@ POSITIONAL = {
     "sample_volume": ["volume", "coords"],
     "sample_separable": ["image", "x", "y"],
     "grid_sample": ["image", "grid"],
+    "deformable_conv": ["image", "kernel", "offsets"],
+    "saliency_grid": ["saliency", "shape"],
 }
 OPTIONS = {
     "to_pixels": {"align_corners": True},
@@ -173,6 +241,8 @@ OPTIONS = {
     "sample_volume": {"padding": "zeros"},
     "sample_separable": {"padding": "zeros", "backend": "auto"},
     "grid_sample": {"method": "bilinear", "padding": "zeros", "align_corners": inspect.Parameter.empty},
+    "deformable_conv": {"mask": None, "stride": 1, "padding": "SAME", "dilation": 1},
+    "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty},
 }
 
 

@@ -15,6 +15,8 @@ CASES = {
     "channels": (ops.sample_channels, IMAGE, (2, 5, 5, 2, 2)),
     "volume": (ops.sample_volume, (2, 3, 4, 5, 2), (2, 5, 3)),
     "separable": (ops.sample_separable, IMAGE, (2, 5), (2, 4)),
+    "deformable": (lambda i, k, o: ops.deformable_conv(i, k, o), IMAGE, (2, 3, 3, 4, 5), (2, 8, 9, 2, 3, 3, 2)),
+    "saliency": (lambda s: ops.saliency_grid(s, (8, 9), fwhm=3.0, pad=4), (2, 5, 6)),
     "spline": (lambda t: ops.thin_plate_spline_grid(t, (8, 9)), (2, 16, 2)),
 }
 

@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_not_empty, check_rank, check_sizes
+from vtnjax.ops._checks import check_rank, check_sizes
 from vtnjax.ops._resize import resize
 from vtnjax.ops.coords import as_coords
 from vtnjax.ops.grids import affine_grid
@@ -47,9 +47,11 @@ def saliency_grid(
     """
     saliency = as_coords("saliency", saliency)
     check_rank("saliency", saliency, "h w")
-    check_not_empty("saliency", saliency[..., None])
+    if saliency.size == 0:
+        raise ValueError(f"saliency must have at least one cell along each axis, but its shape is {saliency.shape}")
     check_gaussian(fwhm, pad)
-    pull = resize(_pull(saliency, fwhm, pad), check_sizes("shape", shape, (2,)))
+    sizes = check_sizes("shape", shape, (2,))
+    pull = resize(_pull(saliency, fwhm, pad), sizes)
     return _identity(pull) + pull
 
 
@@ -63,10 +65,11 @@ def check_gaussian(fwhm: float, pad: int) -> None:
 
 def _pull(saliency, fwhm, pad):
     """How far from itself each cell of the map reads, normalised, (h, w, 2)."""
-    peak = lax.stop_gradient(saliency.max())
-    saliency = saliency / jnp.where(peak > 0, peak, 1)
-    # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round.
-    uneven = saliency - lax.stop_gradient(saliency.min())
+    low, high = (lax.stop_gradient(limit) for limit in (saliency.min(), saliency.max()))
+    scale = jnp.where(high > 0, high, 1)
+    # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round; it is
+    # subtracted first, since a product that is fused with the difference is not rounded as the constant was.
+    uneven, saliency = (saliency - low) / scale, saliency / scale
     (ky, dy), (kx, dx) = (_gaussian(size, fwhm, pad, saliency.dtype) for size in saliency.shape)
     weight = _along_both(ky, saliency, kx)
     seen = weight > math.sqrt(jnp.finfo(weight.dtype).tiny)  # the gradient divides by its square

@@ -67,10 +67,13 @@ def deformable_conv(
     channels, groups = image.shape[-1], coords.shape[2]
     if groups == 0 or channels % groups:
         raise ValueError(f"offsets has {groups} groups, which must divide the {channels} channels of the image")
+    mask = None if mask is None else as_coords("mask", mask)
+    if mask is not None and mask.shape != coords.shape[:-1]:
+        raise ValueError(f"mask must have the shape {coords.shape[:-1]} of the offsets' points, but it is {mask.shape}")
     dtype = widest(image.dtype, kernel.dtype)
     taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2))
     if mask is not None:
-        taps = _modulate(taps, as_coords("mask", mask), coords.shape[:-1])
+        taps = _modulate(taps, mask)
     return jnp.einsum("hwijc,ijco->hwo", taps, kernel.astype(dtype)).astype(image.dtype)
 
 
@@ -134,10 +137,8 @@ def _lines(shape, kernel_size, stride, padding, dilation):
         yield step * np.arange(count)[:, None] - before + gap * np.arange(cells)
 
 
-def _modulate(taps, mask, wanted):
+def _modulate(taps, mask):
     """Taps (h', w', kh, kw, c) times the mask (h', w', g, kh, kw) of each group."""
-    if mask.shape != wanted:
-        raise ValueError(f"mask must have the shape {wanted} of the offsets but for (x, y), but it is {mask.shape}")
     mask = jnp.moveaxis(mask, 2, -1)[..., None]
     grouped = taps.reshape(*mask.shape[:-1], taps.shape[-1] // mask.shape[-2])
     return (grouped.astype(mask.dtype) * mask).astype(taps.dtype).reshape(taps.shape)
