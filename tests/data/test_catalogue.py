@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from pictures import as_seen, encode, photo, with_orientation
 
-from vtnjax.data import Catalogue
+from vtnjax.data import Catalogue, LabelledSource, load_source
 
 PICTURES = [encode(photo(10 + i, 20, seed=i), "JPEG", exif=with_orientation(6)) for i in range(6)]
 GREY = encode(photo()[..., 0], "PNG")
@@ -161,6 +161,53 @@ def test_an_unknown_split_is_refused(data_dir):
 
 def test_repr_is_stable(data_dir):
     assert repr(Catalogue("small_birds", data_dir, "train")) == "Catalogue('small_birds', 'train')"
+
+
+def test_labels_are_told_without_decoding(data_dir, monkeypatch):
+    expected = [record["label"] for record in Catalogue("small_birds", data_dir, "train")]
+    monkeypatch.setattr("vtnjax.data.catalogue.decode_image", None)
+    source = Catalogue("small_birds", data_dir, "train")
+    assert isinstance(source, LabelledSource)
+    assert source.labels.tolist() == expected
+    assert source.labels.dtype == np.int32
+    assert source.boxes is None
+
+
+FINE_GRAINED = {  # What the catalogue's own builders of these names yield beside image and label.
+    "caltech_birds2011": {"image/filename": "a", "label_name": "b", "segmentation_mask": GREY},
+    "cars196": {"id": "a"},
+    "i_naturalist2017": {"id": "a", "supercategory": 3},
+}
+
+
+@pytest.mark.parametrize("name", FINE_GRAINED)
+def test_the_fine_grained_sets_of_the_catalogue(name, tmp_path, monkeypatch):
+    """The catalogue's builders with pictures handed over, because its archives are large and need TensorFlow."""
+    builder_class = type(tfds.builder(name, data_dir=str(tmp_path), try_gcs=False))
+    with_boxes = {} if name == "i_naturalist2017" else {"bbox": tfds.features.BBox(0.125, 0.25, 0.5, 0.75)}
+
+    def examples(self, start, stop):
+        for index in range(start, stop):
+            yield str(index), {"image": PICTURES[index], "label": index, **FINE_GRAINED[name], **with_boxes}
+
+    def splits(self, manager):
+        return {"train": self._generate_examples(0, 6)}
+
+    monkeypatch.setattr(builder_class, "_generate_examples", examples)
+    monkeypatch.setattr(builder_class, "_split_generators", splits)
+    prepare(builder_class, str(tmp_path))
+    source = load_source(f"tfds:{name}", "train", data_dir=str(tmp_path))
+    assert len(source.classes) == {"caltech_birds2011": 200, "cars196": 196, "i_naturalist2017": 5089}[name]
+    expected = {as_seen(data).astype(np.uint8).tobytes(): index for index, data in enumerate(PICTURES)}
+    assert {record["image"].tobytes(): record["label"] for record in source} == expected
+    assert source.labels.tolist() == [record["label"] for record in source]
+    if not with_boxes:
+        assert source.boxes is None
+        return
+    # Picture i is 20 high and 10 + i wide, as a person sees it.
+    edges = [[(10 + label) * 0.25, 2.5, (10 + label) * 0.75, 10] for label in source.labels]
+    np.testing.assert_allclose(source.boxes, edges)
+    assert source.boxes.dtype == np.float32
 
 
 def test_tensorflow_is_never_imported(data_dir, tmp_path):

@@ -32,6 +32,8 @@ def test_classes_and_files_come_by_name(birds):
     np.testing.assert_array_equal(source[0]["image"], as_seen(JPEG))
     np.testing.assert_array_equal(source[2]["image"], as_seen(PNG))
     assert len(source) == 3
+    assert source.labels.tolist() == [0, 1, 1]
+    assert source.labels.dtype == np.int32
     assert source.skipped == ()
     with pytest.raises(IndexError):
         source[3]

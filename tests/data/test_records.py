@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vtnjax.data import Arrays, check_labels
+from vtnjax.data import Arrays, LabelledSource, Mapped, check_labels
 
 CLASSES = ("cat", "dog")
 
@@ -36,6 +36,23 @@ def test_the_callers_array_stays_writeable():
     Arrays(images, np.zeros(1, int), CLASSES)
     images[0] = 1
     assert (images[0] == 1).all()
+
+
+def test_labels_are_told_without_the_images():
+    assert isinstance(arrays(), LabelledSource)
+    assert arrays().labels.tolist() == [0, 1, 1]
+    assert arrays().labels.dtype == np.int32
+
+
+def test_a_mapped_source_changes_its_records():
+    source = Mapped(arrays(), lambda record: {**record, "image": record["image"][:1] + 1})
+    assert len(source) == 3
+    assert source.classes == CLASSES
+    assert [record["label"] for record in source] == [0, 1, 1]
+    np.testing.assert_array_equal(source[1]["image"], np.arange(13, 19).reshape(1, 3, 2))
+    # Boxes, for one, would no longer fit.
+    assert not isinstance(source, LabelledSource)
+    assert repr(source) == "Mapped(Arrays(images=(3, 2, 3, 2), classes=2))"
 
 
 def test_repr_is_stable():

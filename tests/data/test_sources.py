@@ -31,7 +31,7 @@ def test_the_rest_of_a_tfds_name_is_the_catalogues(tmp_path):
         load_source("tfds:emnist/letters", "train", data_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("dataset", ["idx", "folder"])
+@pytest.mark.parametrize("dataset", ["idx", "folder", "cub", "cars", "aircraft", "inat2017"])
 @pytest.mark.parametrize("data_dir", [None, ""])
 def test_a_missing_data_dir_is_named(dataset, data_dir):
     with pytest.raises(ValueError, match=f"data_dir is {data_dir!r}, but dataset '{dataset}' needs the folder"):
@@ -41,8 +41,8 @@ def test_a_missing_data_dir_is_named(dataset, data_dir):
 def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"dataset is 'digit', but it must be one of 'digits', 'generated', 'idx', 'folder', 'tfds:NAME'; "
-        r"did you mean 'digits'\?",
+        match=r"dataset is 'digit', but it must be one of 'digits', 'generated', 'idx', 'folder', 'cub', 'cars', "
+        r"'aircraft', 'inat2017', 'tfds:NAME'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
     with pytest.raises(ValueError, match=r"'tfds:NAME'\.$"):

@@ -1,23 +1,34 @@
 """Sources of labelled images and the batches made of them. NumPy only: nothing here imports JAX or TensorFlow."""
 
+from vtnjax.data.aircraft import Aircraft
+from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
+from vtnjax.data.cub import Cub
 from vtnjax.data.decode import decode_image
 from vtnjax.data.digits import Digits
+from vtnjax.data.drawn import write_drawn
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.idx import Idx
+from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.pipeline import Augment, eval_batches, train_batches
-from vtnjax.data.records import Arrays, Record, Source, check_labels
+from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
 from vtnjax.data.sources import load_source
 
 __all__ = [
+    "Aircraft",
     "Arrays",
     "Augment",
+    "Cars",
     "Catalogue",
+    "Cub",
     "Digits",
     "Folder",
     "Generated",
+    "INaturalist2017",
     "Idx",
+    "LabelledSource",
+    "Mapped",
     "Record",
     "Source",
     "check_labels",
@@ -25,4 +36,5 @@ __all__ = [
     "eval_batches",
     "load_source",
     "train_batches",
+    "write_drawn",
 ]

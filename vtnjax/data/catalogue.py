@@ -1,6 +1,7 @@
 """The data sets of the tensorflow_datasets catalogue, read without TensorFlow."""
 
 import difflib
+import functools
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Catalogue:
         # No image is decoded here: ours is to be as a person sees it, masks and the like are not wanted.
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
         self._records = builder.as_data_source(split=split, decoders=decoders)
+        self._features = dict(features)
         self._channels = 1 if features["image"].shape[-1] == 1 else 3
         self.classes: tuple[str, ...] = tuple(features["label"].names)
 
@@ -59,6 +61,27 @@ class Catalogue:
         except ValueError as error:
             raise ValueError(f"Record {index} of {self!r} cannot be decoded. {error}") from error
         return {"image": image, "label": label}
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 (n,), in the order of the records: every record is read when they are first asked for, none decoded."""
+        labels = np.array([record["label"] for record in self._records], np.int32)
+        check_labels(labels, self.classes)
+        return labels
+
+    @functools.cached_property
+    def boxes(self) -> np.ndarray | None:
+        """float32 (n, 4), the left, top, right and bottom edge of the feature "bbox" in pixels; None without it.
+
+        The set keeps fractions of the picture's size, so every picture is decoded when they are first asked for.
+        """
+        import tensorflow_datasets as tfds
+
+        if not isinstance(self._features.get("bbox"), tfds.features.BBoxFeature):
+            return None
+        top, left, bottom, right = np.array([record["bbox"] for record in self._records], np.float32).T
+        height, width = np.array([self[index]["image"].shape[:2] for index in range(len(self))], np.float32).T
+        return np.stack([left * width, top * height, right * width, bottom * height], axis=1)
 
     def __repr__(self) -> str:
         return f"Catalogue({self._name!r}, {self._split!r})"

@@ -21,6 +21,7 @@ class Folder:
 
     Attributes:
         classes: The names of the class folders, sorted.
+        labels: int32 (n,), in the order of the records.
         skipped: The files left out because they do not decode, with on_error="skip".
     """
 
@@ -61,6 +62,7 @@ class Folder:
         bad = set(self.skipped)
         self._records = [(path, label) for path, label in listed if path not in bad]
         self._check_classes()
+        self.labels = np.array([label for _, label in self._records], np.int32)
 
     def __len__(self) -> int:
         return len(self._records)

@@ -1,5 +1,6 @@
 """What a source of labelled images is, and the one that holds arrays in memory."""
 
+from collections.abc import Callable
 from typing import Protocol, TypedDict, runtime_checkable
 
 import numpy as np
@@ -28,6 +29,43 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record:
         """The record at `index`; IndexError outside the source."""
         ...
+
+
+@runtime_checkable
+class LabelledSource(Source, Protocol):
+    """A source that tells its labels without decoding an image: what class-balanced batches need."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 (n,), the label of each record."""
+        ...
+
+
+class Mapped:
+    """A source whose records go through a function: the resizing of photographs to test on, for example.
+
+    Attributes:
+        classes: The name of each label.
+    """
+
+    def __init__(self, source: Source, function: Callable[[Record], Record]):
+        """Keeps both; the function is called when a record is asked for.
+
+        Args:
+            source: What to read.
+            function: Given a record, returns the record to use, with the same label.
+        """
+        self.classes = source.classes
+        self._source, self._function = source, function
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Record:
+        return self._function(self._source[index])
+
+    def __repr__(self) -> str:
+        return f"Mapped({self._source!r})"
 
 
 class Arrays:

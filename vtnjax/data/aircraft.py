@@ -1,0 +1,68 @@
+"""FGVC-Aircraft 2013b, as its archive unpacks."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vtnjax.data.photographs import Photographs, as_boxes, find_root, read_pairs, read_text
+from vtnjax.data.records import Record, check_split
+
+_ORIGIN = "unpack fgvc-aircraft-2013b.tar.gz there (published at https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/)"
+_LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
+_BANNER = 20
+
+
+class Aircraft(Photographs):
+    """FGVC-Aircraft: 6,667 photographs to train on and 3,333 to test, of 100 variants of aircraft.
+
+    The lowest 20 rows of every file are a banner with the photographer's name; the set's authors ask to remove it, and
+    it is removed.
+
+    Attributes:
+        boxes: float32 (n, 4), the left, top, right and bottom edge of the aircraft in pixels, so that (0, 0) is the
+            corner of the first pixel; the file counts pixels from 1 and includes the last.
+    """
+
+    def __init__(self, data_dir: str | Path, split: str):
+        """Reads the lists; the pictures are read when asked for.
+
+        Args:
+            data_dir: The folder fgvc-aircraft-2013b.tar.gz was unpacked in, or the folder fgvc-aircraft-2013b itself,
+                with data/variants.txt, data/images_variant_trainval.txt, data/images_variant_test.txt,
+                data/images_box.txt and data/images/.
+            split: "train", which is the official training and validation set together, as papers report, or "test".
+
+        Raises:
+            ValueError: If `split` is another name, or a list does not fit the others.
+            FileNotFoundError: If a list or a picture is missing.
+        """
+        check_split(split, tuple(_LISTS))
+        root = find_root(data_dir, "fgvc-aircraft-2013b", "data/variants.txt", origin=_ORIGIN) / "data"
+        classes = read_text(root / "variants.txt", origin=_ORIGIN)
+        path = root / _LISTS[split]
+        variants = read_pairs(path, origin=_ORIGIN)
+        if unknown := set(variants.values()) - set(classes):
+            raise ValueError(f"{path} names the variant {min(unknown)!r}, which variants.txt lacks: {_ORIGIN}.")
+        numbers = {name: label for label, name in enumerate(classes)}
+        labels = np.array([numbers[name] for name in variants.values()], np.int32)
+        super().__init__(root, [f"images/{key}.jpg" for key in variants], labels, tuple(classes), origin=_ORIGIN)
+        self.boxes = _boxes(root / "images_box.txt", list(variants))
+
+    def __getitem__(self, index: int) -> Record:
+        record = super().__getitem__(index)
+        return {"image": record["image"][:-_BANNER], "label": record["label"]}
+
+
+def _boxes(path: Path, keys: list[str]) -> np.ndarray:
+    rows = read_pairs(path, origin=_ORIGIN)
+    corners = []
+    for key in keys:
+        try:
+            left, top, right, bottom = map(float, rows.get(key, "").split())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} gives image {key} the box {rows.get(key, '')!r}, but it must be four numbers, xmin ymin xmax "
+                f"ymax: {_ORIGIN}."
+            ) from error
+        corners.append((left - 1, top - 1, right, bottom))
+    return as_boxes(corners, path, origin=_ORIGIN)
