@@ -1,6 +1,8 @@
 """Sources of labelled images and the batches made of them. NumPy only: nothing here imports JAX or TensorFlow."""
 
 from vtnjax.data.aircraft import Aircraft
+from vtnjax.data.augment import IMAGENET_MEAN, IMAGENET_STD, photo_augment, photo_test
+from vtnjax.data.balanced import balanced_batches
 from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
 from vtnjax.data.cub import Cub
@@ -16,6 +18,8 @@ from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, 
 from vtnjax.data.sources import load_source
 
 __all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Aircraft",
     "Arrays",
     "Augment",
@@ -31,10 +35,13 @@ __all__ = [
     "Mapped",
     "Record",
     "Source",
+    "balanced_batches",
     "check_labels",
     "decode_image",
     "eval_batches",
     "load_source",
+    "photo_augment",
+    "photo_test",
     "train_batches",
     "write_drawn",
 ]

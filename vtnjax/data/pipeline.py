@@ -53,12 +53,15 @@ def train_batches(
         ValueError: If `batch_size` is below 1, above the number of records or not divisible by `process_count`,
             `process_index` is out of range, or `seed` is negative; from next(), if images differ in shape.
     """
-    share = _Share(source, batch_size, process_index, process_count)
+    share = Share(source, batch_size, process_index, process_count)
     if batch_size > len(source):
         raise ValueError(f"batch_size is {batch_size}, but it must be at most the {len(source)} records of {source!r}.")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}, but it must be at least 0.")
-    return _iterate(_TrainBatches(share, seed, augment), threads, prefetch)
+
+    def index_of(place: int) -> int:
+        epoch, position = divmod(place, len(source))
+        return int(_order(len(source), seed, epoch)[position])
+
+    return stream_batches(share, index_of, seed=seed, augment=augment, threads=threads, prefetch=prefetch)
 
 
 def eval_batches(
@@ -85,13 +88,13 @@ def eval_batches(
         ValueError: If `batch_size` is below 1 or not divisible by `process_count`, or `process_index` is out of range;
             from next(), if images differ in shape.
     """
-    share = _Share(source, batch_size, process_index, process_count)
+    share = Share(source, batch_size, process_index, process_count)
     return _iterate(_EvalBatches(share), threads=1, prefetch=4)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Share:
-    """What one process reads of each batch."""
+class Share:
+    """What one process reads of each batch of `batch_size` records; refuses what does not divide."""
 
     source: Source
     batch_size: int
@@ -112,20 +115,48 @@ class _Share:
             )
 
     def places(self, batch: int) -> range:
+        """The places of batch `batch` in the stream that this process reads."""
         # Neighbouring records, as a sharded array splits its first axis: a process's share stays on its devices.
         size = self.batch_size // self.process_count
         start = batch * self.batch_size + self.process_index * size
         return range(start, start + size)
 
 
-class _TrainBatches:
-    """Batch k holds the places k * batch_size and on of the endless stream of shuffled epochs.
+def stream_batches(
+    share: Share,
+    index_of: Callable[[int], int],
+    *,
+    seed: int,
+    augment: Augment | None,
+    threads: int,
+    prefetch: int,
+) -> grain.DatasetIterator:
+    """Batches of an endless stream of records: batch k holds the places k * batch_size and on.
 
-    Grain reads it by number. A chain of Grain's own transformations, record by record, is many times slower.
+    Args:
+        share: The source, and what this process reads of it.
+        index_of: Which record stands at a place of the stream; called from threads.
+        seed: Of the augmentation, at least 0.
+        augment: As `train_batches` takes it.
+        threads: Threads that make batches; 0 makes them when asked for.
+        prefetch: Batches kept ready.
+
+    Returns:
+        An iterator as `train_batches` returns it.
+
+    Raises:
+        ValueError: If `seed` is negative; from next(), if images differ in shape.
     """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}, but it must be at least 0.")
+    return _iterate(_StreamBatches(share, index_of, seed, augment), threads, prefetch)
 
-    def __init__(self, share: _Share, seed: int, augment: Augment | None):
-        self._share, self._seed, self._augment = share, seed, augment
+
+class _StreamBatches:
+    """Grain reads it by number. A chain of Grain's own transformations, record by record, is many times slower."""
+
+    def __init__(self, share: Share, index_of: Callable[[int], int], seed: int, augment: Augment | None):
+        self._share, self._index_of, self._seed, self._augment = share, index_of, seed, augment
 
     def __len__(self) -> int:
         return sys.maxsize // self._share.batch_size
@@ -134,9 +165,7 @@ class _TrainBatches:
         return _stack([self._record(place) for place in self._share.places(index)])
 
     def _record(self, place: int) -> Record:
-        source = self._share.source
-        epoch, position = divmod(place, len(source))
-        record = source[int(_order(len(source), self._seed, epoch)[position])]
+        record = self._share.source[self._index_of(place)]
         if self._augment is None:
             return record
         # By the place in the stream, so that neither threads nor the number of processes change what is drawn.
@@ -146,7 +175,7 @@ class _TrainBatches:
 class _EvalBatches:
     """Batch k holds the records k * batch_size and on, then the last record again and again."""
 
-    def __init__(self, share: _Share):
+    def __init__(self, share: Share):
         self._share = share
 
     def __len__(self) -> int:

@@ -1,0 +1,181 @@
+"""Photographs to training crops, by one warp each, and to test crops."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from vtnjax.data.pipeline import Augment
+from vtnjax.data.records import Record
+
+# Of RGB in [0, 1], for the training step to normalise with: pixels travel to the device as bytes.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+# Of the covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1): the square roots of its eigenvalues, and
+# its eigenvectors in columns.
+_PCA_SCALES = np.array([55.46, 4.794, 1.148])
+_PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+def photo_augment(
+    *,
+    size: int = 512,
+    crop: int = 448,
+    keep_aspect: bool = False,
+    rotation: float = 15.0,
+    flip: bool = True,
+    colour: float = 0.0,
+    pca_noise: float = 0.0,
+) -> Augment:
+    """An augmentation of photographs: resized, turned about the middle, cropped and mirrored at random, then coloured.
+
+    The defaults are VTN's (section 3.5: 512 x 512 to 448 x 448, mirrored and turned). The reference implementation of
+    TASN has `size=512, crop=512, keep_aspect=True, rotation=30.0, colour=0.4, pca_noise=0.1`. What a turn brings in
+    from outside the picture is its mirror image at the border, which neither paper speaks of.
+
+    Args:
+        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
+        crop: Pixels of both sides of the crop, which lies anywhere with equal probability.
+        keep_aspect: Whether the proportions are kept.
+        rotation: The largest angle in degrees, uniform in both directions.
+        flip: Whether half of the pictures are mirrored.
+        colour: Brightness, contrast and saturation are each multiplied by a factor uniform in 1 +- this.
+        pca_noise: Standard deviation, in those of ImageNet's colours, of what is added along their principal axes
+            (Krizhevsky et al. 2012, 4.1).
+
+    Returns:
+        A function for `train_batches`, of records with uint8 images (h, w, c), and c = 3 for the last two options.
+
+    Raises:
+        ValueError: If `crop` is below 1 or above `size`, `rotation` or `pca_noise` is negative, or `colour` is not in
+            [0, 1]; from the function, if an image is of another kind.
+    """
+    _check_sizes(size, crop)
+    for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
+        if not value >= 0:
+            raise ValueError(f"{name} is {value}, but it must be at least 0.")
+    if not 0 <= colour <= 1:
+        raise ValueError(f"colour is {colour}, but it must be from 0 to 1.")
+
+    def augment(record: Record, rng: np.random.Generator) -> Record:
+        image = record["image"]
+        _check_image(image, coloured=colour > 0 or pca_noise > 0)
+        shape = _resized_shape(image.shape, size, keep_aspect)
+        corner = rng.integers(0, (shape[1] - crop + 1, shape[0] - crop + 1))
+        degrees, mirrored = rng.uniform(-rotation, rotation), flip and rng.random() < 0.5
+        image = _shrink(image, shape)
+        image = _warp(image, _crop_matrix(image.shape, shape, crop, corner, degrees, mirrored), crop)
+        if colour or pca_noise:
+            image = cv2.transform(image, _colour_matrix(image, colour, pca_noise, rng))
+        return {**record, "image": image}
+
+    return augment
+
+
+def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -> Callable[[Record], Record]:
+    """The resizing and central crop that go with `photo_augment`.
+
+    Args:
+        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
+        crop: Pixels of both sides of the crop.
+        keep_aspect: Whether the proportions are kept.
+
+    Returns:
+        A function for `Mapped`, of records with uint8 images (h, w, c).
+
+    Raises:
+        ValueError: If `crop` is below 1 or above `size`; from the function, if an image is of another kind.
+    """
+    _check_sizes(size, crop)
+
+    def prepare(record: Record) -> Record:
+        image = record["image"]
+        _check_image(image, coloured=False)
+        height, width = _resized_shape(image.shape, size, keep_aspect)
+        resized = cv2.resize(_shrink(image, (height, width)), (width, height), interpolation=cv2.INTER_LINEAR)
+        top, left = (height - crop) // 2, (width - crop) // 2
+        # OpenCV drops a single channel's axis.
+        image = resized.reshape(height, width, -1)[top : top + crop, left : left + crop]
+        return {**record, "image": image}
+
+    return prepare
+
+
+def _check_sizes(size: int, crop: int) -> None:
+    if not 1 <= crop <= size:
+        raise ValueError(f"crop is {crop}, but it must be from 1 to size, {size}.")
+
+
+def _check_image(image: np.ndarray, *, coloured: bool) -> None:
+    channels = (3,) if coloured else (1, 3)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in channels:
+        raise ValueError(
+            f"The image is {image.dtype} of shape {image.shape}, but it must be uint8 (h, w, c) with c = "
+            f"{' or '.join(map(str, channels))}."
+        )
+
+
+def _resized_shape(shape: tuple[int, ...], size: int, keep_aspect: bool) -> tuple[int, int]:
+    if not keep_aspect:
+        return size, size
+    height, width = shape[:2]
+    shorter = min(height, width)
+    return round(height * size / shorter), round(width * size / shorter)
+
+
+def _shrink(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The image made smaller, by means over areas, along each axis that is longer than `shape`.
+
+    Bilinear taps alone would skip pixels: fine patterns turn into false coarse ones.
+    """
+    height, width = min(image.shape[0], shape[0]), min(image.shape[1], shape[1])
+    # Halving is ten times as fast as another ratio.
+    while image.shape[0] >= 2 * height and image.shape[1] >= 2 * width:
+        half = (image.shape[0] // 2, image.shape[1] // 2)
+        image = _resize_by_area(image[: 2 * half[0], : 2 * half[1]], half)
+    return image if image.shape[:2] == (height, width) else _resize_by_area(image, (height, width))
+
+
+def _resize_by_area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    # OpenCV drops a single channel's axis.
+    return cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA).reshape(*shape, image.shape[2])
+
+
+def _crop_matrix(
+    source: tuple[int, ...], shape: tuple[int, int], crop: int, corner: np.ndarray, degrees: float, mirrored: bool
+) -> np.ndarray:
+    """Where each pixel (x, y) of the crop lies in the source, (2, 3), through the resized picture of `shape`.
+
+    All steps in one matrix: the source is read once, and blurred once.
+    """
+    mirror = np.array([[-1.0, 0, crop], [0, 1, 0]]) if mirrored else np.eye(2, 3)
+    turn = cv2.getRotationMatrix2D((0, 0), degrees, 1)[:, :2]
+    middle = np.array([shape[1], shape[0]]) / 2
+    scale = np.diag([source[1] / shape[1], source[0] / shape[0]])
+    matrix = scale @ turn @ mirror[:, :2]
+    # Edges of pixels lie at whole numbers here, centres at halves; OpenCV has the centres at whole numbers.
+    offset = scale @ (turn @ (mirror[:, 2] + corner - middle) + middle) + matrix @ [0.5, 0.5] - 0.5
+    return np.column_stack([matrix, offset])
+
+
+def _warp(image: np.ndarray, matrix: np.ndarray, crop: int) -> np.ndarray:
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # OpenCV warps four channels twice as fast as three, with the same values.
+    source = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if image.shape[2] == 3 else image
+    warped = cv2.warpAffine(source, matrix, (crop, crop), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if image.shape[2] == 3 else warped[..., None]
+
+
+def _colour_matrix(image: np.ndarray, colour: float, pca_noise: float, rng: np.random.Generator) -> np.ndarray:
+    """The change of colours as (3, 4): a matrix and what is added.
+
+    Brightness, contrast (about the picture's mean grey) and saturation (about each pixel's grey) are linear and, but
+    for clipping in between, commute; so they are one step, whose order does not matter.
+    """
+    brightness, contrast, saturation = rng.uniform(1 - colour, 1 + colour, 3)
+    noise = _PCA_VECTORS @ (_PCA_SCALES * rng.normal(0, pca_noise, 3))
+    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * _GREY)
+    mean = _GREY @ cv2.mean(image)[:3]
+    return np.column_stack([matrix, brightness * (1 - contrast) * mean + noise])
