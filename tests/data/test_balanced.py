@@ -61,6 +61,14 @@ def test_every_round_has_each_class_once():
     assert len({tuple(row) for row in labels.tolist()}) > 20
 
 
+def test_every_class_has_an_order_of_its_own():
+    labels = np.repeat(np.arange(4), 8)
+    source = Arrays(np.arange(32, dtype=np.uint8).reshape(32, 1, 1, 1), labels, tuple("abcd"))
+    (batch,) = batches_of(1, source, classes_per_batch=4, images_per_class=8)
+    orders = batch["image"].reshape(4, 8) % 8
+    assert len({tuple(order) for order in orders.tolist()}) == 4
+
+
 @pytest.mark.parametrize("images_per_class", [1, 2, 3, 4])
 def test_a_class_shows_each_image_before_any_again(images_per_class):
     batches = batches_of(200, images_per_class=images_per_class)
