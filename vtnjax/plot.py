@@ -105,6 +105,62 @@ def colour_coords(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -
     return np.where(inside[..., None], hsv_to_rgb(np.stack([hue, distance, np.ones_like(hue)], axis=-1)), 0)
 
 
+def draw_sources(axes: Axes, image: Shaped[ArrayLike, "h w c"], coords: Float[ArrayLike, "h2 w2 2"]) -> None:
+    """Where a warp of a feature map reads, on the image the map was made of, as in Fig. 5 of VTN.
+
+    A dot for each place of the warped map lies where it reads, in the colour of the place: dots of one colour in
+    different images are brought to the same place.
+
+    Args:
+        axes: what to draw on.
+        image: the network's input.
+        coords: (h', w', 2), (x, y) in pixels of a feature map of h' x w' that covers the image.
+    """
+    image, coords = np.asarray(image), np.asarray(coords, np.float64)
+    h, w = coords.shape[:2]
+    draw_image(axes, image)
+    axes.images[-1].set_alpha(0.45)
+    y, x = np.mgrid[:h, :w]
+    colours = colour_coords(np.stack([x, y], axis=-1), (h, w)).reshape(-1, 3)
+    limits = axes.get_xlim(), axes.get_ylim()
+    # The map's pixels are patches of the image: the centres of both cover it alike.
+    places = (coords.reshape(-1, 2) + 0.5) * np.array([image.shape[1] / w, image.shape[0] / h]) - 0.5
+    axes.scatter(*places.T, s=max(3.0, 900 / (h * w)), c=colours, linewidths=0)
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
+def fields(
+    images: Shaped[ArrayLike, "n h w c"],
+    coords: Float[ArrayLike, "n h2 w2 *groups 2"],
+    titles: Sequence[str] | None = None,
+    *,
+    groups: Sequence[int] | None = None,
+) -> Figure:
+    """A column for each image: the image, and where each group's field reads in it, as in Fig. 5 of VTN.
+
+    Args:
+        images: the network's inputs.
+        coords: (n, h', w', 2), or (n, h', w', g, 2) of several fields, in pixels of the feature map.
+        titles: of the columns.
+        groups: which fields to draw; by default the first four.
+    """
+    images, coords = np.asarray(images), np.asarray(coords)
+    coords = coords[..., None, :] if coords.ndim == 4 else coords
+    chosen = range(min(4, coords.shape[-2])) if groups is None else groups
+    n = len(images)
+    figure = Figure(figsize=(1.15 * n + 0.4, 1.15 * len(chosen) + 1.5), layout="constrained")
+    axes = figure.subplots(1 + len(chosen), n, squeeze=False)
+    for i in range(n):
+        draw_image(axes[0, i], images[i], titles[i] if titles else "")
+        for row, group in enumerate(chosen, 1):
+            draw_sources(axes[row, i], images[i], coords[i, :, :, group])
+    axes[0, 0].set_ylabel("input")
+    for row, group in enumerate(chosen, 1):
+        axes[row, 0].set_ylabel(f"field {group}")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as its suffix says, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

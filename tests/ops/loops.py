@@ -187,3 +187,40 @@ def random_coords(rng, shape, sizes, *, beyond=1.5):
     low, high = -beyond, np.array(sizes[::-1], float) - 1 + beyond
     halves = np.floor(2 * rng.uniform(low, high, (*shape, len(sizes))))
     return (halves + rng.uniform(0.1, 0.9, halves.shape)) / 2
+
+
+# ---- Volumetric transformers: candidates j of position i in a window, row by row
+
+
+def candidates(position, window):
+    """Yields the number of each candidate and its row and column."""
+    rows, columns = window
+    numbers = iter(range(rows * columns))
+    for row in range(position[0] - rows // 2, position[0] + rows // 2 + 1):
+        for column in range(position[1] - columns // 2, position[1] + columns // 2 + 1):
+            yield next(numbers), row, column
+
+
+def candidate_probabilities(residual, response, window, temperature, border):
+    """VTN Eq. 2."""
+    h, w, groups = response.shape
+    probabilities = np.zeros(residual.shape)
+    for y, x, c in np.ndindex(h, w, groups):
+        weights = {}
+        for j, row, column in candidates((y, x), window):
+            inside = 0 <= row < h and 0 <= column < w
+            if inside or border == "zero":
+                answer = response[row, column, c] if inside else 0.0
+                weights[j] = math.exp((answer + residual[y, x, c, j]) / temperature)
+        for j, weight in weights.items():
+            probabilities[y, x, c, j] = weight / sum(weights.values())
+    return probabilities
+
+
+def expected_displacement(probabilities, window):
+    """VTN Eq. 1."""
+    displacement = np.zeros((*probabilities.shape[:3], 2))
+    for y, x, c in np.ndindex(*probabilities.shape[:3]):
+        for j, row, column in candidates((y, x), window):
+            displacement[y, x, c] += probabilities[y, x, c, j] * np.array([column - x, row - y])
+    return displacement

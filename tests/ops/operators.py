@@ -81,7 +81,12 @@ GRIDS = {
     "displace": (ops.displace, (normal(3, 4, 2, 2),)),
 }
 
-OPERATORS = SAMPLERS | GRIDS
+CANDIDATES = {
+    "candidates": (sampler(ops.candidate_probabilities, window=(3, 5)), (normal(3, 4, 2, 15), normal(3, 4, 2, seed=1))),
+    "expectation": (sampler(ops.expected_displacement, window=(3, 5)), (normal(3, 4, 2, 15),)),
+}
+
+OPERATORS = SAMPLERS | GRIDS | CANDIDATES
 
 
 def arguments(name, dtype=None):

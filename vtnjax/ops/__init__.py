@@ -1,6 +1,7 @@
-"""Pure functions of one example: coordinates, grids and samplers. Batch them with `jax.vmap`."""
+"""Pure functions of one example: coordinates, grids, samplers and the like. Batch them with `jax.vmap`."""
 
 from vtnjax.ops.attention import saliency_grid
+from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, expected_displacement
 from vtnjax.ops.coords import displace, identity_coords, to_normalised, to_pixels
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
@@ -9,8 +10,11 @@ from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_sep
 __all__ = [
     "affine_grid",
     "attention_grid",
+    "candidate_offsets",
+    "candidate_probabilities",
     "deformable_conv",
     "displace",
+    "expected_displacement",
     "grid_sample",
     "identity_coords",
     "linear_grid",

@@ -1,0 +1,128 @@
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+from numpy.testing import assert_allclose, assert_array_equal
+
+from vtnjax import losses
+
+
+def triplets(shape=(3, 2, 4, 5), seed=0):
+    return np.random.default_rng(seed).normal(size=(3, *shape))
+
+
+def by_loops(v, positive, negative, margin, positions, normalise):
+    """VTN Eq. 4, a position at a time."""
+    losses = []
+    for example in zip(v, positive, negative, strict=True):
+        hinges = []
+        for place in np.ndindex(*v.shape[1:3]):
+            a, p, n = (x[place] / (np.linalg.norm(x[place]) if normalise else 1.0) for x in example)
+            hinges.append(max(0.0, np.sum((a - p) ** 2) - np.sum((a - n) ** 2) + margin))
+        losses.append(sum(hinges) if positions == "sum" else sum(hinges) / len(hinges))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("positions", ["sum", "mean"])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_consistency_loss_is_that_of_a_loop(x64, positions, normalise):
+    options = {"margin": 0.7, "positions": positions, "normalise": normalise}
+    found = losses.consistency_loss(*triplets(), **options)
+    assert_allclose(found, by_loops(*triplets(), *options.values()), rtol=1e-12)
+    one = losses.consistency_loss(*triplets()[:, 0], **options)
+    assert_allclose(one, by_loops(*triplets()[:, :1], *options.values()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_its_derivatives_to_second_order(x64, normalise):
+    check_grads(
+        lambda *maps: losses.consistency_loss(*maps, margin=0.7, normalise=normalise), triplets(), order=2, atol=1e-5
+    )
+
+
+def test_features_of_zero_length_have_a_gradient_that_is_a_number():
+    maps = triplets().astype(np.float32)
+    maps[:, 0] = 0
+    gradients = jax.grad(lambda v: losses.consistency_loss(v, *maps[1:], margin=0.5, normalise=True))(maps[0])
+    assert np.isfinite(gradients).all()
+
+
+def test_features_of_bfloat16_are_summed_in_float32():
+    maps = jnp.asarray(triplets((2, 28, 28, 64)), jnp.bfloat16)
+    found = losses.consistency_loss(*maps, margin=20.0)
+    assert found.dtype == jnp.float32
+    assert_allclose(found, by_loops(*np.asarray(maps, np.float64), 20.0, "sum", False), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"positive": np.zeros((3, 2, 4, 4))}, r"positive must have the shape .*\(3, 2, 4, 4\)"),
+        ({"v": np.zeros((3, 2)), "positive": np.zeros((3, 2))}, "v must have the shape"),
+        ({"negative": np.zeros((3, 2, 4, 5), int)}, "negative must be floating point"),
+        ({"margin": -1.0}, "margin must be at least 0, not -1.0"),
+        ({"positions": "men"}, "did you mean 'mean'"),
+    ],
+)
+def test_bad_input_is_named_in_a_sentence(change, sentence):
+    v, positive, negative = triplets()
+    arguments = {"v": v, "positive": positive, "negative": negative, "margin": 1.0, **change}
+    maps = [arguments.pop(name) for name in ("v", "positive", "negative")]
+    with pytest.raises(ValueError, match=sentence):
+        losses.consistency_loss(*maps, **arguments)
+
+
+# ---- Triplets
+
+LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+
+
+def draws(labels, count):
+    keys = jax.random.split(jax.random.key(0), count)
+    return jax.jit(jax.vmap(losses.draw_triplets, in_axes=(0, None)))(keys, jnp.asarray(labels))
+
+
+def test_positives_share_the_class_and_negatives_do_not():
+    positive, negative = draws(LABELS, 300)
+    assert positive.dtype == negative.dtype == jnp.int32
+    assert (LABELS[positive] == LABELS).all()
+    assert (np.asarray(positive) != np.arange(len(LABELS))).all()
+    assert (LABELS[negative] != LABELS).all()
+
+
+def test_each_candidate_is_drawn_equally_often():
+    positive, negative = (np.asarray(x)[:, 0] for x in draws(LABELS, 6000))
+    for drawn, allowed in ((positive, {1, 2}), (negative, {3, 4, 5, 6, 7, 8})):
+        counts = collections.Counter(drawn.tolist())
+        assert set(counts) == allowed
+        expected = 6000 / len(allowed)
+        assert max(abs(count - expected) for count in counts.values()) < 5 * np.sqrt(expected)
+
+
+def test_an_image_without_a_partner_is_its_own():
+    positive, negative = draws(np.array([0, 1, 1]), 20)
+    assert (np.asarray(positive)[:, 0] == 0).all()
+    positive, negative = draws(np.array([4, 4]), 20)
+    assert_array_equal(negative, [[0, 1]] * 20)
+    assert_array_equal(positive, [[1, 0]] * 20)
+
+
+def test_triplets_are_drawn_over_the_global_batch(auto_mesh):
+    labels = jnp.asarray([0, 1, 2, 3] * 2)  # one image a device: a partner is on another device
+    v = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2, 2, 3)), jnp.float32)
+
+    @jax.jit
+    def loss(v, labels):
+        positive, negative = losses.draw_triplets(jax.random.key(0), labels)
+        return losses.consistency_loss(v, v[positive], v[negative], margin=1.0), positive
+
+    alone, _ = loss(v, labels)
+    with jax.set_mesh(auto_mesh):
+        spread, positive = loss(*jax.device_put((v, labels), NamedSharding(auto_mesh, PartitionSpec("data"))))
+    assert_array_equal(positive, [4, 5, 6, 7, 0, 1, 2, 3])
+    assert_allclose(alone, spread, rtol=1e-6)

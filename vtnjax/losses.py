@@ -1,0 +1,94 @@
+"""Objectives beside cross-entropy, pure functions."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vtnjax.ops._checks import check_choice, check_floating
+from vtnjax.ops.coords import widest
+
+POSITIONS = ("sum", "mean")
+_EPSILON = 1e-12
+
+
+def consistency_loss(
+    v: Float[ArrayLike, "*batch h w c"],
+    positive: Float[ArrayLike, "*batch h w c"],
+    negative: Float[ArrayLike, "*batch h w c"],
+    *,
+    margin: float,
+    positions: str = "sum",
+    normalise: bool = False,
+) -> Float[Array, ""]:
+    """A triplet loss between warped features at each position: [|v - v'|^2 - |v - v''|^2 + margin]_+ (VTN Eq. 4).
+
+    The paper sums over the positions of raw features, with a margin of 20 (VGG) or 30 (ResNet), which suits the large
+    activations of a pretrained network. Summed, its gradient grows with the map: on small networks it drowns the
+    task's. Then take the mean over positions, or features of unit length, whose squared distances are at most 4 and
+    whose margin is below that.
+
+    Args:
+        v: (..., h, w, c), the warped features of the anchors.
+        positive: the same of other images of the anchors' classes.
+        negative: the same of images of other classes.
+        margin: alpha, in squared units of the features.
+        positions: "sum" over the positions, as Eq. 4, or their "mean".
+        normalise: whether the features have unit length at each position first.
+
+    Returns:
+        A scalar, the mean over the batch, at least float32.
+
+    Raises:
+        ValueError: if the shapes differ or have fewer than three axes, a dtype is not floating, `positions` is unknown
+            or the margin is negative.
+    """
+    maps = {"v": jnp.asarray(v), "positive": jnp.asarray(positive), "negative": jnp.asarray(negative)}
+    check_choice("positions", positions, POSITIONS)
+    for name, array in maps.items():
+        check_floating(name, array)
+        if array.ndim < 3 or array.shape != maps["v"].shape:
+            raise ValueError(
+                f"{name} must have the shape (..., h, w, c) of v, {maps['v'].shape}, but its shape is {array.shape}"
+            )
+    if margin < 0:
+        raise ValueError(f"margin must be at least 0, not {margin}")
+    dtype = widest(jnp.float32, *(array.dtype for array in maps.values()))
+    v, positive, negative = (_unit(a.astype(dtype)) if normalise else a.astype(dtype) for a in maps.values())
+    hinges = jax.nn.relu(_squared_distance(v, positive) - _squared_distance(v, negative) + margin)  # (..., h, w)
+    reduce = jnp.sum if positions == "sum" else jnp.mean
+    return reduce(hinges, axis=(-2, -1)).mean()
+
+
+def draw_triplets(key: PRNGKeyArray, labels: Int[Array, "n"]) -> tuple[Int[Array, "n"], Int[Array, "n"]]:
+    """For each image of a batch another image of its class and one of another class, drawn uniformly.
+
+    Args:
+        key: JAX's random key.
+        labels: (n,), the class of each image.
+
+    Returns:
+        Indices (n,), int32, of the positives and of the negatives. An image alone in its class is its own positive,
+        and its own negative if there is no other class: the distance to it is 0.
+    """
+    same = labels[:, None] == labels[None, :]
+    itself = jnp.eye(len(labels), dtype=bool)
+    keys = jax.random.split(key)
+    return _draw(keys[0], same & ~itself), _draw(keys[1], ~same)
+
+
+def _draw(key, allowed):
+    """For each row one of the columns allowed there, or the row's own number."""
+    # Not the row itself, unless nothing is allowed: a score below that of any other column.
+    scores = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
+    scores = jnp.where(jnp.eye(len(allowed), dtype=bool) & ~allowed, -0.5, scores)
+    return scores.argmax(axis=1).astype(jnp.int32)
+
+
+def _squared_distance(a, b):
+    return jnp.sum((a - b) ** 2, axis=-1)
+
+
+def _unit(x):
+    squared = jnp.sum(x**2, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, _EPSILON))

@@ -1,0 +1,212 @@
+"""The volumetric transformer: a warping field of its own for each group of channels (VTN section 3)."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vtnjax import ops
+from vtnjax.ops._checks import check_choice
+from vtnjax.ops.candidates import BORDERS, check_temperature, check_window
+from vtnjax.ops.coords import widest
+
+_SQUEEZED = (3 / 4, 1 / 2, 3 / 8, 1 / 4)
+_EPSILON = 1e-5
+# More candidates of one batch than this and they are computed again in the backward pass instead of kept: 256 MB.
+_KEPT = 2**26
+
+
+class VolumetricTransformer(nnx.Module):
+    """Warp a feature map, each group of its channels by a field that an encoder-decoder estimates from all groups.
+
+    The channels are split in order into groups, each pooled over its channels to two maps, the maximum and the mean,
+    and normalised. Four levels of convolution, shared by the groups, and of a mix over the groups squeeze them, four
+    expand them again (Fig. 3). The last convolution gives a residual for each candidate in a window around each
+    position; a softmax over the candidates' responses (maximum + mean) plus residuals makes probabilities (Eq. 2), and
+    their mean offset is the field (Eq. 1). Its kernel and bias begin at zero.
+
+    The paper gives neither widths, kernel sizes, the window at the borders, nor which channels share a field; those are
+    choices made here: see the arguments.
+
+    Calling it with features (n, h, w, channels) of any size returns `(v, out)`: `v` has their shape and dtype, and
+    `out` holds `displacement` and `coords`, (n, h, w, groups, 2), float32, (x, y) in pixels of the map, and
+    `probabilities` (n, h, w, groups, rows * columns), absent with `probabilistic=False`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 32,
+        *,
+        window: Sequence[int] = (11, 11),
+        temperature: float = 10.0,
+        widths: Sequence[int] = (16, 32, 64, 64),
+        squeezed: Sequence[int] | None = None,
+        mix_channels: bool = True,
+        probabilistic: bool = True,
+        border: str = "mask",
+        centre_bias: float = 0.0,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Make a transformer whose field is that of the responses alone.
+
+        Args:
+            channels: of the features.
+            groups: how many fields, a divisor of `channels`; consecutive channels share one. With groups = channels
+                (Table 1, without grouping) each channel is taken as it is, neither pooled nor normalised.
+            window: (rows, columns) of the candidates, both odd.
+            temperature: of the softmax, beta. The paper's 10 is for the large activations of a pretrained network; with
+                activations of order 1 the softmax is then almost uniform, and 1 is nearer the mark.
+            widths: features of the shared convolutions at each level of the encoder; the decoder has them backwards.
+            squeezed: groups after each level of the encoder; by default 3/4, 1/2, 3/8 and 1/4 of `groups`.
+            mix_channels: False: no information passes between groups (Table 1, without W_cs, W_ce).
+            probabilistic: False: the last convolution gives the displacement itself (Table 1, without T-Probability).
+            border: "mask" or "zero"; see `ops.candidate_probabilities`.
+            centre_bias: the centre candidate's residual to begin with (the paper's is 0), in units of the response:
+                the larger, the nearer the first fields are to the identity.
+            dtype: of the convolutions, by default the widest of features and parameters; probabilities and
+                coordinates are float32.
+            rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if groups do not divide the channels, or another argument is out of range.
+        """
+        if groups < 1 or channels < 1 or channels % groups:
+            raise ValueError(f"groups must divide the channels, but {groups} does not divide {channels}")
+        check_temperature(temperature)
+        check_choice("border", border, BORDERS)
+        self.channels, self.groups, self.window = channels, groups, check_window(window)
+        self.temperature, self.border, self.probabilistic = temperature, border, probabilistic
+        widths = tuple(widths)
+        counts = (groups, *_squeezed(groups, widths, squeezed)) if mix_channels else None
+        inputs = 1 if groups == channels else 2
+
+        def levels(sizes, counts):
+            pairs = [None] * len(widths) if counts is None else itertools.pairwise(counts)
+            steps = zip(sizes[:-1], sizes[1:], pairs, strict=True)
+            return nnx.List([_Level(*size, mixed, dtype=dtype, rngs=rngs) for *size, mixed in steps])
+
+        self.encoder = levels((inputs, *widths), counts)
+        self.decoder = levels((*widths[::-1], widths[0]), counts and counts[::-1])
+        bias = np.zeros(self.window[0] * self.window[1] if probabilistic else 2)
+        bias[len(bias) // 2] = centre_bias if probabilistic else 0
+        self.head = nnx.Conv(
+            widths[0],
+            len(bias),
+            (3, 3),
+            kernel_init=nnx.initializers.zeros,
+            bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
+            dtype=dtype,
+            conv_general_dilated=_conv,
+            rngs=rngs,
+        )
+
+    def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
+        """Warp a batch of feature maps; see the class."""
+        if features.ndim != 4 or features.shape[-1] != self.channels:
+            raise ValueError(
+                f"features must have the shape (n, h, w, {self.channels}), but their shape is {features.shape}"
+            )
+        x, response = self._pool(features)
+        estimate = self._estimate(jnp.moveaxis(x, 3, 1))
+        displacement, out = (self._expect if self.probabilistic else self._regress)(estimate, response)
+        coords = jax.vmap(ops.displace)(displacement)
+        warped = jax.vmap(ops.sample_channels)(features, coords)
+        return warped, {"displacement": displacement, "coords": coords, **out}
+
+    def _pool(self, features):
+        """Each group's normalised maps, (n, h, w, groups, 1 or 2), and its response, (n, h, w, groups)."""
+        features = features.astype(widest(jnp.float32, features.dtype))
+        if self.groups == self.channels:
+            return features[..., None], 2 * features
+        grouped = features.reshape(*features.shape[:-1], self.groups, self.channels // self.groups)
+        pooled = jnp.stack([grouped.max(-1), grouped.mean(-1)], axis=-1)
+        variance = pooled.var((1, 2, 4), keepdims=True)
+        normalised = (pooled - pooled.mean((1, 2, 4), keepdims=True)) * lax.rsqrt(variance + _EPSILON)
+        return normalised, pooled.sum(-1)
+
+    def _estimate(self, x):
+        """The estimator's features, (n, groups, h, w, widths[0])."""
+        sizes = []
+        for level in self.encoder:
+            sizes.append(x.shape[2:4])
+            x = nnx.max_pool(level(x), (2, 2), strides=(2, 2), padding="SAME")  # ceil mode
+        for level in self.decoder:
+            x = level(x)
+            x = jax.image.resize(x, (*x.shape[:2], *sizes.pop(), x.shape[-1]), "bilinear")
+        return x
+
+    def _regress(self, estimate, response):
+        return jnp.moveaxis(self.head(estimate).astype(response.dtype), 1, 3), {}
+
+    def _expect(self, estimate, response):
+        """The displacement (n, h, w, groups, 2) and `probabilities`."""
+
+        def one(residual, response):
+            probabilities = ops.candidate_probabilities(
+                residual, response, window=self.window, temperature=self.temperature, border=self.border
+            )
+            return ops.expected_displacement(probabilities, window=self.window), probabilities
+
+        def infer(estimate, response):
+            residual = jnp.moveaxis(self.head(estimate), 1, 3)
+            return jax.vmap(one)(residual.astype(response.dtype), response)
+
+        if response.size * self.window[0] * self.window[1] > _KEPT:
+            infer = jax.checkpoint(infer)
+        displacement, probabilities = infer(estimate, response)
+        return displacement, {"probabilities": probabilities}
+
+
+class _Level(nnx.Module):
+    """A convolution shared by the groups, BatchNorm, ReLU, and a mix over the groups without bias (W_cs or W_ce)."""
+
+    def __init__(self, inputs, outputs, mixed, *, dtype, rngs):
+        self.conv = nnx.Conv(
+            inputs, outputs, (3, 3), use_bias=False, dtype=dtype, conv_general_dilated=_conv, rngs=rngs
+        )
+        wide = None if dtype is None else widest(dtype, jnp.float32)
+        self.norm = nnx.BatchNorm(outputs, momentum=0.9, epsilon=_EPSILON, dtype=wide, rngs=rngs)
+        self.mix = None if mixed is None else nnx.Linear(*mixed, use_bias=False, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n g h w d"]) -> Float[Array, "n g2 h w d2"]:
+        x = self.conv(x)
+        x = nnx.relu(self.norm(x).astype(x.dtype))
+        return x if self.mix is None else jnp.moveaxis(self.mix(jnp.moveaxis(x, 1, -1)), -1, 1)
+
+
+def _conv(x, kernel, strides, padding, **options):
+    """`lax.conv_general_dilated`; on a CPU a matrix product: XLA's gradients of few channels are slow there."""
+
+    def as_matmul(x, kernel):
+        rows, columns = kernel.shape[:2]
+        h, w = x.shape[1:3]
+        padded = jnp.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
+        patches = [padded[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)]
+        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+
+    def as_conv(x, kernel):
+        return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+    return lax.platform_dependent(x, kernel, cpu=as_matmul, default=as_conv)
+
+
+def _squeezed(groups, widths, squeezed):
+    if squeezed is None:
+        if len(widths) != len(_SQUEEZED):
+            raise ValueError(
+                f"squeezed must be given with {len(widths)} widths: it has a default for {len(_SQUEEZED)} levels only"
+            )
+        squeezed = [max(1, round(groups * share)) for share in _SQUEEZED]
+    if len(squeezed) != len(widths) or min(squeezed) < 1:
+        raise ValueError(
+            f"squeezed must be {len(widths)} numbers of groups, one for each of widths, not {tuple(squeezed)}"
+        )
+    return tuple(squeezed)
