@@ -4,4 +4,4 @@ from vtnjax.models.backbones.resnet import ResNet
 from vtnjax.models.backbones.squeezenet import SqueezeNet
 from vtnjax.models.backbones.vgg import VGG
 
-__all__ = ["VGG", "ResNet", "SqueezeNet"]
+__all__ = ["ResNet", "SqueezeNet", "VGG"]
