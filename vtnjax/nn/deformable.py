@@ -60,7 +60,7 @@ class DeformableConv(nnx.Module):
             features_out: c', the channels of the output.
             kernel_size: of the kernel, one number or (rows, columns).
             groups: how many groups of channels have offsets of their own (deformable groups; the kernel is whole). The
-                first paper's best networks have 4 in their last stage.
+                first paper's authors use 4 in the last stage of a ResNet.
             mask: whether to predict v2's modulation.
             mask_scale: what multiplies the sigmoid: 1 in v2's paper, 2 in its authors' implementation.
             stride: as in `ops.deformable_conv`.
