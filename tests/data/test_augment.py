@@ -3,7 +3,8 @@ import pytest
 from pictures import photo
 from PIL import Image
 
-from vtnjax.data import IMAGENET_MEAN, IMAGENET_STD, Arrays, photo_augment, photo_test, train_batches
+from vtnjax.data import Arrays, photo_augment, photo_test, train_batches
+from vtnjax.data.augment import IMAGENET_MEAN, IMAGENET_STD
 
 WIDTH, HEIGHT = 250, 200
 SEEDS = range(60)

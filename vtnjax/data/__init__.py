@@ -1,7 +1,7 @@
 """Sources of labelled images and the batches made of them. NumPy only: nothing here imports JAX or TensorFlow."""
 
 from vtnjax.data.aircraft import Aircraft
-from vtnjax.data.augment import IMAGENET_MEAN, IMAGENET_STD, photo_augment, photo_test
+from vtnjax.data.augment import photo_augment, photo_test
 from vtnjax.data.balanced import balanced_batches
 from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
@@ -18,8 +18,6 @@ from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, 
 from vtnjax.data.sources import load_source
 
 __all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "Aircraft",
     "Arrays",
     "Augment",

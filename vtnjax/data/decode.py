@@ -26,7 +26,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> np.ndarray:
     if _is_cut_jpeg(data):
         raise ValueError(f"The JPEG data are cut short: no end-of-image marker in {len(data)} bytes.")
     # ANYDEPTH, because OpenCV's own conversion keeps only the high byte of 16 bits, which darkens.
-    flags = (cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_ANYDEPTH
+    flags = (cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE) | cv2.IMREAD_ANYDEPTH
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
@@ -37,7 +37,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> np.ndarray:
             f"PNG, BMP, WebP or TIFF file."
         )
     image = _to_8_bits(image)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if channels == 3 else image[..., None]
+    return image if channels == 3 else image[..., None]
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

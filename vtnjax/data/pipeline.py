@@ -6,7 +6,7 @@ A batch is a function of its number alone, so the same batches come whatever the
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import cv2
@@ -162,7 +162,8 @@ class _StreamBatches:
         return sys.maxsize // self._share.batch_size
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return _stack([self._record(place) for place in self._share.places(index)])
+        places = self._share.places(index)
+        return _stack((self._record(place) for place in places), len(places))
 
     def _record(self, place: int) -> Record:
         record = self._share.source[self._index_of(place)]
@@ -183,7 +184,7 @@ class _EvalBatches:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         places, last = self._share.places(index), len(self._share.source) - 1
-        batch = _stack([self._share.source[min(place, last)] for place in places])
+        batch = _stack((self._share.source[min(place, last)] for place in places), len(places))
         return {**batch, "mask": np.array([place <= last for place in places], np.float32)}
 
 
@@ -193,15 +194,21 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length)
 
 
-def _stack(records: list[Record]) -> dict[str, np.ndarray]:
-    images = [record["image"] for record in records]
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise ValueError(
-            f"The images of a batch must have one shape, but there are {shapes[0]} and {shapes[-1]}: give the source a "
-            f"size, or resize in augment."
-        )
-    return {"image": np.stack(images), "label": np.array([record["label"] for record in records], np.int32)}
+def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
+    images, labels = np.empty(0), np.empty(count, np.int32)
+    for position, record in enumerate(records):
+        # Each goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
+        image = record["image"]
+        if position == 0:
+            images = np.empty((count, *image.shape), image.dtype)
+        if image.shape != images.shape[1:]:
+            low, high = sorted((image.shape, images.shape[1:]))
+            raise ValueError(
+                f"The images of a batch must have one shape, but there are {low} and {high}: give the source a size, "
+                f"or resize in augment."
+            )
+        images[position], labels[position] = image, record["label"]
+    return {"image": images, "label": labels}
 
 
 def _iterate(batches: Any, threads: int, prefetch: int) -> grain.DatasetIterator:
