@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from vtnjax import evaluate, train
-from vtnjax.data import eval_batches, train_batches
+from vtnjax.data import eval_batches
 
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 flags.mark_flag_as_required("config")
@@ -51,11 +51,8 @@ def run() -> None:
 
     # ---- Data
     train_set, test_set = train.build_sources(config)
-    test_set = train.distort_source(config.distortion, test_set)
     share: dict[str, Any] = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = train_batches(
-        train_set, batch_size=config.batch_size, seed=config.seed, threads=config.data_threads, **share
-    )
+    batches = train.build_batches(config, train_set, **share)
     say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
 
     # ---- Model, optimiser, state
@@ -78,9 +75,10 @@ def run() -> None:
     # ---- Evaluation
     classify = jax.jit(evaluate.make_classify(graphdef))
     look = jax.jit(train.make_look(graphdef))
+    prepare_input = train.build_input(config)
 
     def as_input(batch):
-        return {**batch, "image": train.to_float(batch["image"]).astype(config.dtype)}
+        return {**batch, "image": prepare_input(batch["image"])}
 
     def evaluate_state(state):
         with jax.transfer_guard("allow"):
@@ -100,12 +98,12 @@ def run() -> None:
     metrics.cut_back(start)
 
     # ---- The step, compiled before the loop
-    step = jax.jit(train.make_train_step(graphdef, optimiser, train.build_prepare(config)), donate_argnums=0)
+    step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), train.build_consistency(config))
+    step = jax.jit(step, donate_argnums=0)
     device_batches = train.to_devices(batches, mesh)
     if start < config.steps:
         began = time.perf_counter()
-        peek = train.to_devices(eval_batches(train_set, batch_size=config.batch_size, **share), mesh)
-        step = step.lower(state, {name: x for name, x in next(peek).items() if name != "mask"}).compile()
+        step = step.lower(state, train.abstract_batch(config, train_set, mesh)).compile()
         say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
 
     # ---- The loop

@@ -17,7 +17,7 @@ from vtnjax import ops
 from vtnjax.ops._checks import check_choice
 from vtnjax.ops.coords import widest
 
-DISTORTIONS = ("none", "R", "RTS", "P", "E", "TC")
+DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC")
 CLUTTER_PATCHES = 6
 
 
@@ -42,6 +42,18 @@ def rotate_translate_scale(
     room = jnp.maximum((canvas - scale * size) / 2, 0)
     shift = room * jax.random.uniform(place_key, (2,), dtype, -1, 1)
     return _similarity(image, shape, angle=angle, scale=scale, shift=shift)
+
+
+def rotate_translate_scale_channels(
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, shape: Sequence[int] = (42, 42)
+) -> Float[Array, "h2 w2 c"]:
+    """RTS of each channel on its own (A.1)."""
+    keys = jax.random.split(key, image.shape[-1])
+
+    def move(key, channel):
+        return rotate_translate_scale(key, channel[:, :, None], shape=shape)[:, :, 0]
+
+    return jax.vmap(move, in_axes=(0, 2), out_axes=2)(keys, image)
 
 
 def project(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
@@ -99,15 +111,15 @@ def translate_clutter(
 def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     """The shape (h, w, c) that `distort_batch` makes of images (h, w, c)."""
     h, w, c = shape
-    return {"RTS": (42, 42, c), "TC": (60, 60, c)}.get(name, (h, w, c))
+    return {"RTS": (42, 42, c), "RTS2": (42, 42, c), "TC": (60, 60, c)}.get(name, (h, w, c))
 
 
 def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     """Distort a batch, image i with the i-th key split from `key`.
 
     Args:
-        name: "none", "R", "RTS", "P", "E" or "TC" of STN section 4.1. TC cuts its clutter from the batch's following
-            images, so it needs at least 7.
+        name: "none", "R", "RTS", "P", "E" or "TC" of STN section 4.1, or "RTS2" of A.1. TC cuts its clutter from the
+            batch's following images, so it needs at least 7.
         key: a random key.
         images: (n, h, w, c), floating.
 
@@ -122,7 +134,13 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
         return images
     keys = _spread(jax.random.split(key, len(images)), images)
     if name != "TC":
-        distortion = {"R": rotate, "RTS": rotate_translate_scale, "P": project, "E": elastic}[name]
+        distortion = {
+            "R": rotate,
+            "RTS": rotate_translate_scale,
+            "RTS2": rotate_translate_scale_channels,
+            "P": project,
+            "E": elastic,
+        }[name]
         return jax.vmap(distortion)(keys, images)
     if len(images) <= CLUTTER_PATCHES:
         raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {len(images)}")

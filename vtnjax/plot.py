@@ -16,8 +16,12 @@ _FAR = 1e6
 
 
 def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -> None:
-    """An image, grey with one channel, its float values taken to run from 0 to 1; pixel coordinates on the axes."""
+    """An image, its float values taken to run from 0 to 1; pixel coordinates on the axes.
+
+    One channel is grey; of two the first is red and the second cyan, where both are it is white.
+    """
     image = np.asarray(image)
+    image = image[..., [0, 1, 1]] if image.shape[-1] == 2 else image
     image = image if image.dtype == np.uint8 else image.astype(np.float32)  # Matplotlib does not know bfloat16
     if image.shape[-1] == 1:
         axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)

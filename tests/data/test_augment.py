@@ -4,7 +4,6 @@ from pictures import photo
 from PIL import Image
 
 from vtnjax.data import Arrays, photo_augment, photo_test, train_batches
-from vtnjax.data.augment import IMAGENET_MEAN, IMAGENET_STD
 
 WIDTH, HEIGHT = 250, 200
 SEEDS = range(60)
@@ -234,11 +233,6 @@ def test_batches_of_photographs_of_any_size_are_the_same_for_any_threads():
         assert batch["image"].shape == (4, 32, 32, 3)
         assert batch["image"].dtype == np.uint8
         np.testing.assert_array_equal(batch["image"], other["image"])
-
-
-def test_imagenets_figures_are_of_rgb_between_0_and_1():
-    assert IMAGENET_MEAN == (0.485, 0.456, 0.406)
-    assert IMAGENET_STD == (0.229, 0.224, 0.225)
 
 
 @pytest.mark.parametrize(

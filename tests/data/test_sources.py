@@ -41,12 +41,22 @@ def test_a_missing_data_dir_is_named(dataset, data_dir):
 def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"dataset is 'digit', but it must be one of 'digits', 'generated', 'idx', 'folder', 'cub', 'cars', "
-        r"'aircraft', 'inat2017', 'tfds:NAME'; did you mean 'digits'\?",
+        match=r"dataset is 'digit', but it must be one of 'digits', 'two_digits', 'generated', 'composites', 'idx', "
+        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'tfds:NAME', 'drawn:NAME'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
-    with pytest.raises(ValueError, match=r"'tfds:NAME'\.$"):
+    with pytest.raises(ValueError, match=r"'drawn:NAME'\.$"):
         load_source("zzz", "train")
+
+
+@pytest.mark.parametrize("name", ["cub", "cars", "aircraft", "inat2017"])
+def test_drawn_sets_are_read_by_the_readers_of_the_real_ones(name):
+    train, test = (load_source(f"drawn:{name}", split) for split in ("train", "test"))
+    assert (len(train), len(test), len(train.classes)) == (48, 24, 6)
+    assert train.classes == test.classes
+    assert train[0]["image"].shape[-1] == 3
+    with pytest.raises(ValueError, match="dataset is 'cup'"):
+        load_source("drawn:cup", "train")
 
 
 def test_labels_are_ints_everywhere():

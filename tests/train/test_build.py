@@ -21,7 +21,7 @@ from vtnjax.train.state import named_leaves
 from vtnjax.train.step import make_train_step
 
 WARPS = ("affine", "projective", "tps", "translation", "attention")
-NAMES = distort.DISTORTIONS
+NAMES = tuple(name for name in distort.DISTORTIONS if name != "RTS2")  # of two digits
 
 
 @functools.cache

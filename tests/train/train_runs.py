@@ -75,7 +75,7 @@ def complaint(workdir: Path, *words: str, **options) -> str:
 
 def stop_when(process: subprocess.Popen, happened, number: int = signal.SIGKILL) -> None:
     """Send a signal as soon as something happened."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not happened():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

@@ -5,6 +5,7 @@ from vtnjax.data.augment import photo_augment, photo_test
 from vtnjax.data.balanced import balanced_batches
 from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
+from vtnjax.data.composites import Composites
 from vtnjax.data.cub import Cub
 from vtnjax.data.decode import decode_image
 from vtnjax.data.digits import Digits
@@ -16,6 +17,8 @@ from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.pipeline import Augment, eval_batches, train_batches
 from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
 from vtnjax.data.sources import load_source
+from vtnjax.data.triplets import WithTriplets
+from vtnjax.data.two_digits import TwoDigits
 
 __all__ = [
     "Aircraft",
@@ -23,6 +26,7 @@ __all__ = [
     "Augment",
     "Cars",
     "Catalogue",
+    "Composites",
     "Cub",
     "Digits",
     "Folder",
@@ -33,6 +37,8 @@ __all__ = [
     "Mapped",
     "Record",
     "Source",
+    "TwoDigits",
+    "WithTriplets",
     "balanced_batches",
     "check_labels",
     "decode_image",

@@ -8,10 +8,6 @@ import numpy as np
 from vtnjax.data.pipeline import Augment
 from vtnjax.data.records import Record
 
-# Of RGB in [0, 1], for the training step to normalise with: pixels travel to the device as bytes.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # Of the covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1): the square roots of its eigenvalues, and
 # its eigenvectors in columns.

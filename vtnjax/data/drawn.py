@@ -1,8 +1,12 @@
 """Small folders in the layouts of the published sets, with drawn pictures: for trying code out, not for results."""
 
+import atexit
 import dataclasses
+import functools
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -58,6 +62,22 @@ def write_drawn(
         _draw(label, classes, number, number < train, rng) for label in range(classes) for number in range(train + test)
     ]
     _WRITERS[dataset](Path(directory), drawings, classes)
+
+
+@functools.cache
+def drawn_directory(dataset: str) -> str:
+    """A folder with a tiny set as `write_drawn` makes it, which lasts as long as the process.
+
+    Args:
+        dataset: "cub", "cars", "aircraft" or "inat2017".
+
+    Raises:
+        ValueError: If `dataset` is another name.
+    """
+    directory = tempfile.mkdtemp(prefix="vtnjax-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    write_drawn(dataset, directory)
+    return directory
 
 
 def _draw(label: int, classes: int, number: int, is_train: bool, rng: np.random.Generator) -> _Drawing:

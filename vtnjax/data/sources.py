@@ -6,15 +6,18 @@ from typing import Any
 from vtnjax.data.aircraft import Aircraft
 from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
+from vtnjax.data.composites import Composites
 from vtnjax.data.cub import Cub
 from vtnjax.data.digits import Digits
+from vtnjax.data.drawn import drawn_directory
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.records import Source
+from vtnjax.data.two_digits import TwoDigits
 
-_PACKAGED = {"digits": Digits, "generated": Generated}
+_PACKAGED = {"digits": Digits, "two_digits": TwoDigits, "generated": Generated}
 _IN_A_FOLDER = {
     "idx": Idx,
     "folder": Folder,
@@ -29,28 +32,35 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
     """Opens the source that a name stands for.
 
     Args:
-        dataset: "digits", "generated", "idx", "folder", "cub", "cars", "aircraft", "inat2017", or "tfds:NAME" for a set
-            of tensorflow_datasets.
+        dataset: "digits", "two_digits", "composites", "generated", "idx", "folder", "cub", "cars", "aircraft",
+            "inat2017", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures in the layout
+            of one of the four before.
         split: Such as "train" or "test".
-        data_dir: Where the files lie: unused by "digits" and "generated", optional for "tfds:NAME", needed by the
-            others.
+        data_dir: Where the files lie: unused by "digits", "two_digits", "generated" and "drawn:NAME", optional for
+            "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
         **options: Keyword arguments of the source's class, such as `size` of Folder.
 
     Returns:
-        The source: Digits, Generated, Idx, Folder, Cub, Cars, Aircraft, INaturalist2017 or Catalogue.
+        The source: Digits, TwoDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft, INaturalist2017 or
+        Catalogue.
 
     Raises:
         ValueError: If there is no such data set, or it needs a `data_dir`.
     """
     if dataset.startswith("tfds:"):
         return Catalogue(dataset.removeprefix("tfds:"), data_dir, split, **options)
+    if dataset.startswith("drawn:"):
+        name = dataset.removeprefix("drawn:")
+        return load_source(name, split, data_dir=drawn_directory(name), **options)
+    if dataset == "composites":
+        return Composites(split, data_dir=data_dir, **options)
     if dataset in _IN_A_FOLDER:
         if not data_dir:
             raise ValueError(f"data_dir is {data_dir!r}, but dataset {dataset!r} needs the folder of its files.")
         return _IN_A_FOLDER[dataset](data_dir, split, **options)
     if dataset in _PACKAGED:
         return _PACKAGED[dataset](split, **options)
-    choices = [*_PACKAGED, *_IN_A_FOLDER, "tfds:NAME"]
+    choices = [*_PACKAGED, "composites", *_IN_A_FOLDER, "tfds:NAME", "drawn:NAME"]
     close = difflib.get_close_matches(dataset, choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, choices))}{hint}")

@@ -1,7 +1,26 @@
 """Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
 
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
+from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.pretrained import imagenet_input, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
+from vtnjax.models.two_digits import TwoDigitNetwork
+from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
 
-__all__ = ["ResNet", "STN", "SqueezeNet", "VGG", "count_parameters", "imagenet_input", "load_pretrained"]
+__all__ = [
+    "FlatClassifier",
+    "PooledClassifier",
+    "ResNet",
+    "STN",
+    "SmallTrunk",
+    "SqueezeNet",
+    "TwoDigitNetwork",
+    "VGG",
+    "WarpedFeatures",
+    "count_parameters",
+    "deform_last_convolution",
+    "features_shape",
+    "imagenet_input",
+    "load_pretrained",
+    "make_feature_warp",
+]

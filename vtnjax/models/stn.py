@@ -9,6 +9,7 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +94,7 @@ class CNNLocaliser(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 20"]:
         """Features of the last layer."""
-        x = _average_pool(image, 2)
+        x = average_pool(image, 2)
         x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
         x = nnx.relu(self.conv2(x))
         return nnx.relu(self.hidden(x.reshape(len(x), -1)))
@@ -155,7 +156,7 @@ class STN(nnx.Module):
             self.classifier = CNN(inner, _cnn_width(inner, classes, left), classes, dtype=dtype, rngs=rngs)
         else:
             inputs = math.prod(inner)
-            self.classifier = FCN(inputs, _fcn_width(inputs, classes, left), classes, dtype=dtype, rngs=rngs)
+            self.classifier = FCN(inputs, fcn_width(inputs, classes, left), classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits in float32 and what there is to see; see the class."""
@@ -163,7 +164,7 @@ class STN(nnx.Module):
         if self.transformer is not None:
             x, out = self.transformer(image)
             out = {**out, "warped": x}
-            x = _average_pool(x, self.pool)
+            x = average_pool(cast(Array, x), self.pool)
         logits, inner = self.classifier(x)
         return logits.astype(jnp.float32), {**inner, **out}
 
@@ -175,14 +176,16 @@ def count_parameters(module: nnx.Module | None) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
-def _average_pool(x, size: int):
+def average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n _h _w c"]:
+    """Means of squares of `size` pixels; rows and columns that fill none are left out."""
     h, w = (n // size * size for n in x.shape[1:3])
     # Strided slices: their gradient is several times faster than that of a reshape, which explicit sharding refuses.
     shifted = [x[:, i:h:size, j:w:size] for i in range(size) for j in range(size)]
     return functools.reduce(operator.add, shifted) / size**2
 
 
-def _fcn_width(inputs: int, classes: int, parameters: int) -> int:
+def fcn_width(inputs: int, classes: int, parameters: int) -> int:
+    """The width with which an `FCN` has about so many parameters."""
     return _solve(1, inputs + 2 + classes, classes - parameters)
 
 

@@ -1,6 +1,15 @@
 """Training: config, state, step, optimiser, loop, checkpoints, metrics and the device mesh."""
 
-from vtnjax.train.build import build_model, build_prepare, build_sources, distort_source, to_float
+from vtnjax.train.build import (
+    abstract_batch,
+    build_batches,
+    build_consistency,
+    build_input,
+    build_prepare,
+    build_sources,
+    distort_source,
+    to_float,
+)
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
@@ -9,6 +18,7 @@ from vtnjax.train.loop import DivergedError, Loop, StoppedError
 from vtnjax.train.memory import keep_freed_memory
 from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile, describe
+from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
 from vtnjax.train.step import make_train_step
@@ -22,6 +32,10 @@ __all__ = [
     "MetricsFile",
     "StoppedError",
     "TrainState",
+    "abstract_batch",
+    "build_batches",
+    "build_consistency",
+    "build_input",
     "build_model",
     "build_prepare",
     "build_sources",

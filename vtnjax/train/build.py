@@ -1,14 +1,17 @@
-"""From a config's values to data, model and the preparation of images."""
+"""From a config's values to data and to the preparation of images."""
+
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
 from vtnjax import data, distort, models
 from vtnjax.train.config import Config
-from vtnjax.train.step import Prepare
+from vtnjax.train.mesh import split
+from vtnjax.train.step import Consistency, Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
 _TEST_SEED = 0
@@ -16,41 +19,82 @@ _TEST_BATCH = 250
 
 
 def build_sources(config: Config) -> tuple[data.Source, data.Source]:
-    """The training and the test set of `config.dataset`."""
+    """The training set of `config.dataset`, and its test set, or the split `config.test_split`, cropped to test on."""
     options = dict(config.source_options)
     train, test = (
         data.load_source(config.dataset, split, data_dir=config.data_dir or None, **options)
-        for split in ("train", "test")
+        for split in ("train", config.get("test_split", "test"))
     )
     if train.classes != test.classes:
         raise ValueError(
             f"the training and the test set must have the same classes, not {train.classes} and {test.classes}"
         )
-    return train, test
+    if "photo" in config:
+        test = data.Mapped(test, data.photo_test(size=config.photo.size, crop=config.photo.crop))
+    return train, distort_source(config.get("distortion", "none"), test)
 
 
-def build_model(config: Config, source: data.Source) -> nnx.Module:
-    """The model of a config, with parameters drawn from its seed."""
-    shape = distort.distorted_shape(config.distortion, source[0]["image"].shape)
-    return models.STN(
-        config.model,
-        shape,
-        classes=len(source.classes),
-        warp=config.warp,
-        pool=config.pool,
-        dtype=jnp.dtype(config.dtype),
-        rngs=nnx.Rngs(config.seed),
-    )
+def build_batches(config: Config, source: data.Source, **share: Any) -> Any:
+    """Endless batches to train on; their position can be saved.
+
+    With `config.images_per_class` they are class-balanced; with `config.triplet_batch` too, the batches for the task
+    are shuffled, and class-balanced batches of that size for the consistency loss come beside them.
+    """
+    options: dict[str, Any] = {"seed": config.seed, "threads": config.data_threads, **share}
+    if "photo" in config:
+        options["augment"] = data.photo_augment(**config.photo)
+    each, own = config.get("images_per_class", 0), config.get("triplet_batch", 0)
+    if not each:
+        return data.train_batches(source, batch_size=config.batch_size, **options)
+    size = own or config.batch_size
+    if size % each:
+        raise ValueError(f"config.images_per_class must divide the batch of {size}, but it is {each}")
+    labelled = cast(data.LabelledSource, source)  # asked for its labels, another source is refused
+    balanced = data.balanced_batches(labelled, classes_per_batch=size // each, images_per_class=each, **options)
+    if not own:
+        return balanced
+    return data.WithTriplets(data.train_batches(source, batch_size=config.batch_size, **options), balanced)
+
+
+def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes, dtypes and sharding of what `build_batches` gives, of all processes: what the step is compiled for."""
+    record = source[0]["image"]
+    shape = (config.photo.crop, config.photo.crop, 3) if "photo" in config else record.shape
+
+    def arrays(size, prefix=""):
+        shapes = {"image": ((size, *shape), record.dtype), "label": ((size,), np.int32)}
+        sharding = split(mesh)
+        return {prefix + name: jax.ShapeDtypeStruct(*what, sharding=sharding) for name, what in shapes.items()}
+
+    own = config.get("triplet_batch", 0)
+    return {**arrays(config.batch_size), **(arrays(own, "triplet_") if own else {})}
+
+
+def build_consistency(config: Config) -> Consistency | None:
+    """The consistency loss of a config, if it has one with a weight."""
+    chosen = config.get("consistency")
+    return Consistency(**chosen) if chosen and chosen.weight else None
 
 
 def build_prepare(config: Config) -> Prepare:
-    """Images to distorted floats in [0, 1], in the dtype of the computation."""
+    """A batch's images to distorted floats, as the network takes them, in the dtype of the computation."""
+    as_input = build_input(config)
 
     def prepare(key, images):
         # Distorted in float32: bfloat16 would round the sums of the coordinates before the sampler sees them.
-        return distort.distort_batch(config.distortion, key, to_float(images)).astype(config.dtype)
+        return as_input(distort.distort_batch(config.get("distortion", "none"), key, to_float(images)))
 
     return prepare
+
+
+def build_input(config: Config):
+    """Images in 0..255 or [0, 1] to what the network takes: normalised as ImageNet's if they are photographs."""
+
+    def as_input(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        images = to_float(images)
+        return (models.imagenet_input(images) if "photo" in config else images).astype(config.dtype)
+
+    return as_input
 
 
 def to_float(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:

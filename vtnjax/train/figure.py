@@ -28,7 +28,7 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
 def save_figure(look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]], test: data.Source, path: Path) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
-    Where the model warps its input: before, the grid, and after.
+    Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads.
 
     Args:
         look: the model on a batch of images as the test set has them.
@@ -42,7 +42,9 @@ def save_figure(look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]], te
         f"{test.classes[record['label']]}" + ("" if guess == record["label"] else f" not {test.classes[guess]}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
-    if "warped" in out:
+    if "coords" in out and out["features"].shape[:3] == out["warped"].shape[:3]:
+        figure = plot.fields(images, out["coords"], titles)
+    elif "coords" in out:
         figure = plot.before_after(images, out["coords"], out["warped"].astype(np.float32), titles)
     else:
         figure = plot.gallery(images, titles)

