@@ -12,7 +12,14 @@ from vtnjax import losses
 
 
 def triplets(shape=(3, 2, 4, 5), seed=0):
-    return np.random.default_rng(seed).normal(size=(3, *shape))
+    maps = np.random.default_rng(seed).normal(size=(3, *shape))
+    maps[:, :, 0, 1] *= 0.01  # all but zero, as rectified features are at many positions
+    return maps
+
+
+def unit(x, place):
+    shortest = 0.1 * np.sqrt(np.mean([np.sum(x[other] ** 2) for other in np.ndindex(*x.shape[:2])]))
+    return x[place] / max(np.linalg.norm(x[place]), shortest)
 
 
 def by_loops(v, positive, negative, margin, positions, normalise):
@@ -21,7 +28,7 @@ def by_loops(v, positive, negative, margin, positions, normalise):
     for example in zip(v, positive, negative, strict=True):
         hinges = []
         for place in np.ndindex(*v.shape[1:3]):
-            a, p, n = (x[place] / (np.linalg.norm(x[place]) if normalise else 1.0) for x in example)
+            a, p, n = (unit(x, place) if normalise else x[place] for x in example)
             hinges.append(max(0.0, np.sum((a - p) ** 2) - np.sum((a - n) ** 2) + margin))
         losses.append(sum(hinges) if positions == "sum" else sum(hinges) / len(hinges))
     return sum(losses) / len(losses)
@@ -42,6 +49,13 @@ def test_its_derivatives_to_second_order(x64, normalise):
     check_grads(
         lambda *maps: losses.consistency_loss(*maps, margin=0.7, normalise=normalise), triplets(), order=2, atol=1e-5
     )
+
+
+def test_features_that_are_all_but_zero_do_not_drown_the_others():
+    maps = triplets().astype(np.float32)
+    gradient = jax.grad(lambda v: losses.consistency_loss(v, *maps[1:], margin=3.0, normalise=True))(maps[0])
+    lengths = np.linalg.norm(gradient, axis=-1)
+    assert lengths[:, 0, 1].max() < 10 * np.median(lengths)
 
 
 def test_features_of_zero_length_have_a_gradient_that_is_a_number():

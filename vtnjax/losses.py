@@ -10,6 +10,7 @@ from vtnjax.ops.coords import widest
 
 POSITIONS = ("sum", "mean")
 _EPSILON = 1e-12
+_SHORT = 0.1
 
 
 def consistency_loss(
@@ -34,7 +35,8 @@ def consistency_loss(
         negative: the same of images of other classes.
         margin: alpha, in squared units of the features.
         positions: "sum" over the positions, as Eq. 4, or their "mean".
-        normalise: whether the features have unit length at each position first.
+        normalise: whether the features have unit length at each position first. Those shorter than a tenth of the
+            map's root mean square length stay as much shorter: nothing can be told from their direction.
 
     Returns:
         A scalar, the mean over the batch, at least float32.
@@ -91,4 +93,6 @@ def _squared_distance(a, b):
 
 def _unit(x):
     squared = jnp.sum(x**2, axis=-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squared, _EPSILON))
+    # Rectified features are all but zero at many positions, where the slope of x / |x| would drown all others.
+    floor = _SHORT**2 * squared.mean((-3, -2), keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, jnp.maximum(floor, _EPSILON)))

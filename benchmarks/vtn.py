@@ -1,0 +1,142 @@
+"""What does a volumetric transformer cost? Time and memory of a training step of the module alone, and its share.
+
+    python benchmarks/vtn.py
+    python benchmarks/vtn.py --share        # on an accelerator: of a ResNet-50's step at 448 x 448
+
+prints a table and writes results/vtn-<platform>.json. The memory is what the compiled step needs beside its arguments;
+the resident set is that of the whole process, in which each case runs alone.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vtnjax import models, nn
+
+ROOT = Path(__file__).parent.parent
+SHARE_BATCH, SHARE_SIZE = 32, 448
+
+
+class Case(NamedTuple):
+    """Features (n, h, w, c) and how many fields."""
+
+    name: str
+    n: int
+    h: int
+    w: int
+    c: int
+    groups: int
+
+
+CASES = (
+    Case("ResNet-50, 32 groups", 8, 14, 14, 2048, 32),
+    Case("VGG-19, 32 groups", 4, 28, 28, 512, 32),
+    Case("VGG-19 without grouping", 4, 28, 28, 512, 512),
+)
+
+
+def timed(step: Any, arguments: tuple, rounds: int) -> float:
+    """Median seconds of a call."""
+    jax.block_until_ready(step(*arguments))
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        jax.block_until_ready(step(*arguments))
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def gradient_of(module: nnx.Module, dtype: str = "float32"):
+    """A function `(params, rest, x)` that gives the gradients of the mean square of the module's first output."""
+    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
+
+    def loss(params, rest, x):
+        y, _ = nnx.merge(graphdef, params, rest, copy=True)(x.astype(dtype))
+        return jnp.mean(jnp.square(y.astype(jnp.float32)))
+
+    return jax.jit(jax.grad(loss, argnums=(0, 2))), (params, rest)
+
+
+def measure(case: Case, rounds: int) -> dict[str, float]:
+    """Milliseconds of a step, and gigabytes."""
+    module = nn.VolumetricTransformer(case.c, case.groups, rngs=nnx.Rngs(0))
+    gradient, state = gradient_of(module)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((case.n, case.h, case.w, case.c), np.float32))
+    compiled = gradient.lower(*state, x).compile()
+    memory = compiled.memory_analysis()
+    return {
+        "milliseconds": 1000 * timed(compiled, (*state, x), rounds),
+        "step_gigabytes": memory.temp_size_in_bytes / 1e9,
+        "process_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def share(rounds: int) -> dict[str, float]:
+    """Milliseconds of a training step of a ResNet-50 in bfloat16, plain and with each warp."""
+    shape = (SHARE_SIZE, SHARE_SIZE, 3)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((SHARE_BATCH, *shape), np.float32))
+    found = {}
+    for warp in ("none", "stn", "vtn"):
+        trunk = models.ResNet("resnet50", dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        features = models.features_shape(trunk, shape)
+        transformer = models.make_feature_warp(warp, features, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        classifier = models.PooledClassifier(features[-1], 200, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        gradient, state = gradient_of(models.WarpedFeatures(trunk, transformer, classifier), "bfloat16")
+        found[warp] = 1000 * timed(gradient, (*state, x), rounds)
+        print(
+            f"ResNet-50, {warp}: {found[warp]:.1f} ms, {found[warp] / found['none']:.3f} of the plain one", flush=True
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="timed steps of each (default 3)")
+    parser.add_argument("--case", choices=[case.name for case in CASES], help="print this case alone, as JSON")
+    parser.add_argument("--share", action="store_true", help="also the share of a ResNet-50's step")
+    arguments = parser.parse_args()
+    if arguments.case:
+        (case,) = [case for case in CASES if case.name == arguments.case]
+        print(json.dumps(measure(case, arguments.rounds)))
+        return
+    results: dict[str, Any] = {}
+    for case in CASES:
+        command = [sys.executable, __file__, "--rounds", str(arguments.rounds), "--case", case.name]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        results[case.name] = {**case._asdict(), **json.loads(out)}
+        figures = results[case.name]
+        print(
+            f"{case.name:25} {figures['milliseconds']:8.0f} ms  {figures['step_gigabytes']:.2f} GB for the step, "
+            f"{figures['process_gigabytes']:.2f} GB resident",
+            flush=True,
+        )
+    if arguments.share:
+        results["share"] = share(arguments.rounds)
+    record = {
+        "command": "python benchmarks/vtn.py" + (" --share" if arguments.share else ""),
+        "date": datetime.date.today().isoformat(),
+        "device": jax.devices()[0].device_kind,
+        "cores": len(os.sched_getaffinity(0)),
+        "jax": jax.__version__,
+        "results": results,
+    }
+    path = ROOT / "results" / f"vtn-{jax.default_backend()}.json"
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
