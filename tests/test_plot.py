@@ -219,3 +219,36 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
 def fail_after_half(path, **_):
     path.write_bytes(b"half")
     raise OSError("disk full")
+
+
+# ---- Fields of feature maps
+
+
+def test_two_channels_are_red_and_cyan(axes):
+    plot.draw_image(axes, image(channels=2))
+    np.testing.assert_array_equal(shown(axes), image(channels=2)[..., [0, 1, 1]])
+
+
+def dots(axes):
+    (collection,) = axes.collections
+    return np.asarray(collection.get_offsets()), collection.get_facecolors()[:, :3]
+
+
+def test_sources_lie_where_a_maps_pixels_are_on_the_image_in_the_colours_of_their_places(axes):
+    plot.draw_sources(axes, image((12, 24)), identity((3, 4)))
+    places, colours = dots(axes)
+    # Each of the map's pixels covers 4 x 6 of the image: its centre is theirs.
+    np.testing.assert_allclose(places[0], [2.5, 1.5])
+    np.testing.assert_allclose(places[-1], [20.5, 9.5])
+    np.testing.assert_allclose(colours, plot.colour_coords(identity((3, 4)), (3, 4)).reshape(-1, 3))
+    assert axes.get_xlim() == (-0.5, 23.5)
+
+
+def test_fields_are_drawn_below_each_image():
+    coords = np.stack([identity((3, 4))] * 5, axis=2) + np.arange(5)[:, None]  # field g reads g pixels further
+    figure = plot.fields(image((12, 24))[None], coords[None].astype(np.float32), ["a"], groups=(1, 4))
+    top, first, second = figure.axes
+    assert (top.get_title(), top.get_ylabel(), second.get_ylabel()) == ("a", "input", "field 4")
+    np.testing.assert_allclose(dots(second)[0] - dots(first)[0], np.tile([[18.0, 12.0]], (12, 1)))
+    assert len(plot.fields(image((12, 24))[None], coords[None].astype(np.float32)).axes) == 5
+    assert len(plot.fields(image((12, 24))[None], identity((3, 4))[None]).axes) == 2

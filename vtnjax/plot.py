@@ -125,7 +125,7 @@ def draw_sources(axes: Axes, image: Shaped[ArrayLike, "h w c"], coords: Float[Ar
     draw_image(axes, image)
     axes.images[-1].set_alpha(0.45)
     y, x = np.mgrid[:h, :w]
-    colours = colour_coords(np.stack([x, y], axis=-1), (h, w)).reshape(-1, 3)
+    colours = colour_coords(np.stack([x, y], axis=-1).astype(np.float64), (h, w)).reshape(-1, 3)
     limits = axes.get_xlim(), axes.get_ylim()
     # The map's pixels are patches of the image: the centres of both cover it alike.
     places = (coords.reshape(-1, 2) + 0.5) * np.array([image.shape[1] / w, image.shape[0] / h]) - 0.5

@@ -95,18 +95,8 @@ class VolumetricTransformer(nnx.Module):
 
         self.encoder = levels((inputs, *widths), counts)
         self.decoder = levels((*widths[::-1], widths[0]), counts and counts[::-1])
-        bias = np.zeros(self.window[0] * self.window[1] if probabilistic else 2)
-        bias[len(bias) // 2] = centre_bias if probabilistic else 0
-        self.head = nnx.Conv(
-            widths[0],
-            len(bias),
-            (3, 3),
-            kernel_init=nnx.initializers.zeros,
-            bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
-            dtype=dtype,
-            conv_general_dilated=_conv,
-            rngs=rngs,
-        )
+        candidates = self.window[0] * self.window[1]
+        self.head = _head(widths[0], candidates if probabilistic else 2, probabilistic and centre_bias, dtype, rngs)
 
     def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
         """Warp a batch of feature maps; see the class."""
@@ -163,6 +153,22 @@ class VolumetricTransformer(nnx.Module):
             infer = jax.checkpoint(infer)
         displacement, probabilities = infer(estimate, response)
         return displacement, {"probabilities": probabilities}
+
+
+def _head(inputs, outputs, centre_bias, dtype, rngs):
+    """The last convolution: it begins at zero, but for the centre candidate's bias."""
+    bias = np.zeros(outputs)
+    bias[outputs // 2] = centre_bias
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (3, 3),
+        kernel_init=nnx.initializers.zeros,
+        bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
+        dtype=dtype,
+        conv_general_dilated=_conv,
+        rngs=rngs,
+    )
 
 
 class _Level(nnx.Module):
