@@ -50,6 +50,7 @@ SAMPLERS = {
     "nearest": (sampler(ops.sample, method="nearest"), (IMAGE, coords(6))),
     "bicubic": (sampler(ops.sample, method="bicubic", padding="border"), (IMAGE, coords(6))),
     "channels": (ops.sample_channels, (IMAGE, coords(3, 2))),
+    "rows": (ops.sample_channels, (normal(4, 5, 8), coords(3, 2))),  # groups of several channels
     "volume": (ops.sample_volume, (VOLUME, coords(6, sizes=(2, 3, 4)))),
     "lerp": (sampler(ops.sample_separable, backend="lerp"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),
     "matmul": (sampler(ops.sample_separable, backend="matmul"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),

@@ -55,7 +55,8 @@ def _value(image, coords, padding, sizes):
     for corner, value in _corner_values(image, base):
         weight = _product(w[bit] for w, bit in zip(weights, corner, strict=True))
         total = total + value.astype(coords.dtype) * weight[..., None]
-    return total.astype(image.dtype)
+    total = total.astype(image.dtype)
+    return _apart(total, base) if _reads_rows(image) else total
 
 
 _linear = jax.custom_jvp(_value, nondiff_argnums=(2, 3))
@@ -119,14 +120,34 @@ def slopes_of(image, coords, padding, sizes):
 def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
     """Each corner of the cells with its values (*points, g, c)."""
     corners = _corners(image.shape)
-    groups, channels = image.shape[-2:]
     # Rows of several groups are read fastest at one index that the corners share, from tables that begin at a corner.
-    shared = groups > 1 and channels >= _FEW_CHANNELS
+    shared = _reads_rows(image)
     size, reach = math.prod(image.shape[:-1]), corners[-1][1]
-    table = image.reshape(size, channels)
+    table = image.reshape(size, image.shape[-1])
     for corner, offset in corners:
         # No cell's first corner lies in the last row or column, so a table may end `reach` rows early.
         yield corner, take(table[offset : offset + size - reach], base) if shared else take(table, base + offset)
+
+
+def _reads_rows(image) -> bool:
+    """Whether several groups are read, each a row of more than a few channels."""
+    return image.shape[-2] > 1 and image.shape[-1] >= _FEW_CHANNELS
+
+
+def _apart(samples, base):
+    """The samples as they are, but on a CPU computed by a loop of their own.
+
+    What follows merges groups and channels to one axis. XLA would compile that into the gathers, lose sight of their
+    contiguous rows and be five times slower. It fuses nothing over a loop, also one that never runs: no index is
+    negative, which it cannot know.
+    """
+    if not base.size:
+        return samples
+
+    def never_run(samples, base):
+        return lax.while_loop(lambda s: s[1], lambda s: (-s[0], ~s[1]), (samples, base.min() < 0))[0]
+
+    return lax.platform_dependent(samples, base, cpu=never_run, default=lambda samples, base: samples)
 
 
 def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
