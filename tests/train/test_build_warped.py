@@ -51,8 +51,9 @@ def assert_builds(name, variant, of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS)
-@pytest.mark.parametrize("backbone", ["resnet50", "vgg19"])
+@pytest.mark.parametrize(
+    ("backbone", "row"), [*(("resnet50", row) for row in ROWS), ("vgg19", "warp=vtn"), ("vgg19", "ablation=grouping")]
+)
 def test_every_row_of_table_1_builds(backbone, row):
     assert_builds("cub_vtn", f"smoke,backbone={backbone},{row}", "smoke")
 
