@@ -224,7 +224,7 @@ def main() -> None:
             results.append({"case": case.name, "dtype": dtype, "milliseconds": figures})
             print("\n".join(report(case, dtype, figures)), flush=True)
     record = {
-        "command": "python benchmarks/sampling.py",
+        "command": f"python benchmarks/sampling.py --rounds {arguments.rounds}",
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
         "cores": len(os.sched_getaffinity(0)),
