@@ -79,7 +79,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     memory = compiled.memory_analysis()
     return {
         "milliseconds": 1000 * timed(compiled, (*state, x), rounds),
-        "step_gigabytes": memory.temp_size_in_bytes / 1e9,
+        "step_gigabytes": memory.temp_size_in_bytes / 1e9 if memory else float("nan"),
         "process_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
 

@@ -93,7 +93,7 @@ def warp_options(chosen: dict, is_vgg: bool) -> dict:
 
 
 def consistency(chosen: dict, is_vgg: bool) -> dict:
-    """lambda = 1 and alpha = 20 or 30 (section 3.5); nothing but a VTN has the loss."""
+    """Weight lambda = 1 and margin alpha = 20 or 30 (section 3.5); nothing but a VTN has the loss."""
     weight = 1.0 if chosen["warp"] == "vtn" and chosen["ablation"] != "consistency" else 0.0
     return {"weight": weight, "margin": 20.0 if is_vgg else 30.0, "positions": "sum", "normalise": False}
 
