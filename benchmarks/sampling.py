@@ -105,6 +105,35 @@ def jax_passes(sampler: Callable, data: tuple, dtype: str) -> dict[str, Callable
     }
 
 
+def bare_passes(case: Case, data: tuple, dtype: str) -> dict[str, Callable[[], Any]]:
+    """What XLA takes for the reads or the writes alone, at given indices: a floor for channels taken one at a time.
+
+    Four reads added up for each sample, without coordinates or weights, as the forward pass and the gradient to the
+    coordinates need them; one write of a cell's four corners, as the gradient to the image needs it.
+    """
+    image, coords, cotangent = (jnp.asarray(array) for array in data)
+    table = image.astype(dtype).reshape(case.n, -1)
+    x, y = (jnp.clip(coords[..., k], 0, size - 2).astype(jnp.int32) for k, size in ((0, case.w), (1, case.h)))
+    index = (y * case.w + x) * case.groups + jnp.arange(case.groups)
+    corners = (0, case.groups, case.w * case.groups, (case.w + 1) * case.groups)
+    options: dict[str, Any] = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
+
+    def read(table, index):
+        return sum(table.at[index + corner].get(**options) for corner in corners)
+
+    def write(index, values):
+        rows = jnp.broadcast_to(values[..., None], (*values.shape, 4))
+        return jnp.zeros((case.h * case.w * case.groups, 4), rows.dtype).at[index].add(rows, **options)
+
+    reads, writes = jax.jit(jax.vmap(read)), jax.jit(jax.vmap(write))
+    values = cotangent.astype(dtype).reshape(index.shape)
+    return {
+        "forward": lambda: reads(table, index),
+        "to coordinates": lambda: reads(table, index),
+        "to both": lambda: writes(index, values),
+    }
+
+
 def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: bool) -> dict[str, Callable[[], Any]]:
     """The same passes in PyTorch, groups folded into the batch."""
     image, coords, cotangent = data
@@ -175,6 +204,8 @@ def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[
         contenders["torch.compile"] = torch_passes(case, data, dtype, device, compiled=True)
     if case.c == 1:
         contenders["map_coordinates"] = jax_passes(with_map_coordinates, data, dtype)
+    if case.c == case.groups:
+        contenders["reads or writes alone"] = bare_passes(case, data, dtype)
     # A pass at a time, so that what runs in turn finds the caches alike.
     return {name: medians({who: calls[name] for who, calls in contenders.items()}, rounds, wait) for name in PASSES}
 
