@@ -100,6 +100,7 @@ def warp_options(chosen: dict) -> dict:
         "window": (5, 5),
         "temperature": float(chosen["temperature"]),
         "widths": (8, 16, 16, 16),
+        "centre_bias": 0.0,
     }
     if chosen["ablation"] == "mixing":
         options["mix_channels"] = False

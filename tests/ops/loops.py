@@ -224,3 +224,58 @@ def expected_displacement(probabilities, window):
         for j, row, column in candidates((y, x), window):
             displacement[y, x, c] += probabilities[y, x, c, j] * np.array([column - x, row - y])
     return displacement
+
+
+# ---- Trilinear attention sampling: X is (channels, positions), as in the paper
+
+
+def softmax(row):
+    weights = [math.exp(value - max(row)) for value in row]
+    return [weight / sum(weights) for weight in weights]
+
+
+def trilinear_attention(features, normalise, sharpness):
+    """TASN Eq. 1-2 and its Table 2, a scalar product at a time."""
+    h, w, c = features.shape
+    plain = [[float(features[y, x, k]) for y in range(h) for x in range(w)] for k in range(c)]
+    sharp = [softmax([sharpness * value for value in row]) for row in plain]
+    left = sharp if "spatial" in normalise else plain
+    right = sharp if "spatial_right" in normalise else plain
+    relation = [[sum(a * b for a, b in zip(i, j, strict=True)) for j in right] for i in left]
+    if "relation" in normalise:
+        relation = [softmax(row) for row in relation]
+    maps = [[sum(row[k] * plain[k][p] for k in range(c)) for p in range(h * w)] for row in relation]
+    if "output" in normalise:
+        maps = [softmax(row) for row in maps]
+    return np.array(maps).T.reshape(h, w, c)
+
+
+def self_attention(features):
+    h, w, _ = features.shape
+    out = np.zeros((h, w, h * w))
+    for k, (y, x) in enumerate(np.ndindex(h, w)):
+        alike = [float(features[i, j] @ features[y, x]) for i in range(h) for j in range(w)]
+        out[..., k] = np.reshape(softmax(alike), (h, w))
+    return out
+
+
+def attention_coords(attention, shape, *, dense=4.0, iterations=5):
+    """The reference implementation's operator; each axis in units of its own mean, so that nothing need be square."""
+    h, w = attention.shape
+    columns = [max(float(attention[y, x]) for y in range(h)) for x in range(w)]
+    rows = [max(float(attention[y, x]) for x in range(w)) for y in range(h)]
+    lines = [[value * len(line) / sum(line) for value in line] for line in (columns, rows)]
+    for number in range(0 if dense is None else iterations):
+        bound = min(max(line) for line in lines)
+        if number == 0:
+            bound = min(bound, dense)
+        lines = [[min(value, bound) for value in line] for line in lines]
+        lines = [[value + (len(line) - sum(line)) / len(line) for value in line] for line in lines]
+    return tuple(inverse_integral(line, count) for line, count in zip(lines, shape[::-1], strict=True))
+
+
+def inverse_integral(line, count):
+    integral = [0.0]
+    for value in line[1:]:
+        integral.append(integral[-1] + max(value, 1e-6))
+    return np.interp([i * integral[-1] / count for i in range(count)], integral, range(len(line)))

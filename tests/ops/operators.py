@@ -87,7 +87,14 @@ CANDIDATES = {
     "expectation": (sampler(ops.expected_displacement, window=(3, 5)), (normal(3, 4, 2, 15),)),
 }
 
-OPERATORS = SAMPLERS | GRIDS | CANDIDATES
+ATTENTION = {
+    "trilinear": (ops.trilinear_attention, (normal(3, 4, 2),)),
+    "self-attention": (ops.self_attention, (normal(3, 4, 2),)),
+    "marginals": (lambda attention: jnp.concatenate(ops.attention_marginals(attention)), (SALIENCY,)),
+    "inverse CDF": (lambda attention: jnp.concatenate(ops.attention_coords(attention, (3, 4))), (SALIENCY,)),
+}
+
+OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION
 
 
 def arguments(name, dtype=None):

@@ -23,6 +23,10 @@ def zoom(saliency=IMAGE[..., 0], shape=(4, 5), fwhm=3.0, pad=2):
     return ops.saliency_grid(saliency, shape, fwhm=fwhm, pad=pad)
 
 
+def attend(attention=IMAGE[..., 0], shape=(4, 5), **options):
+    return ops.attention_coords(attention, shape, **options)
+
+
 # name: (the call, words its sentence must hold: the argument, and what it was)
 BAD = {
     "identity of rank 1": (lambda: ops.identity_coords((3,)), "shape", "(3,)"),
@@ -185,6 +189,24 @@ BAD = {
     "saliency with a width that is no number": (lambda: zoom(fwhm=float("nan")), "fwhm", "nan"),
     "saliency with half a cell of padding": (lambda: zoom(pad=0.5), "pad", "0.5"),
     "saliency with less than no padding": (lambda: zoom(pad=-1), "pad", "-1"),
+    "trilinear of rank 2": (lambda: ops.trilinear_attention(IMAGE[0]), "features", "(5, 6)"),
+    "trilinear of integers": (lambda: ops.trilinear_attention(INTS), "features", "int32"),
+    "trilinear of no positions": (lambda: ops.trilinear_attention(IMAGE[:0]), "features", "(0, 5, 6)"),
+    "trilinear of one string": (lambda: ops.trilinear_attention(IMAGE, normalise="spatial"), "normalise", "'spatial'"),
+    "trilinear of an unknown softmax": (
+        lambda: ops.trilinear_attention(IMAGE, normalise=("spacial",)),
+        *("normalise", "'spacial'", "'spatial'"),
+    ),
+    "trilinear of no sharpness": (lambda: ops.trilinear_attention(IMAGE, sharpness=0.0), "sharpness", "0.0"),
+    "self-attention of a batch": (lambda: ops.self_attention(IMAGE[None]), "features", "(1, 4, 5, 6)"),
+    "marginals of rank 3": (lambda: ops.attention_marginals(IMAGE), "attention", "(4, 5, 6)"),
+    "marginals of integers": (lambda: ops.attention_marginals(INTS[..., 0]), "attention", "int32"),
+    "marginals of no cells": (lambda: ops.attention_marginals(IMAGE[:, :0, 0]), "attention", "(4, 0)"),
+    "attention for a volume": (lambda: attend(shape=(2, 4, 5)), "shape", "(2, 4, 5)"),
+    "attention below its mean": (lambda: attend(dense=0.5), "dense", "0.5"),
+    "attention not a number of times": (lambda: attend(dense=float("nan")), "dense", "nan"),
+    "attention clipped half a time": (lambda: attend(iterations=0.5), "iterations", "0.5"),
+    "attention clipped less than never": (lambda: attend(iterations=-1), "iterations", "-1"),
 }
 
 
@@ -231,6 +253,10 @@ POSITIONAL = {
     "grid_sample": ["image", "grid"],
     "deformable_conv": ["image", "kernel", "offsets"],
     "saliency_grid": ["saliency", "shape"],
+    "trilinear_attention": ["features"],
+    "self_attention": ["features"],
+    "attention_marginals": ["attention"],
+    "attention_coords": ["attention", "shape"],
 }
 OPTIONS = {
     "to_pixels": {"align_corners": True},
@@ -243,6 +269,8 @@ OPTIONS = {
     "grid_sample": {"method": "bilinear", "padding": "zeros", "align_corners": inspect.Parameter.empty},
     "deformable_conv": {"mask": None, "stride": 1, "padding": "SAME", "dilation": 1},
     "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty},
+    "trilinear_attention": {"normalise": ("spatial", "relation"), "sharpness": 7.0},
+    "attention_coords": {"dense": 4.0, "iterations": 5},
 }
 
 

@@ -17,6 +17,8 @@ CASES = {
     "separable": (ops.sample_separable, IMAGE, (2, 5), (2, 4)),
     "deformable": (lambda i, k, o: ops.deformable_conv(i, k, o), IMAGE, (2, 3, 3, 4, 5), (2, 8, 9, 2, 3, 3, 2)),
     "saliency": (lambda s: ops.saliency_grid(s, (8, 9), fwhm=3.0, pad=4), (2, 5, 6)),
+    "trilinear": (ops.trilinear_attention, (2, 5, 6, 3)),
+    "inverse CDF": (lambda a: jnp.concatenate(ops.attention_coords(a, (8, 9))), (2, 5, 6)),
     "spline": (lambda t: ops.thin_plate_spline_grid(t, (8, 9)), (2, 16, 2)),
 }
 

@@ -13,7 +13,7 @@ from vtnjax import ops
 
 # the longest to compile run with -m slow; each has a relative that runs every day
 SLOW_MESHES = {"border", "reflection", "channels", "affine 3-D", "projective 8", "to_normalised"}
-SLOW_DERIVATIVES = SLOW_MESHES | {"rows", "volume", "grid_sample", "lerp", "deformable", "saliency"}
+SLOW_DERIVATIVES = SLOW_MESHES | {"rows", "volume", "grid_sample", "lerp", "deformable", "saliency", "inverse CDF"}
 
 
 def unless_slow(slow):

@@ -1,6 +1,12 @@
 """Pure functions of one example: coordinates, grids, samplers and the like. Batch them with `jax.vmap`."""
 
-from vtnjax.ops.attention import saliency_grid
+from vtnjax.ops.attention import (
+    attention_coords,
+    attention_marginals,
+    saliency_grid,
+    self_attention,
+    trilinear_attention,
+)
 from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, expected_displacement
 from vtnjax.ops.coords import displace, identity_coords, to_normalised, to_pixels
 from vtnjax.ops.deform import deformable_conv
@@ -9,7 +15,9 @@ from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_sep
 
 __all__ = [
     "affine_grid",
+    "attention_coords",
     "attention_grid",
+    "attention_marginals",
     "candidate_offsets",
     "candidate_probabilities",
     "deformable_conv",
@@ -24,7 +32,9 @@ __all__ = [
     "sample_channels",
     "sample_separable",
     "sample_volume",
+    "self_attention",
     "thin_plate_spline_grid",
     "to_normalised",
     "to_pixels",
+    "trilinear_attention",
 ]

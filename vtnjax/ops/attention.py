@@ -3,16 +3,218 @@
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_rank, check_sizes
+from vtnjax.ops._checks import check_choice, check_rank, check_sizes
+from vtnjax.ops._gather import take
 from vtnjax.ops._resize import resize
 from vtnjax.ops.coords import as_coords
 from vtnjax.ops.grids import affine_grid
+
+NORMALISATIONS = ("spatial", "spatial_right", "relation", "output")
+# The density, in units of its mean, below which no place is passed over: with it an integral grows everywhere.
+_FLOOR = 1e-6
+
+
+def trilinear_attention(
+    features: Float[ArrayLike, "h w c"],
+    *,
+    normalise: Sequence[str] = ("spatial", "relation"),
+    sharpness: float = 7.0,
+) -> Float[Array, "h w c"]:
+    """One attention map for each channel: what its related channels answer, TASN Eq. 1-2 and the rows of its Table 2.
+
+    With X the features as a matrix (c, h * w), N a softmax and R(Y) one over the rows of a c x c matrix:
+
+    ===================================  =================
+    `normalise`                          the maps
+    ===================================  =================
+    ()                                   X X' X, Eq. 1
+    ("spatial",)                         N(X) X' X
+    ("spatial", "spatial_right")         N(X) N(X)' X
+    ("output",)                          N(X X' X)
+    ("relation",)                        R(X X') X
+    ("spatial", "relation")              R(N(X) X') X, Eq. 2
+    ===================================  =================
+
+    The paper's spatial softmaxes are of X itself; the reference implementation multiplies X by 7 in the first, which
+    is the default here. `sharpness=1.0` is the paper's.
+
+    Args:
+        features: (h, w, c), floating.
+        normalise: which softmaxes there are: "spatial" (over the positions, of the X at the left), "spatial_right"
+            (of the X' too), "relation" (over the channels of the c x c product), "output" (over the positions of the
+            whole).
+        sharpness: what X is multiplied by inside the spatial softmaxes, above 0: the inverse of a temperature.
+
+    Returns:
+        (h, w, c), at least float32.
+
+    Raises:
+        ValueError: if the features are not floating (h, w, c) with at least one position, or an option is wrong.
+    """
+    x = _positions(features)
+    chosen = check_normalise(normalise, sharpness)
+    sharp = jax.nn.softmax(sharpness * x, axis=0)
+    left, right = (sharp if name in chosen else x for name in ("spatial", "spatial_right"))
+    relation = jnp.einsum("pi,pj->ij", left, right, precision=lax.Precision.HIGHEST)
+    if "relation" in chosen:
+        relation = jax.nn.softmax(relation, axis=1)
+    maps = jnp.einsum("ij,pj->pi", relation, x, precision=lax.Precision.HIGHEST)
+    if "output" in chosen:
+        maps = jax.nn.softmax(maps, axis=0)
+    return maps.reshape(jnp.shape(features))
+
+
+def self_attention(features: Float[ArrayLike, "h w c"]) -> Float[Array, "h w n"]:
+    """One attention map for each position: a softmax over the positions that answer as it does (TASN section 4.2).
+
+    Args:
+        features: (h, w, c), floating.
+
+    Returns:
+        (h, w, h * w), at least float32: map k at (row, column) is how much position k, row by row, attends to it, so
+        each map sums to 1 over the positions.
+
+    Raises:
+        ValueError: if the features are not floating (h, w, c) with at least one position.
+    """
+    x = _positions(features)
+    alike = jnp.einsum("pc,kc->pk", x, x, precision=lax.Precision.HIGHEST)
+    return jax.nn.softmax(alike, axis=0).reshape(*jnp.shape(features)[:2], -1)
+
+
+def check_normalise(normalise: Sequence[str], sharpness: float) -> tuple[str, ...]:
+    """Return `normalise` as a tuple, or raise a ValueError unless the options are `trilinear_attention`'s."""
+    if isinstance(normalise, str):
+        raise ValueError(f"normalise must be a sequence of names such as ('spatial', 'relation'), not {normalise!r}")
+    for name in normalise:
+        check_choice("normalise", name, NORMALISATIONS)
+    if not sharpness > 0:
+        raise ValueError(f"sharpness must be above 0, not {sharpness!r}")
+    return tuple(normalise)
+
+
+def _positions(features):
+    """The features as (h * w, c)."""
+    features = as_coords("features", features)
+    check_rank("features", features, "h w c")
+    if 0 in features.shape[:2]:
+        raise ValueError(f"features must have at least one position, but their shape is {features.shape}")
+    h, w, c = features.shape
+    return features.reshape(h * w, c)
+
+
+def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array, " w"], Float[Array, " h"]]:
+    """How much attention each column and each row has: the largest of it, as a distribution (TASN Eq. 4).
+
+    Only the map's ratios matter. What is negative or not a number counts as 0, what is above 1e19 as 1e19; a map whose
+    highest value is below 1e-19, such as zeros, is as a constant one. The paper's integrals are not normalised; the
+    reference implementation's are.
+
+    Args:
+        attention: (h, w), floating, not negative.
+
+    Returns:
+        p_x (w,) and p_y (h,), at least float32, each summing to 1.
+
+    Raises:
+        ValueError: if the attention is not floating (h, w) of at least one cell.
+    """
+    attention = _clean(attention)
+    return _distribution(attention.max(0)), _distribution(attention.max(1))
+
+
+def attention_coords(
+    attention: Float[ArrayLike, "h w"],
+    shape: Sequence[int],
+    *,
+    dense: float | None = 4.0,
+    iterations: int = 5,
+) -> tuple[Float[Array, " w2"], Float[Array, " h2"]]:
+    """Where a sampler reads that gives more pixels to what has more attention, by inverse CDF (TASN Eq. 4-5).
+
+    The marginals become densities of mean 1. As in the reference implementation they are then clipped, `iterations`
+    times, to the smaller of both axes' maxima, the first time to at most `dense`, and what was cut off is spread evenly
+    over its axis; so both axes zoom alike, and one flat axis flattens the other. The paper has none of this:
+    `dense=None`. A density is never below 1e-6, so that its integral F grows everywhere. F begins at 0 in the first
+    cell, and output i of O reads where F is i / O of its total, by linear interpolation: the first output reads the
+    first cell, the last one not quite the last cell.
+
+    A constant map, or one without attention, gives the evenly spaced i (size - 1) / O. See `attention_marginals` for
+    bad values. Coordinates are in the map and never decrease. They are differentiable where the floor and the clipping
+    do not hold them; the reference lets no gradient pass.
+
+    Args:
+        attention: (h, w), floating, not negative.
+        shape: (h', w') of the output; it need be neither square nor smaller than the map.
+        dense: how often the mean density the density may be before the rest is spread, at least 1; None clips nothing.
+        iterations: how often it is clipped.
+
+    Returns:
+        x (w',) and y (h'), in pixels of the map, at least float32: what `sample_separable` takes. For an image of
+        another size, pixels are multiplied by (image size - 1) / (map size - 1), as `nn.AttentionSampler` does.
+
+    Raises:
+        ValueError: if the attention is not floating (h, w) of at least one cell, or an option is out of range.
+    """
+    height, width = check_sizes("shape", shape, (2,))
+    check_density(dense, iterations)
+    densities = [p * p.size for p in attention_marginals(attention)]
+    if dense is not None:
+        limit = dense
+        for _ in range(iterations):
+            highest = jnp.minimum(*(density.max() for density in densities))
+            clipped = [jnp.minimum(density, jnp.minimum(highest, limit)) for density in densities]
+            densities = [density + (1 - density.mean()) for density in clipped]
+            limit = jnp.inf
+    x, y = (_inverse(density, size) for density, size in zip(densities, (width, height), strict=True))
+    return x, y
+
+
+def check_density(dense: float | None, iterations: int) -> None:
+    """Raise a ValueError unless `dense` and `iterations` are such as `attention_coords` takes."""
+    if dense is not None and not dense >= 1:
+        raise ValueError(f"dense must be at least 1, or None for no clipping, not {dense!r}")
+    if not hasattr(iterations, "__index__") or iterations < 0:
+        raise ValueError(f"iterations must be a whole number of at least 0, not {iterations!r}")
+
+
+def _clean(attention):
+    attention = as_coords("attention", attention)
+    check_rank("attention", attention, "h w")
+    if attention.size == 0:
+        raise ValueError(f"attention must have at least one cell along each axis, but its shape is {attention.shape}")
+    # Far enough from the ends of the range that the division below neither overflows nor loses everything.
+    limits = jnp.finfo(attention.dtype)
+    attention = jnp.where(attention >= 0, jnp.minimum(attention, math.sqrt(limits.max)), 0)
+    highest = lax.stop_gradient(attention.max())  # only the ratios matter
+    some = highest > math.sqrt(limits.tiny)
+    return jnp.where(some, attention / jnp.where(some, highest, 1), 1)
+
+
+def _distribution(attention):
+    return attention / attention.sum()
+
+
+def _inverse(density, count):
+    """Where the integral of the density reaches i / count of its total, (count,)."""
+    density = jnp.maximum(density, _FLOOR)[1:]  # F[0] = 0
+    last = density.size
+    if last == 0:
+        return jnp.zeros(count, density.dtype)
+    integral = jnp.cumsum(density)
+    wanted = jnp.arange(count, dtype=density.dtype) / max(count, 1) * integral[-1]
+    # All pairs compared: a search in steps runs as a loop, and not where the maps are sharded explicitly.
+    cell = jnp.minimum(jnp.sum(integral[None] < wanted[:, None], axis=1, dtype=jnp.int32), last - 1)
+    # Rounding may put the integral's steps, where the density is all but zero, out of order with the density.
+    back = jnp.clip((take(integral, cell) - wanted) / take(density, cell), 0, 1)
+    return (cell + 1).astype(back.dtype) - back
 
 
 def saliency_grid(
