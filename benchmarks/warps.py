@@ -1,16 +1,18 @@
 """Do fields of their own for each group of channels help, and does a learned estimator make them? Two tables.
 
-    python benchmarks/warps.py two_digits
-    python benchmarks/warps.py composites --data_dir fashion-mnist
+    python benchmarks/warps.py two_digits --jobs 2
+    python benchmarks/warps.py composites --data_dir fashion-mnist --jobs 2
 
 runs train.py for every row and seed (or goes on with runs that were stopped) and writes results/TABLE.json.
 `--split validation` is for tuning, and `--config.key=value` goes to train.py: then it only prints.
 """
 
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
+import queue
 import statistics
 import subprocess
 import sys
@@ -55,11 +57,19 @@ TABLES = {
 }
 
 
-def run(table: str, variant: str, seed: int, workdir: Path, overrides: list[str]) -> dict[str, float]:
-    """One run to its end: the step, the test error and the seconds of its steps."""
+def run(
+    table: str, variant: str, seed: int, workdir: Path, overrides: list[str], shares: queue.Queue[set[int]]
+) -> dict[str, float]:
+    """One run to its end on a share of the cores: the step, the test error and the seconds of its steps."""
     command = [sys.executable, str(ROOT / "train.py"), "--config", f"{ROOT}/configs/{table}.py:{variant}"]
     command += [f"--config.seed={seed}", "--workdir", str(workdir), *overrides]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    share = shares.get()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    os.sched_setaffinity(process.pid, share)
+    status = process.wait()
+    shares.put(share)
+    if status:
+        raise subprocess.CalledProcessError(status, command)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     config = json.loads((workdir / "config.json").read_text())
     rates = [line["train/images_per_second"] for line in lines if "train/images_per_second" in line]
@@ -73,28 +83,41 @@ def main() -> None:
     parser.add_argument("--data_dir", default="", help="the folder with Fashion-MNIST, for composites")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds (default 3)")
     parser.add_argument("--rows", nargs="*", help="only these rows")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each on its share of the cores")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--runs", type=Path, default=Path("runs/warps"), help="where the runs go")
     arguments, more = parser.parse_known_args()
     overrides = [f"--config.data_dir={arguments.data_dir}", *more]
-    rows = {}
+    cores = sorted(os.sched_getaffinity(0))
+    shares: queue.Queue[set[int]] = queue.Queue()
+    for number in range(arguments.jobs):
+        shares.put(set(cores[number :: arguments.jobs]))
+    pool = concurrent.futures.ThreadPoolExecutor(arguments.jobs)
+    started = {}
     for name, variant in TABLES[arguments.table].items():
         if arguments.rows and name not in arguments.rows:
             continue
         full = variant if arguments.split == "test" else f"{variant},split=validation"
         folder = arguments.runs / "-".join([arguments.table, full, *more]).replace("/", "_")
-        runs = [run(arguments.table, full, seed, folder / str(seed), overrides) for seed in range(arguments.seeds)]
+        started[name] = [
+            pool.submit(run, arguments.table, full, seed, folder / str(seed), overrides, shares)
+            for seed in range(arguments.seeds)
+        ]
+    rows = {}
+    for name, futures in started.items():
+        runs = [future.result() for future in futures]
         errors = [each["error"] for each in runs]
+        variant = TABLES[arguments.table][name]
         rows[name] = {"variant": variant, "runs": runs, "mean_error": statistics.mean(errors)}
         shown = ", ".join(f"{100 * error:.1f}" for error in errors)
         print(f"{name:45} {100 * rows[name]['mean_error']:5.1f} %  ({shown})  {runs[0]['seconds']:.0f} s", flush=True)
     if arguments.split == "validation" or arguments.rows or more:
         return
     record = {
-        "command": f"python benchmarks/warps.py {arguments.table} --seeds {arguments.seeds}",
+        "command": f"python benchmarks/warps.py {arguments.table} --seeds {arguments.seeds} --jobs {arguments.jobs}",
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores_of_a_run": len(cores) / arguments.jobs,
         "jax": jax.__version__,
         "rows": rows,
     }

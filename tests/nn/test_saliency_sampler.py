@@ -130,7 +130,7 @@ def test_bad_arguments_are_refused_when_it_is_built(options, sentence):
     ("image", "saliency", "sentence"),
     [
         ((9, 11, 3), (1, 4, 7), r"image must have the shape \(n, h, w, c\), but it is \(9, 11, 3\)"),
-        ((2, 9, 11, 3), (1, 4, 7), r"saliency must have the shape \(2, h, w\) or .*, but it is \(1, 4, 7, 1\)"),
+        ((2, 9, 11, 3), (1, 4, 7), r"saliency must have the shape \(2, h, w\) or .*, but it is \(1, 4, 7\)"),
         ((2, 9, 11, 3), (2, 4, 7, 3), r"saliency must have the shape \(2, h, w\) or .*, but it is \(2, 4, 7, 3\)"),
         ((2, 9, 11, 3), (4, 7), r"saliency must have the shape \(2, h, w\) or .*, but it is \(4, 7\)"),
     ],

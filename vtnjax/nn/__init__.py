@@ -1,13 +1,17 @@
 """Flax NNX modules: parameters and wiring; the mathematics is in `vtnjax.ops`."""
 
+from vtnjax.nn.attention_sampler import AttentionSampler
 from vtnjax.nn.deformable import DeformableConv
 from vtnjax.nn.saliency_sampler import SaliencySampler
 from vtnjax.nn.spatial_transformer import SpatialTransformer
+from vtnjax.nn.trilinear_attention import TrilinearAttention
 from vtnjax.nn.volumetric_transformer import VolumetricTransformer
 
 __all__ = [
+    "AttentionSampler",
     "DeformableConv",
     "SaliencySampler",
     "SpatialTransformer",
+    "TrilinearAttention",
     "VolumetricTransformer",
 ]

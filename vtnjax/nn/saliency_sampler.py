@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_pair, check_sizes
+from vtnjax.ops._checks import check_maps, check_pair, check_sizes
 from vtnjax.ops._resize import resize
 from vtnjax.ops.attention import check_gaussian
 from vtnjax.ops.coords import as_coords
@@ -54,15 +54,8 @@ class SaliencySampler(nnx.Module):
         self, image: Float[Array, "n h w c"], saliency: Float[Array, "n h0 w0 *one"]
     ) -> tuple[Float[Array, "n h2 w2 c"], dict[str, Array]]:
         """Resample a batch; see the class."""
-        if image.ndim != 4:
-            raise ValueError(f"image must have the shape (n, h, w, c), but it is {image.shape}")
-        if saliency.ndim == 3:
-            saliency = saliency[..., None]
-        if saliency.ndim != 4 or saliency.shape[0] != len(image) or saliency.shape[-1] != 1:
-            raise ValueError(
-                f"saliency must have the shape ({len(image)}, h, w) or ({len(image)}, h, w, 1) with one map for each "
-                f"image, but it is {saliency.shape}"
-            )
+        check_maps(image, "saliency", saliency)
+        saliency = saliency.reshape(*saliency.shape[:3], 1)
 
         def magnify(image, saliency):
             logits = resize(as_coords("saliency", saliency), self.size)[..., 0]

@@ -1,0 +1,53 @@
+"""Trilinear attention: a map for each channel of a network's features."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vtnjax import ops
+from vtnjax.ops._checks import check_choice
+from vtnjax.ops.attention import check_normalise
+
+KINDS = ("trilinear", "features", "self")
+
+
+class TrilinearAttention(nnx.Module):
+    """Attention maps of convolutional features, without parameters (TASN section 3.1; the rows of its Table 2).
+
+    Calling it with features (n, h, w, c) returns maps (n, h, w, c), or (n, h, w, h * w) of self-attention, at least
+    float32. `ops.attention_coords` reads only what is positive in a map and only ratios.
+    """
+
+    def __init__(
+        self,
+        kind: str = "trilinear",
+        *,
+        normalise: Sequence[str] = ("spatial", "relation"),
+        sharpness: float = 7.0,
+    ):
+        """Make the maps of one row of Table 2; the default is the last row, with the reference implementation's factor.
+
+        Args:
+            kind: "trilinear", "features" (the features are the maps: the row X) or "self" (self-attention).
+            normalise: the softmaxes of "trilinear", as in `ops.trilinear_attention`.
+            sharpness: as there; the paper's is 1.
+
+        Raises:
+            ValueError: if a name is wrong or the sharpness is not positive.
+        """
+        check_choice("kind", kind, KINDS)
+        self.kind, self.normalise, self.sharpness = kind, check_normalise(normalise, sharpness), sharpness
+
+    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n h w k"]:
+        """The maps of a batch; see the class."""
+        if features.ndim != 4:
+            raise ValueError(f"features must have the shape (n, h, w, c), but their shape is {features.shape}")
+        if self.kind == "features":
+            return features
+        if self.kind == "self":
+            return jax.vmap(ops.self_attention)(features)
+        return jax.vmap(
+            lambda x: ops.trilinear_attention(x, normalise=self.normalise, sharpness=self.sharpness),
+        )(features)
