@@ -98,7 +98,8 @@ def run() -> None:
     metrics.cut_back(start)
 
     # ---- The step, compiled before the loop
-    step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), train.build_consistency(config))
+    losses = {"consistency": train.build_consistency(config), "distillation": train.build_distillation(config)}
+    step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), **losses)
     step = jax.jit(step, donate_argnums=0)
     device_batches = train.to_devices(batches, mesh)
     if start < config.steps:
@@ -118,8 +119,9 @@ def run() -> None:
 
     # ---- What is left behind
     if first:
+        final = jax.device_get(state)
         train.save_figure(
-            lambda images: look(jax.device_get(state), as_input({"image": images})["image"]), test_set, picture
+            lambda images: look(final, prepare_input(images)), test_set, picture, train.build_picture(config)
         )
         say(f"{picture}: the first test images and what the network made of them")
         say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")

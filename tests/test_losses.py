@@ -140,3 +140,56 @@ def test_triplets_are_drawn_over_the_global_batch(auto_mesh):
         spread, positive = loss(*jax.device_put((v, labels), NamedSharding(auto_mesh, PartitionSpec("data"))))
     assert_array_equal(positive, [4, 5, 6, 7, 0, 1, 2, 3])
     assert_allclose(alone, spread, rtol=1e-6)
+
+
+# ---- The soft cross-entropy of distillation
+
+
+def soft_by_loops(student, teacher, temperature):
+    """TASN Eq. 6-7, an example and a class at a time."""
+
+    def soften(logits):
+        weights = [np.exp(value / temperature) for value in logits]
+        return [weight / sum(weights) for weight in weights]
+
+    each = [
+        -sum(q_d * np.log(q_s) for q_d, q_s in zip(soften(t), soften(s), strict=True))
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    return sum(each) / len(each)
+
+
+def logits(seed):
+    return 3 * np.random.default_rng(seed).normal(size=(4, 5))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 10.0])
+def test_the_soft_cross_entropy_is_that_of_a_loop(x64, temperature):
+    found = losses.soft_cross_entropy(logits(0), logits(1), temperature=temperature)
+    assert_allclose(found, soft_by_loops(logits(0), logits(1), temperature), rtol=1e-12)
+
+
+def test_its_temperature_is_10_unless_said(x64):
+    assert_allclose(losses.soft_cross_entropy(logits(0), logits(1)), soft_by_loops(logits(0), logits(1), 10.0))
+
+
+def test_the_teacher_learns_too_unless_detached(x64):
+    check_grads(jax.jit(losses.soft_cross_entropy), (logits(0), logits(1)), order=2, atol=1e-6)
+    detached = jax.grad(lambda t: losses.soft_cross_entropy(logits(0), t, detach_teacher=True))(logits(1))
+    assert_array_equal(detached, 0)
+    assert np.abs(jax.grad(lambda t: losses.soft_cross_entropy(logits(0), t))(logits(1))).max() > 1e-4
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("student", "teacher", "temperature", "sentence"),
+    [
+        (np.ones((4, 5)), np.ones((4, 6)), 1.0, r"same shape .* not \(4, 5\) and \(4, 6\)"),
+        (np.float32(1), np.float32(1), 1.0, r"same shape .* not \(\) and \(\)"),
+        (np.ones((4, 5), int), np.ones((4, 5)), 1.0, "student must be floating point, but its dtype is int"),
+        (np.ones((4, 5)), np.ones((4, 5)), 0.0, r"temperature must be above 0, not 0\.0"),
+    ],
+)
+def test_bad_logits_are_refused(student, teacher, temperature, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        losses.soft_cross_entropy(student, teacher, temperature=temperature)

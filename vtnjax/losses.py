@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax.ops._checks import check_choice, check_floating
+from vtnjax.ops.candidates import check_temperature
 from vtnjax.ops.coords import widest
 
 POSITIONS = ("sum", "mean")
@@ -60,6 +61,45 @@ def consistency_loss(
     hinges = jax.nn.relu(_squared_distance(v, positive) - _squared_distance(v, negative) + margin)  # (..., h, w)
     reduce = jnp.sum if positions == "sum" else jnp.mean
     return reduce(hinges, axis=(-2, -1)).mean()
+
+
+def soft_cross_entropy(
+    student: Float[ArrayLike, "*batch classes"],
+    teacher: Float[ArrayLike, "*batch classes"],
+    *,
+    temperature: float = 10.0,
+    detach_teacher: bool = False,
+) -> Float[Array, ""]:
+    """The cross-entropy of a student's softened probabilities with a teacher's (TASN Eq. 6-7).
+
+    It is not multiplied by the squared temperature, neither in the paper nor in the reference implementation, so its
+    gradient is about that much smaller than a plain cross-entropy's.
+
+    Args:
+        student: (..., classes), logits.
+        teacher: the same of the teacher.
+        temperature: T, above 0.
+        detach_teacher: whether no gradient goes to the teacher. In the reference implementation it does.
+
+    Returns:
+        A scalar, the mean over the batch, at least float32.
+
+    Raises:
+        ValueError: if the shapes differ, a dtype is not floating or the temperature is not positive.
+    """
+    student, teacher = jnp.asarray(student), jnp.asarray(teacher)
+    for name, logits in (("student", student), ("teacher", teacher)):
+        check_floating(name, logits)
+    if student.ndim == 0 or student.shape != teacher.shape:
+        raise ValueError(
+            f"student and teacher must have the same shape (..., classes), not {student.shape} and {teacher.shape}"
+        )
+    check_temperature(temperature)
+    dtype = widest(jnp.float32, student.dtype, teacher.dtype)
+    if detach_teacher:
+        teacher = jax.lax.stop_gradient(teacher)
+    target = jax.nn.softmax(teacher.astype(dtype) / temperature)
+    return -jnp.sum(target * jax.nn.log_softmax(student.astype(dtype) / temperature), axis=-1).mean()
 
 
 def draw_triplets(key: PRNGKeyArray, labels: Int[Array, "n"]) -> tuple[Int[Array, "n"], Int[Array, "n"]]:

@@ -27,7 +27,7 @@ def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -
         axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
     else:
         axes.imshow(image if image.dtype == np.uint8 else np.clip(image, 0, 1))
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=8)
     axes.set_xticks([])
     axes.set_yticks([])
 

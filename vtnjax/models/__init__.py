@@ -2,18 +2,21 @@
 
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
-from vtnjax.models.pretrained import imagenet_input, load_pretrained
+from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
+from vtnjax.models.tasn import TASN, AttentionNetwork
 from vtnjax.models.two_digits import TwoDigitNetwork
 from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
 
 __all__ = [
+    "AttentionNetwork",
     "FlatClassifier",
     "PooledClassifier",
     "ResNet",
     "STN",
     "SmallTrunk",
     "SqueezeNet",
+    "TASN",
     "TwoDigitNetwork",
     "VGG",
     "WarpedFeatures",
@@ -21,6 +24,7 @@ __all__ = [
     "deform_last_convolution",
     "features_shape",
     "imagenet_input",
+    "imagenet_picture",
     "load_pretrained",
     "make_feature_warp",
 ]

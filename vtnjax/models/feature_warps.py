@@ -11,10 +11,17 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
-from vtnjax.nn import DeformableConv, SaliencySampler, SpatialTransformer, VolumetricTransformer
+from vtnjax.nn import (
+    AttentionSampler,
+    DeformableConv,
+    SaliencySampler,
+    SpatialTransformer,
+    TrilinearAttention,
+    VolumetricTransformer,
+)
 from vtnjax.ops._checks import check_choice
 
-FEATURE_WARPS = ("none", "stn", "affine_groups", "ssn", "deformable", "vtn")
+FEATURE_WARPS = ("none", "stn", "affine_groups", "ssn", "asn", "deformable", "vtn")
 _LOCALISED = 128
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -33,7 +40,8 @@ def make_feature_warp(
     Args:
         warp: "none" and "deformable" (see `deform_last_convolution`) give None; "stn", one affine warp for all channels
             by a `FeatureLocaliser`; "affine_groups", one for each of `groups` groups of channels; "ssn", the saliency
-            sampler on a saliency that a 1 x 1 convolution makes of the features, zero at first; "vtn".
+            sampler on a saliency that a 1 x 1 convolution makes of the features, zero at first; "asn", TASN's sampler
+            on the trilinear attention of the features themselves, without parameters; "vtn".
         shape: (h, w, c) of the features.
         localised: channels and units of the localiser of "stn" and "affine_groups"; STN A.6 has 128.
         dtype: of the computation, float32 by default.
@@ -49,6 +57,8 @@ def make_feature_warp(
         return VolumetricTransformer(shape[-1], dtype=dtype, rngs=rngs, **options)
     if warp == "ssn":
         return SaliencyWarp(shape, dtype=dtype, rngs=rngs, **options)
+    if warp == "asn":
+        return AttentionWarp(shape, **options)
     if warp in ("stn", "affine_groups"):
         localiser = FeatureLocaliser(shape, localised, dtype=dtype, rngs=rngs)
         if warp == "stn":
@@ -137,6 +147,18 @@ class SaliencyWarp(nnx.Module):
     def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
         """Warp a batch; see `nn.SaliencySampler`."""
         return self.sampler(features, self.saliency(features))
+
+
+class AttentionWarp(nnx.Module):
+    """TASN's sampler alone: features resampled by the squared sum of their own trilinear attention maps."""
+
+    def __init__(self, shape: Sequence[int], **options: Any):
+        self.attention = TrilinearAttention()
+        self.sampler = AttentionSampler(shape[:2], **options)
+
+    def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
+        """Warp a batch; see `nn.AttentionSampler`."""
+        return self.sampler(features, self.attention(features).sum(-1) ** 2)
 
 
 class _Deformed(nnx.Module):

@@ -64,8 +64,18 @@ def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.nd
 
 def imagenet_input(image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
     """Images in [0, 1], red, green and blue, less ImageNet's mean and over its standard deviation."""
-    mean, std = (jnp.asarray(value, image.dtype).reshape(1, 1, 1, 3) for value in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = _imagenet_statistics(image)
     return (image - mean) / std
+
+
+def imagenet_picture(image: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+    """The images in [0, 1] of which `imagenet_input` made these: for looking at what a network sampled."""
+    mean, std = _imagenet_statistics(image)
+    return image * std + mean
+
+
+def _imagenet_statistics(image):
+    return (jnp.asarray(value, image.dtype).reshape(1, 1, 1, 3) for value in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 def _table(backbone: Backbone) -> Iterator[tuple[PathParts, str, nnx.Variable]]:

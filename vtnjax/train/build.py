@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Num
 from vtnjax import data, distort, models
 from vtnjax.train.config import Config
 from vtnjax.train.mesh import split
-from vtnjax.train.step import Consistency, Prepare
+from vtnjax.train.step import Consistency, Distillation, Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
 _TEST_SEED = 0
@@ -30,7 +30,8 @@ def build_sources(config: Config) -> tuple[data.Source, data.Source]:
             f"the training and the test set must have the same classes, not {train.classes} and {test.classes}"
         )
     if "photo" in config:
-        test = data.Mapped(test, data.photo_test(size=config.photo.size, crop=config.photo.crop))
+        options = {name: config.photo[name] for name in ("size", "crop", "keep_aspect") if name in config.photo}
+        test = data.Mapped(test, data.photo_test(**options))
     return train, distort_source(config.get("distortion", "none"), test)
 
 
@@ -76,6 +77,11 @@ def build_consistency(config: Config) -> Consistency | None:
     return Consistency(**chosen) if chosen and chosen.weight else None
 
 
+def build_distillation(config: Config) -> Distillation | None:
+    """What a config's TASN minimises."""
+    return Distillation(**config.distillation) if "distillation" in config else None
+
+
 def build_prepare(config: Config) -> Prepare:
     """A batch's images to distorted floats, as the network takes them, in the dtype of the computation."""
     as_input = build_input(config)
@@ -95,6 +101,11 @@ def build_input(config: Config):
         return (models.imagenet_input(images) if "photo" in config else images).astype(config.dtype)
 
     return as_input
+
+
+def build_picture(config: Config):
+    """The other way round: what the network takes to images in [0, 1]."""
+    return models.imagenet_picture if "photo" in config else jnp.asarray
 
 
 def to_float(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:

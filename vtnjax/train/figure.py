@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array
@@ -12,6 +13,7 @@ from vtnjax import data, plot
 from vtnjax.train.state import TrainState
 
 COUNT = 10
+_LONGEST = 15
 
 
 def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
@@ -25,7 +27,12 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
     return look
 
 
-def save_figure(look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]], test: data.Source, path: Path) -> None:
+def save_figure(
+    look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]],
+    test: data.Source,
+    path: Path,
+    as_picture: Callable[[Array], Array] = jnp.asarray,
+) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
     Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads.
@@ -34,21 +41,29 @@ def save_figure(look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]], te
         look: the model on a batch of images as the test set has them.
         test: the test set as the network sees it.
         path: where to write; the suffix says the format.
+        as_picture: what the network reads to what there is to see, in [0, 1].
     """
     records = _one_of_each(test)
     images = np.stack([record["image"] for record in records])
     logits, out = jax.device_get(look(images))
     titles = [
-        f"{test.classes[record['label']]}" + ("" if guess == record["label"] else f" not {test.classes[guess]}")
+        _short(test.classes[record["label"]])
+        + ("" if guess == record["label"] else f"\nnot {_short(test.classes[guess])}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
     if "coords" in out and out["features"].shape[:3] == out["warped"].shape[:3]:
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:
-        figure = plot.before_after(images, out["coords"], out["warped"].astype(np.float32), titles)
+        warped = as_picture(out["warped"].astype(np.float32))
+        figure = plot.before_after(images, out["coords"], warped, titles)
     else:
         figure = plot.gallery(images, titles)
     plot.save(figure, path)
+
+
+def _short(name: str) -> str:
+    """A class's name as long as an image is wide."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _one_of_each(test: data.Source) -> list[data.Record]:

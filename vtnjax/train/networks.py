@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vtnjax import data, distort, models
+from vtnjax import data, distort, models, nn
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.train.config import Config, nearest
@@ -27,7 +27,8 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
         shape = distort.distorted_shape(config.get("distortion", "none"), source[0]["image"].shape)
     classes = len(source.classes)
     if "backbone" in config:
-        return _feature_network(config, shape, classes)
+        check_backbone(config.backbone)
+        return (_tasn if "tasn" in config else _feature_network)(config, shape, classes)
     options = {"classes": classes, "warp": config.warp, "pool": config.pool, "dtype": jnp.dtype(config.dtype)}
     if config.dataset == "two_digits":
         options["warp_options"] = dict(config.warp_options)
@@ -35,12 +36,15 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
     return models.STN(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
 
 
+def check_backbone(name: str) -> None:
+    """Raise a ValueError unless a config's backbone has the name of one, naming the nearest."""
+    if name not in BACKBONES:
+        raise ValueError(f"config.backbone must be one of {BACKBONES}, not {name!r}{nearest(name, BACKBONES)}")
+
+
 def _feature_network(config, shape: Sequence[int], classes: int) -> models.WarpedFeatures:
-    if config.backbone not in BACKBONES:
-        hint = nearest(config.backbone, BACKBONES)
-        raise ValueError(f"config.backbone must be one of {BACKBONES}, not {config.backbone!r}{hint}")
     dtype, rngs = jnp.dtype(config.dtype), nnx.Rngs(config.seed)
-    backbone = _backbone(config, shape, dtype)
+    backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""))
     features = models.features_shape(backbone, shape)
     options = dict(config.warp_options)
     if config.warp == "deformable":
@@ -55,22 +59,43 @@ def _feature_network(config, shape: Sequence[int], classes: int) -> models.Warpe
     return models.WarpedFeatures(backbone, transformer, classifier)
 
 
-def _backbone(config, shape, dtype):
+def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
+    dtype, rngs, options = jnp.dtype(config.dtype), nnx.Rngs(config.seed), config.tasn.to_dict()
+    trunk = _trunk(config, config.backbone, shape[-1], config.pretrained)
+    size, resolution = (options.pop(name) for name in ("attention_size", "resolution"))
+    maps = nn.TrilinearAttention(**options.pop("attention"))
+    attention_network = None
+    if options["sampler"] != "none":
+        name = "small" if config.backbone == "small" else "resnet18"
+        attentive = _trunk(config, name, shape[-1], config.attention_pretrained, strides=(1, 1, 2, 1))
+        channels = models.features_shape(attentive, (size, size, shape[-1]))[-1]
+        attention_network = models.AttentionNetwork(
+            attentive, channels, classes, size=(size, size), dtype=dtype, rngs=rngs
+        )
+    sampled = (resolution, resolution)
+    channels = models.features_shape(trunk, (*sampled, shape[-1]))[-1]
+    options |= {"shape": sampled, "attention": maps, "dtype": dtype}
+    return models.TASN(attention_network, trunk, channels, classes, **options, rngs=rngs)
+
+
+def _trunk(config, name: str, inputs: int, pretrained: str, **options):
+    """The trunk of a name; `options` are for a ResNet alone."""
+    dtype = jnp.dtype(config.dtype)
+
     def make():
         rngs = nnx.Rngs(config.seed)
-        if config.backbone == "small":
-            return models.SmallTrunk(shape[-1], config.widths, dtype=dtype, rngs=rngs)
-        if config.backbone == "squeezenet":
+        if name == "small":
+            return models.SmallTrunk(inputs, config.widths, dtype=dtype, rngs=rngs)
+        if name == "squeezenet":
             return models.SqueezeNet(dtype=dtype, rngs=rngs)
-        trunk = models.ResNet if config.backbone in RESNETS else models.VGG
-        frozen = config.frozen_statistics
-        return trunk(config.backbone, frozen_statistics=frozen, dtype=dtype, rngs=rngs)
+        frozen = {"frozen_statistics": config.frozen_statistics, "dtype": dtype, "rngs": rngs}
+        return models.ResNet(name, **options, **frozen) if name in RESNETS else models.VGG(name, **frozen)
 
     backbone = nnx.eval_shape(make)
-    if config.get("pretrained"):
+    if pretrained:
         if isinstance(backbone, models.SmallTrunk):
-            raise ValueError(f"config.pretrained must be empty for the backbone 'small', not {config.pretrained!r}")
-        models.load_pretrained(backbone, config.pretrained)
+            raise ValueError(f"config.pretrained must be empty for the backbone 'small', not {pretrained!r}")
+        models.load_pretrained(backbone, pretrained)
         return backbone
     # In one compiled function: a deep trunk's initialisers, compiled one by one, take half a minute.
     nnx.update(backbone, jax.jit(lambda: nnx.state(make()))())

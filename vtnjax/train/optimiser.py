@@ -17,7 +17,8 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     """The learning rate by step.
 
     "step" multiplies by `config.decay_factor` at each of `config.boundaries`, fractions of `config.steps`; "cosine"
-    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0.
+    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0. Where there is a
+    `config.learning_rate_batch`, the rate is for batches of that many and grows in proportion to the batch.
 
     Raises:
         ValueError: if the schedule's name is unknown or the warm-up is longer than the run.
@@ -30,7 +31,8 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
         raise ValueError(
             f"config.warmup_steps must be from 0 to below steps ({config.steps}), not {config.warmup_steps}"
         )
-    rate, left = config.learning_rate, config.steps - config.warmup_steps
+    rate = config.learning_rate * config.batch_size / config.get("learning_rate_batch", config.batch_size)
+    left = config.steps - config.warmup_steps
     if config.schedule == "constant":
         after = optax.constant_schedule(rate)
     elif config.schedule == "cosine":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from vtnjax import losses
 from vtnjax.train.state import TrainState
@@ -33,11 +33,56 @@ class Consistency:
     normalise: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """What TASN minimises (section 3.3), by the weights of the reference implementation.
+
+    The attention network's cross-entropy, those of the master's and the parts' own and shared logits, and the soft one
+    between the master's own logits and the parts'; of several parts the mean. The paper's Eq. 8 has `heads=1.0` and
+    `soft=2.0`: the same ratio.
+
+    Attributes:
+        attention: weight of the first.
+        heads: weight of each of the others.
+        soft: weight of the soft one.
+        temperature: as in `losses.soft_cross_entropy`.
+        detach_teacher: as there.
+    """
+
+    attention: float = 1.0
+    heads: float = 0.5
+    soft: float = 1.0
+    temperature: float = 10.0
+    detach_teacher: bool = False
+
+    def __call__(
+        self, logits: Float[Array, "n classes"], out: dict[str, Array], labels: Int[Array, "n"]
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """The loss of what a `models.TASN` returned in training, and two of its terms before their weights."""
+
+        def cross_entropy(logits):
+            each = labels if logits.ndim == 2 else jnp.broadcast_to(labels[:, None], logits.shape[:2])
+            return optax.softmax_cross_entropy_with_integer_labels(logits, each).mean()
+
+        heads = [logits, *(out[name] for name in ("master_logits", "part_logits", "shared_part_logits") if name in out)]
+        loss, beside = self.heads * sum(map(cross_entropy, heads), jnp.zeros(())), {}
+        if "attention_logits" in out:
+            beside["attention_loss"] = cross_entropy(out["attention_logits"])
+            loss = loss + self.attention * beside["attention_loss"]
+        if "part_logits" in out:
+            master = jnp.broadcast_to(out["master_logits"][:, None], out["part_logits"].shape)
+            options = {"temperature": self.temperature, "detach_teacher": self.detach_teacher}
+            beside["soft_loss"] = losses.soft_cross_entropy(master, out["part_logits"], **options)
+            loss = loss + self.soft * beside["soft_loss"]
+        return loss, beside
+
+
 def make_train_step(
     graphdef: nnx.GraphDef,
     optimiser: optax.GradientTransformation,
     prepare: Prepare,
     consistency: Consistency | None = None,
+    distillation: Distillation | None = None,
 ) -> Callable[[TrainState, dict[str, Array]], tuple[TrainState, dict[str, Array]]]:
     """A step of softmax cross-entropy training for a model that returns `(logits, out)`.
 
@@ -46,17 +91,18 @@ def make_train_step(
         optimiser: optax's.
         prepare: makes the network's input of the batch's images, with the step's own key.
         consistency: adds that loss on `out["warped"]`, over triplets drawn from the global batch; None is without.
+        distillation: takes the place of cross-entropy, for a `models.TASN`, which is called with random streams.
 
     Returns:
         `(state, batch) -> (state, metrics)`; the batch holds "image" (n, h, w, c) and "label" (n,), the metrics are
         means over the global batch: "loss", of all that is minimised, "accuracy", "gradient_norm" and, with that loss,
-        "consistency" before its weight. If the batch holds "triplet_image" and "triplet_label" too, the triplets are
-        drawn from those.
+        "consistency" before its weight, or a distillation's terms. If the batch holds "triplet_image" and
+        "triplet_label" too, the triplets are drawn from those.
     """
-    return functools.partial(_train_step, graphdef, optimiser, prepare, consistency)
+    return functools.partial(_train_step, graphdef, optimiser, prepare, consistency, distillation)
 
 
-def _train_step(graphdef, optimiser, prepare, consistency, state, batch):
+def _train_step(graphdef, optimiser, prepare, consistency, distillation, state, batch):
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     images = prepare(key, batch["image"])
     # Streams of their own: without triplets a run draws what it did before there were any.
@@ -67,9 +113,12 @@ def _train_step(graphdef, optimiser, prepare, consistency, state, batch):
         # A copy: the merged variables are changed inside the transform, which NNX refuses for the originals.
         model = nnx.merge(graphdef, params, state.statistics, copy=True)
         model.train()
-        logits, out = model(images)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-        beside = {}
+        if distillation is None:
+            logits, out = model(images)
+            loss, beside = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean(), {}
+        else:
+            logits, out = model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))
+            loss, beside = distillation(logits, out, batch["label"])
         if consistency is not None:
             warped, labels = out["warped"], batch["label"]
             if own is not None:
