@@ -121,7 +121,10 @@ def run() -> None:
     if first:
         final = jax.device_get(state)
         train.save_figure(
-            lambda images: look(final, prepare_input(images)), test_set, picture, train.build_picture(config)
+            lambda images: look(final, prepare_input(jax.device_put(images))),
+            test_set,
+            picture,
+            train.build_picture(config),
         )
         say(f"{picture}: the first test images and what the network made of them")
         say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
