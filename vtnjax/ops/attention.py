@@ -126,8 +126,18 @@ def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell.
     """
-    attention = _clean(attention)
-    return _distribution(attention.max(0)), _distribution(attention.max(1))
+    attention = as_coords("attention", attention)
+    check_rank("attention", attention, "h w")
+    if attention.size == 0:
+        raise ValueError(f"attention must have at least one cell along each axis, but its shape is {attention.shape}")
+    # Far enough from the ends of the range that the divisions below neither overflow nor lose everything.
+    limits = jnp.finfo(attention.dtype)
+    attention = jnp.where(attention >= 0, jnp.minimum(attention, math.sqrt(limits.max)), 0)
+    columns, rows = attention.max(0), attention.max(1)
+    highest = lax.stop_gradient(rows.max())  # only the ratios matter
+    some = highest > math.sqrt(limits.tiny)
+    columns, rows = (jnp.where(some, line / jnp.where(some, highest, 1), 1) for line in (columns, rows))
+    return columns / columns.sum(), rows / rows.sum()
 
 
 def attention_coords(
@@ -185,23 +195,6 @@ def check_density(dense: float | None, iterations: int) -> None:
         raise ValueError(f"iterations must be a whole number of at least 0, not {iterations!r}")
 
 
-def _clean(attention):
-    attention = as_coords("attention", attention)
-    check_rank("attention", attention, "h w")
-    if attention.size == 0:
-        raise ValueError(f"attention must have at least one cell along each axis, but its shape is {attention.shape}")
-    # Far enough from the ends of the range that the division below neither overflows nor loses everything.
-    limits = jnp.finfo(attention.dtype)
-    attention = jnp.where(attention >= 0, jnp.minimum(attention, math.sqrt(limits.max)), 0)
-    highest = lax.stop_gradient(attention.max())  # only the ratios matter
-    some = highest > math.sqrt(limits.tiny)
-    return jnp.where(some, attention / jnp.where(some, highest, 1), 1)
-
-
-def _distribution(attention):
-    return attention / attention.sum()
-
-
 def _inverse(density, count):
     """Where the integral of the density reaches i / count of its total, (count,)."""
     density = jnp.maximum(density, _FLOOR)[1:]  # F[0] = 0
@@ -210,11 +203,26 @@ def _inverse(density, count):
         return jnp.zeros(count, density.dtype)
     integral = jnp.cumsum(density)
     wanted = jnp.arange(count, dtype=density.dtype) / max(count, 1) * integral[-1]
-    # All pairs compared: a search in steps runs as a loop, and not where the maps are sharded explicitly.
-    cell = jnp.minimum(jnp.sum(integral[None] < wanted[:, None], axis=1, dtype=jnp.int32), last - 1)
+    cell = _search(lax.stop_gradient(integral), lax.stop_gradient(wanted))
     # Rounding may put the integral's steps, where the density is all but zero, out of order with the density.
     back = jnp.clip((take(integral, cell) - wanted) / take(density, cell), 0, 1)
     return (cell + 1).astype(back.dtype) - back
+
+
+def _search(rising, wanted):
+    """The first entry that is not below what is wanted, or the last, as an index.
+
+    `jnp.searchsorted`, which does not run where maps are sharded over an explicit mesh.
+    """
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        below = take(rising, middle) < wanted
+        return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
+
+    low = jnp.zeros_like(wanted, jnp.int32)
+    return lax.fori_loop(0, rising.size.bit_length(), halve, (low, low + (rising.size - 1)))[0]
 
 
 def saliency_grid(
