@@ -252,3 +252,36 @@ def test_fields_are_drawn_below_each_image():
     np.testing.assert_allclose(dots(second)[0] - dots(first)[0], np.tile([[18.0, 12.0]], (12, 1)))
     assert len(plot.fields(image((12, 24))[None], coords[None].astype(np.float32)).axes) == 5
     assert len(plot.fields(image((12, 24))[None], identity((3, 4))[None]).axes) == 2
+
+
+# ---- Attention
+
+
+def test_attention_sampling_shows_marginals_integrals_and_where_was_read():
+    attention = np.zeros((5, 7), np.float32)
+    attention[1, 2], attention[4, 6] = 3.0, 1.0
+    x, y = np.array([0.0, 2.0, 3.0, 9.0]), np.array([1.0, 4.0, 4.5, 8.0, 8.0])
+    coords = np.stack(np.meshgrid(x, y), -1)
+    figure = plot.attention_sampling(image(), attention, coords, image()[:5, :4])
+    axes = figure.axes
+    assert [a.get_title() for a in axes] == ["attention", "marginals", "integrals", "sampling points", "sampled"]
+    columns, rows = axes[1].get_lines()
+    np.testing.assert_allclose(columns.get_ydata(), np.array([0, 0, 3, 0, 0, 0, 1]) / 4)
+    np.testing.assert_allclose(rows.get_ydata(), np.array([0, 3, 0, 0, 1]) / 4)
+    np.testing.assert_allclose(columns.get_xdata()[[0, -1]], [0, 11])  # over an image of 9 x 12 pixels
+    for line, wanted in zip(axes[2].get_lines(), (x, y), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), wanted)
+        np.testing.assert_allclose(line.get_ydata(), np.arange(len(wanted)) / len(wanted))
+    (points,) = axes[3].get_lines()
+    np.testing.assert_allclose(points.get_xydata(), [(a, b) for b in y[::2] for a in x[::2]])
+    np.testing.assert_array_equal(shown(axes[4]), image()[:5, :4, 0])
+
+
+def test_attention_maps_stand_below_their_features():
+    features, maps = (np.arange(24.0).reshape(2, 3, 4) * k for k in (1, -1))
+    figure = plot.attention_maps(features, maps, [3, 1])
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [a.get_title() for a in axes[0]] == ["channel 3", "channel 1"]
+    for row, stack in zip(axes, (features, maps), strict=True):
+        for each, channel in zip(row, (3, 1), strict=True):
+            np.testing.assert_array_equal(shown(each), stack[..., channel])

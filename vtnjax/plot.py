@@ -165,6 +165,60 @@ def fields(
     return figure
 
 
+def attention_sampling(
+    image: Shaped[ArrayLike, "h w c"],
+    attention: Float[ArrayLike, "h0 w0"],
+    coords: Float[ArrayLike, "h2 w2 2"],
+    sampled: Shaped[ArrayLike, "h2 w2 c"],
+) -> Figure:
+    """How attention becomes a sampling, as in Fig. 4 of TASN.
+
+    From the left: the map; the largest attention of each column and row; the integrals of those, with dots at the
+    pixels that were read; these over the image; what was read.
+
+    Args:
+        image: that was sampled.
+        attention: the map, of any size, over the whole image.
+        coords: separable pixel coordinates, as `nn.AttentionSampler` gives them for one image.
+        sampled: what was read there.
+    """
+    attention, coords = np.asarray(attention, np.float32), np.asarray(coords)
+    lines = coords[0, :, 0], coords[:, 0, 1]  # x by column, y by row
+    figure = Figure(figsize=(11, 2.5), layout="constrained")
+    axes = figure.subplots(1, 5)
+    axes[0].imshow(attention, cmap="viridis")
+    for line, axis, size, name in zip(lines, (0, 1), np.shape(image)[1::-1], ("x", "y"), strict=True):
+        highest = attention.max(axis)
+        cells = np.linspace(0, size - 1, len(highest))
+        axes[1].plot(cells, highest / highest.sum(), label=name)
+        axes[2].plot(line, np.arange(len(line)) / len(line), ".-", markersize=2, label=name)
+    axes[1].legend(fontsize=7)
+    draw_image(axes[3], image)
+    axes[3].plot(*(each.ravel() for each in (coords[::2, ::2, 0], coords[::2, ::2, 1])), ".", markersize=1)
+    draw_image(axes[4], sampled)
+    for each, title in zip(axes, ("attention", "marginals", "integrals", "sampling points", "sampled"), strict=True):
+        each.set_title(title, fontsize=8)
+        each.tick_params(labelsize=6)
+    return figure
+
+
+def attention_maps(
+    features: Float[ArrayLike, "h w c"], maps: Float[ArrayLike, "h w c"], channels: Sequence[int]
+) -> Figure:
+    """Feature channels above and their attention maps below, as in Fig. 5 of TASN, each from its least to its most."""
+    figure = Figure(figsize=(1.1 * len(channels) + 0.4, 2.6), layout="constrained")
+    axes = figure.subplots(2, len(channels), squeeze=False)
+    for row, (stack, name) in enumerate(((features, "features"), (maps, "attention"))):
+        for each, channel in zip(axes[row], channels, strict=True):
+            each.imshow(np.asarray(stack, np.float32)[..., channel], cmap="viridis")
+            each.set_xticks([])
+            each.set_yticks([])
+        axes[row, 0].set_ylabel(name)
+    for each, channel in zip(axes[0], channels, strict=True):
+        each.set_title(f"channel {channel}", fontsize=8)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as its suffix says, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

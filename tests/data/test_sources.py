@@ -41,7 +41,8 @@ def test_a_missing_data_dir_is_named(dataset, data_dir):
 def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"dataset is 'digit', but it must be one of 'digits', 'two_digits', 'generated', 'composites', 'idx', "
+        match=r"dataset is 'digit', but it must be one of 'digits', 'two_digits', 'hidden_digits', 'generated', "
+        r"'composites', 'idx', "
         r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'tfds:NAME', 'drawn:NAME'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")

@@ -12,6 +12,7 @@ from vtnjax.data.digits import Digits
 from vtnjax.data.drawn import write_drawn
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
+from vtnjax.data.hidden_digits import HiddenDigits
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.pipeline import Augment, eval_batches, train_batches
@@ -31,6 +32,7 @@ __all__ = [
     "Digits",
     "Folder",
     "Generated",
+    "HiddenDigits",
     "INaturalist2017",
     "Idx",
     "LabelledSource",

@@ -1,10 +1,12 @@
 """A fine-grained set made of real pictures: a garment and two digits that move independently, with clutter."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from vtnjax.data.digits import Digits
 from vtnjax.data.generated import Generated
@@ -77,21 +79,22 @@ def _parts(split, data_dir, drawn):
         digits = garments = Generated(name)
     else:
         digits, garments = Digits(name), Idx(data_dir, name)
-    return _chosen(garments, _GARMENT_LABELS, split), _chosen(digits, _DIGITS, split)
+    return by_label(garments, _GARMENT_LABELS, split), by_label(digits, _DIGITS, split)
 
 
-def _chosen(source, labels, split):
+def by_label(source: Arrays, labels: Sequence[int], split: str) -> list[npt.NDArray[np.uint8]]:
+    """For each label its grey pictures (n, h, w); one in eight of a training set is kept for the validation split."""
     pictures = [source.images[source.labels == label, :, :, 0] for label in labels]
     if split == "test":
         return pictures
-    # One in eight is kept to tune on.
     return [each[::8] if split == "validation" else np.delete(each, np.s_[::8], axis=0) for each in pictures]
 
 
 def _compose(garments, first, second, every, rng):
     canvas = np.zeros((SIZE, SIZE), np.uint8)
     for pictures, home in zip((garments, first, second), _HOMES, strict=True):
-        canvas = np.maximum(canvas, _placed(_any(pictures, rng), home, rng))
+        picture, middle = _any(pictures, rng), np.array(home) + rng.uniform(-_STRAY, _STRAY, 2)
+        canvas = np.maximum(canvas, placed(picture, middle, SIZE, rng, degrees=_DEGREES, scales=_SCALES))
     for _ in range(_CLUTTER):
         picture = _any(every[rng.integers(len(every))], rng)
         (top, left), (y, x) = rng.integers(4, 24 - _PATCH, 2), rng.integers(0, SIZE - _PATCH, 2)
@@ -104,8 +107,16 @@ def _any(pictures, rng):
     return pictures[rng.integers(len(pictures))]
 
 
-def _placed(picture, home, rng):
-    middle = np.array(home) + rng.uniform(-_STRAY, _STRAY, 2)
-    matrix = cv2.getRotationMatrix2D((13.5, 13.5), rng.uniform(-_DEGREES, _DEGREES), rng.uniform(*_SCALES))
-    matrix[:, 2] += middle - 13.5
-    return cv2.warpAffine(picture, matrix, (SIZE, SIZE))
+def placed(
+    picture: npt.NDArray[np.uint8],
+    middle: npt.ArrayLike,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    degrees: float,
+    scales: tuple[float, float],
+) -> npt.NDArray[np.uint8]:
+    """A picture of 28 x 28 pixels, turned and scaled at random, about a point (x, y) of an empty canvas."""
+    matrix = cv2.getRotationMatrix2D((13.5, 13.5), rng.uniform(-degrees, degrees), rng.uniform(*scales))
+    matrix[:, 2] += np.asarray(middle) - 13.5
+    return np.asarray(cv2.warpAffine(picture, matrix, (size, size)), np.uint8)

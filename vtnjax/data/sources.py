@@ -12,12 +12,13 @@ from vtnjax.data.digits import Digits
 from vtnjax.data.drawn import drawn_directory
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
+from vtnjax.data.hidden_digits import HiddenDigits
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.records import Source
 from vtnjax.data.two_digits import TwoDigits
 
-_PACKAGED = {"digits": Digits, "two_digits": TwoDigits, "generated": Generated}
+_PACKAGED = {"digits": Digits, "two_digits": TwoDigits, "hidden_digits": HiddenDigits, "generated": Generated}
 _IN_A_FOLDER = {
     "idx": Idx,
     "folder": Folder,
@@ -32,17 +33,17 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
     """Opens the source that a name stands for.
 
     Args:
-        dataset: "digits", "two_digits", "composites", "generated", "idx", "folder", "cub", "cars", "aircraft",
-            "inat2017", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures in the layout
-            of one of the four before.
+        dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", "idx", "folder", "cub", "cars",
+            "aircraft", "inat2017", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures in
+            the layout of one of the four before.
         split: Such as "train" or "test".
-        data_dir: Where the files lie: unused by "digits", "two_digits", "generated" and "drawn:NAME", optional for
-            "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
+        data_dir: Where the files lie: unused by "digits", "two_digits", "hidden_digits", "generated" and
+            "drawn:NAME", optional for "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
         **options: Keyword arguments of the source's class, such as `size` of Folder.
 
     Returns:
-        The source: Digits, TwoDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft, INaturalist2017 or
-        Catalogue.
+        The source: Digits, TwoDigits, HiddenDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft,
+        INaturalist2017 or Catalogue.
 
     Raises:
         ValueError: If there is no such data set, or it needs a `data_dir`.
