@@ -22,6 +22,8 @@ CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 flags.mark_flag_as_required("config")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/CONFIG[-variant].")
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
+FLIP = flags.DEFINE_bool("flip", False, "With --eval_only: average with the predictions for the mirrored images.")
+ALSO = flags.DEFINE_multi_string("also", [], "With --eval_only: average with this other run's workdir; may come again.")
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -44,6 +46,8 @@ def run() -> None:
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
     workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
+        raise ValueError("--flip and --also are for --eval_only")
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
     train.open_workdir(workdir, config, write=first and not EVAL_ONLY.value)
@@ -74,20 +78,22 @@ def run() -> None:
 
     # ---- Evaluation
     classify = jax.jit(evaluate.make_classify(graphdef))
-    look = jax.jit(train.make_look(graphdef))
     prepare_input = train.build_input(config)
 
-    def as_input(batch):
-        return {**batch, "image": prepare_input(batch["image"])}
+    def test_batches():
+        return train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
+
+    def classify_batch(state, batch):
+        return classify(state.params, state.statistics, {**batch, "image": prepare_input(batch["image"])})
 
     def evaluate_state(state):
         with jax.transfer_guard("allow"):
-            pieces = train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
-            return evaluate.classification(lambda b: classify(state.params, state.statistics, as_input(b)), pieces)
+            return evaluate.classification(lambda batch: classify_batch(state, batch), test_batches())
 
     if EVAL_ONLY.value:
-        figures = {f"test/{name}": value for name, value in evaluate_state(state).items()}
-        say(f"step {start}: {train.describe(figures)}")
+        members = [(graphdef, state, prepare_input), *train.load_members(ALSO.value, train_set, mesh, say)]
+        figures = train.evaluate_together(members, test_batches(), flip=FLIP.value)
+        say(f"step {start}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
         return
     picture = workdir / "figures" / "test.png"
     if start == config.steps and picture.exists() and (figures := metrics.final(start)):
@@ -119,13 +125,7 @@ def run() -> None:
 
     # ---- What is left behind
     if first:
-        final = jax.device_get(state)
-        train.save_figure(
-            lambda images: look(final, prepare_input(jax.device_put(images))),
-            test_set,
-            picture,
-            train.build_picture(config),
-        )
+        train.save_figure(config, graphdef, state, test_set, picture)
         say(f"{picture}: the first test images and what the network made of them")
         say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
 

@@ -70,6 +70,11 @@ def test_eval_only_with_an_empty_folder_of_checkpoints_says_so(tmp_path):
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
+def test_averages_are_for_eval_only(tmp_path):
+    assert runs.complaint(tmp_path, "--flip") == "--flip and --also are for --eval_only"
+    assert runs.complaint(tmp_path, "--also=elsewhere") == "--flip and --also are for --eval_only"
+
+
 def test_distributed_without_a_cluster_says_what_to_set(tmp_path):
     said = runs.complaint(tmp_path, "--distributed")
     assert "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID" in said

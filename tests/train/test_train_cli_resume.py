@@ -96,6 +96,17 @@ def test_eval_only_prints_the_figures_and_writes_nothing(unbroken):
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 
+def test_predictions_are_averaged_with_the_mirrored_images_and_other_runs(unbroken, tmp_path):
+    other = tmp_path / "other"
+    runs.run(other, **{**TINY, "seed": 5, "learning_rate": 0.003})
+    out, _ = runs.run(unbroken, "--eval_only", "--flip", "--also", str(other), "--also", str(unbroken), **TINY)
+    alone, _ = runs.run(unbroken, "--eval_only", **TINY)
+    assert out.splitlines()[-1].startswith(f"step {STEPS}: test error ")
+    assert out.splitlines()[-1] != alone.splitlines()[-1]
+    said = runs.complaint(unbroken, "--eval_only", "--also", str(tmp_path), **TINY)
+    assert f"--also must name the workdir of a trained run, but {tmp_path} has no checkpoints" in said
+
+
 def test_another_config_is_refused_naming_the_difference(unbroken):
     before = (unbroken / "config.json").read_bytes()
     said = runs.complaint(unbroken, **{**TINY, "learning_rate": 0.5, "batch_size": 64})

@@ -17,6 +17,7 @@ from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
 from vtnjax.train.figure import make_look, save_figure
 from vtnjax.train.loop import DivergedError, Loop, StoppedError
+from vtnjax.train.members import evaluate_together, load_members
 from vtnjax.train.memory import keep_freed_memory
 from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile, describe
@@ -52,8 +53,10 @@ __all__ = [
     "default_workdir",
     "describe",
     "distort_source",
+    "evaluate_together",
     "keep_freed_memory",
     "learning_rate_schedule",
+    "load_members",
     "make_look",
     "make_optimiser",
     "make_train_step",

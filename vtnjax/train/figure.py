@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, plot
+from vtnjax.train.build import build_input, build_picture
+from vtnjax.train.config import Config
 from vtnjax.train.state import TrainState
 
 COUNT = 10
@@ -27,25 +28,22 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
     return look
 
 
-def save_figure(
-    look: Callable[[np.ndarray], tuple[Array, dict[str, Array]]],
-    test: data.Source,
-    path: Path,
-    as_picture: Callable[[Array], Array] = jnp.asarray,
-) -> None:
+def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: Path) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
     Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads.
 
     Args:
-        look: the model on a batch of images as the test set has them.
-        test: the test set as the network sees it.
+        config: of the run.
+        graphdef: the model's structure.
+        state: of the run.
+        test: the test set.
         path: where to write; the suffix says the format.
-        as_picture: what the network reads to what there is to see, in [0, 1].
     """
     records = _one_of_each(test)
     images = np.stack([record["image"] for record in records])
-    logits, out = jax.device_get(look(images))
+    look, as_input = jax.jit(make_look(graphdef)), build_input(config)
+    logits, out = jax.device_get(look(jax.device_get(state), as_input(jax.device_put(images))))
     titles = [
         _short(test.classes[record["label"]])
         + ("" if guess == record["label"] else f"\nnot {_short(test.classes[guess])}")
@@ -54,7 +52,7 @@ def save_figure(
     if "coords" in out and out["features"].shape[:3] == out["warped"].shape[:3]:
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:
-        warped = as_picture(out["warped"].astype(np.float32))
+        warped = build_picture(config)(out["warped"].astype(np.float32))
         figure = plot.before_after(images, out["coords"], warped, titles)
     else:
         figure = plot.gallery(images, titles)

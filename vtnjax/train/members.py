@@ -1,0 +1,67 @@
+"""Other trained runs, for predictions averaged over several."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from vtnjax import data, evaluate
+from vtnjax.train.build import build_input
+from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.config import Config
+from vtnjax.train.mesh import replicated
+from vtnjax.train.networks import build_model
+from vtnjax.train.optimiser import make_optimiser
+from vtnjax.train.state import TrainState, create_state
+
+Member = tuple[nnx.GraphDef, TrainState, Callable]
+
+
+def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> list[Member]:
+    """The latest checkpoints of other runs, whose configs may differ, for the images and classes of this one's set.
+
+    Args:
+        workdirs: of the other runs.
+        source: this run's training set.
+        mesh: of this run.
+        say: takes sentences for the console.
+
+    Returns:
+        Of each the network's structure, its state, and what makes its input of the set's images.
+
+    Raises:
+        ValueError: if a folder holds no trained run, or one for other images or classes.
+    """
+    return [_load(Path(workdir), source, mesh, say) for workdir in workdirs]
+
+
+def _load(workdir, source, mesh, say):
+    path, restored = workdir / "config.json", None
+    if path.is_file() and (workdir / "checkpoints").is_dir():
+        config: Config = ConfigDict(json.loads(path.read_text()))
+        graphdef, state = create_state(build_model(config, source), make_optimiser(config), config.seed)
+        checkpoints = Checkpoints(workdir, read_only=True, say=say)
+        restored = checkpoints.restore(jax.device_put(state, replicated(mesh)))
+        checkpoints.close()
+        if restored is not None:
+            return graphdef, restored[0], build_input(config)
+    raise ValueError(f"--also must name the workdir of a trained run, but {workdir} has no checkpoints")
+
+
+def evaluate_together(
+    members: Sequence[Member], batches: Iterable[dict[str, Array]], *, flip: bool
+) -> dict[str, float]:
+    """Loss and accuracy of the members' averaged probabilities; of one member without `flip` its own."""
+    score = jax.jit(evaluate.make_ensemble([graphdef for graphdef, _, _ in members], flip=flip))
+    states = [(state.params, state.statistics) for _, state, _ in members]
+
+    def one(batch):
+        images = [as_input(batch["image"]) for _, _, as_input in members]
+        return score(states, images, {name: batch[name] for name in ("label", "mask")})
+
+    return evaluate.classification(one, batches)
