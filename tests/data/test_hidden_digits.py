@@ -17,8 +17,8 @@ def test_a_small_part_decides(monkeypatch):
     monkeypatch.setattr("vtnjax.data.hidden_digits._CLUTTER", 0)
     for image in HiddenDigits("train", drawn=True, count=40).images[..., 0]:
         rows, columns = np.nonzero(image)
-        assert 5 < np.ptp(rows) + 1 <= 26  # 21 pixels, turned
-        assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) < 0.05 * 128**2
+        assert 9 < np.ptp(rows) + 1 <= 40  # 34 pixels with its margin, turned
+        assert (np.ptp(rows) + 1) * (np.ptp(columns) + 1) < 0.1 * 128**2
     places = [np.argwhere(image).mean(0) for image in HiddenDigits("train", drawn=True, count=40).images[..., 0]]
     assert np.std(places, axis=0).min() > 15
 

@@ -12,14 +12,14 @@ from vtnjax.data.records import Arrays, check_split
 
 SIZE = 128
 _COUNTS = {"train": 7000, "validation": 2000, "test": 3000}
-_SCALES, _DEGREES = (0.5, 0.75), 20.0
-_CLUTTER, _PATCH = 40, 8
+_SCALES, _DEGREES = (0.9, 1.2), 20.0
+_CLUTTER, _PATCH = 30, 8
 
 
 class HiddenDigits(Arrays):
-    """Grey images of 128 x 128 pixels with one digit of 14 to 21 pixels, at most 2.7 % of the image, anywhere.
+    """Grey images of 128 x 128 pixels with one digit anywhere, whose 20 x 20 box is 18 to 24 pixels, 2 to 3.5 % of it.
 
-    Forty pieces of 8 x 8 pixels out of other digits are strewn over the image first. The label is the digit. Training,
+    Thirty pieces of 8 x 8 pixels out of other digits are strewn over the image first. The label is the digit. Training,
     validation and test images are made of different digits.
     """
 

@@ -1,5 +1,6 @@
 """A trunk, a warp of its last features, and a classifier: the networks of VTN's Table 1, and small ones."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -66,23 +67,28 @@ class FlatClassifier(nnx.Module):
 class SmallTrunk(nnx.Module):
     """A 5 x 5 convolution of stride 2, a 3 x 3 one with 2 x 2 max pooling and a last 3 x 3 one, all with BatchNorm.
 
-    Calling it with images (n, h, w, c) returns `{"conv1": ..., "conv2": ..., "conv3": ...}`, rectified, at 1/2, 1/4 and
-    1/4 of the image's size.
+    With more than three widths there are more convolutions with pooling before the last one. Calling it with images
+    (n, h, w, c) returns `{"conv1": ..., "conv2": ..., "conv3": ...}`, rectified, at 1/2, 1/4 and 1/4 of the image's
+    size.
     """
 
     def __init__(self, inputs: int, widths: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        first, second, third = widths
+        sizes = list(itertools.pairwise((inputs, *widths)))
         options = {"use_bias": False, "dtype": dtype, "rngs": rngs}
-        self.conv1 = nnx.Conv(inputs, first, (5, 5), strides=2, **options)
-        self.conv2 = nnx.Conv(first, second, (3, 3), **options)
-        self.last = nnx.Conv(second, third, (3, 3), **options)
+        self.conv1 = nnx.Conv(*sizes[0], (5, 5), strides=2, **options)
+        self.pooled = nnx.List([nnx.Conv(*size, (3, 3), **options) for size in sizes[1:-1]])
+        self.last = nnx.Conv(*sizes[-1], (3, 3), **options)
         self.norms = nnx.List([nnx.BatchNorm(width, momentum=0.9, dtype=dtype, rngs=rngs) for width in widths])
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
-        x1 = nnx.relu(self.norms[0](self.conv1(image)))
-        x2 = nnx.max_pool(nnx.relu(self.norms[1](self.conv2(x1))), (2, 2), strides=(2, 2))
-        return {"conv1": x1, "conv2": x2, "conv3": nnx.relu(self.norms[2](self.last(x2)))}
+        features = {"conv1": nnx.relu(self.norms[0](self.conv1(image)))}
+        x = features["conv1"]
+        for number, conv in enumerate(self.pooled, 1):
+            x = nnx.max_pool(nnx.relu(self.norms[number](conv(x))), (2, 2), strides=(2, 2))
+            features[f"conv{number + 1}"] = x
+        last = len(self.norms)
+        return {**features, f"conv{last}": nnx.relu(self.norms[last - 1](self.last(x)))}
 
 
 def features_shape(backbone: nnx.Module, shape: Sequence[int]) -> tuple[int, int, int]:

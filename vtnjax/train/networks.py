@@ -44,7 +44,8 @@ def check_backbone(name: str) -> None:
 
 def _feature_network(config, shape: Sequence[int], classes: int) -> models.WarpedFeatures:
     dtype, rngs = jnp.dtype(config.dtype), nnx.Rngs(config.seed)
-    backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""))
+    options = {"widths": config.widths} if config.backbone == "small" else {}
+    backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""), **options)
     features = models.features_shape(backbone, shape)
     options = dict(config.warp_options)
     if config.warp == "deformable":
@@ -61,13 +62,18 @@ def _feature_network(config, shape: Sequence[int], classes: int) -> models.Warpe
 
 def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
     dtype, rngs, options = jnp.dtype(config.dtype), nnx.Rngs(config.seed), config.tasn.to_dict()
-    trunk = _trunk(config, config.backbone, shape[-1], config.pretrained)
+    small = config.backbone == "small"
+    trunk = _trunk(
+        config, config.backbone, shape[-1], config.pretrained, **({"widths": config.widths} if small else {})
+    )
     size, resolution = (options.pop(name) for name in ("attention_size", "resolution"))
     maps = nn.TrilinearAttention(**options.pop("attention"))
     attention_network = None
     if options["sampler"] != "none":
-        name = "small" if config.backbone == "small" else "resnet18"
-        attentive = _trunk(config, name, shape[-1], config.attention_pretrained, strides=(1, 1, 2, 1))
+        name, kind = "resnet18", {"strides": (1, 1, 2, 1)}
+        if small:
+            name, kind = "small", {"widths": config.attention_widths}
+        attentive = _trunk(config, name, shape[-1], config.attention_pretrained, **kind)
         channels = models.features_shape(attentive, (size, size, shape[-1]))[-1]
         attention_network = models.AttentionNetwork(
             attentive, channels, classes, size=(size, size), dtype=dtype, rngs=rngs
@@ -79,13 +85,13 @@ def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
 
 
 def _trunk(config, name: str, inputs: int, pretrained: str, **options):
-    """The trunk of a name; `options` are for a ResNet alone."""
+    """The trunk of a name; `options` are for a small trunk or a ResNet alone."""
     dtype = jnp.dtype(config.dtype)
 
     def make():
         rngs = nnx.Rngs(config.seed)
         if name == "small":
-            return models.SmallTrunk(inputs, config.widths, dtype=dtype, rngs=rngs)
+            return models.SmallTrunk(inputs, dtype=dtype, rngs=rngs, **options)
         if name == "squeezenet":
             return models.SqueezeNet(dtype=dtype, rngs=rngs)
         frozen = {"frozen_statistics": config.frozen_statistics, "dtype": dtype, "rngs": rngs}
