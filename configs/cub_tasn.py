@@ -24,19 +24,10 @@ each a device.
 
 from ml_collections import ConfigDict
 
+from vtnjax.nn.trilinear_attention import TABLE_2
 from vtnjax.train.config import Config, choose
 
 TRAINING_IMAGES = {"cub": 5994, "cars": 8144, "inat2017": 579_184}
-ATTENTIONS = {
-    "both": {"normalise": ("spatial", "relation")},
-    "features": {"kind": "features"},
-    "plain": {"normalise": ()},
-    "spatial": {"normalise": ("spatial",)},
-    "spatial_both": {"normalise": ("spatial", "spatial_right")},
-    "output": {"normalise": ("output",)},
-    "relation": {"normalise": ("relation",)},
-    "self": {"kind": "self"},
-}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -46,32 +37,19 @@ def get_config(variant: str = "") -> ConfigDict:
         dataset=("cub", "cars", "inat2017"),
         sampler=("inverse_cdf", "ssn", "uniform", "none"),
         resolution=("224", "280", "336", "392", "448"),
-        attention=tuple(ATTENTIONS),
+        attention=tuple(TABLE_2),
         branch=("tasn", "master"),
         parts=("1", "2"),
         selection=("random", "ranked"),
         predict=("master", "part"),
         smoke=False,
     )
-    alone = chosen["branch"] == "master" or chosen["sampler"] == "none"
     config = ConfigDict()
     config.backbone = chosen["backbone"]
     config.pretrained = ""
     config.attention_pretrained = ""
     config.frozen_statistics = False
-    config.tasn = ConfigDict(
-        {
-            "sampler": chosen["sampler"],
-            "resolution": int(chosen["resolution"]),
-            "attention": {"kind": "trilinear", "sharpness": 7.0, **ATTENTIONS[chosen["attention"]]},
-            "attention_size": 224,
-            "parts": 0 if alone else int(chosen["parts"]),
-            "selection": chosen["selection"],
-            "predict": chosen["predict"],
-            "dense": 4.0,
-            "iterations": 5,
-        }
-    )
+    config.tasn = ConfigDict(tasn_options(chosen))
     config.distillation = ConfigDict(
         {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
     )
@@ -109,6 +87,22 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["smoke"]:
         make_small(config)
     return config
+
+
+def tasn_options(chosen: dict) -> dict:
+    """What the network is made of, as `models.TASN` has it."""
+    alone = chosen["branch"] == "master" or chosen["sampler"] == "none"
+    return {
+        "sampler": chosen["sampler"],
+        "resolution": int(chosen["resolution"]),
+        "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},
+        "attention_size": 224,
+        "parts": 0 if alone else int(chosen["parts"]),
+        "selection": chosen["selection"],
+        "predict": chosen["predict"],
+        "dense": 4.0,
+        "iterations": 5,
+    }
 
 
 def make_small(config: Config) -> None:

@@ -11,27 +11,18 @@ the part-net by `predict=part`. `split=validation` is for tuning.
 
 from ml_collections import ConfigDict
 
+from vtnjax.nn.trilinear_attention import TABLE_2
 from vtnjax.train.config import choose
 
 SIZE, SMALL = 128, 48
 SAMPLERS = {"low": "none", "high": "none", "uniform": "uniform", "ssn": "ssn"}
-ATTENTIONS = {
-    "both": {"normalise": ("spatial", "relation")},
-    "features": {"kind": "features"},
-    "plain": {"normalise": ()},
-    "spatial": {"normalise": ("spatial",)},
-    "spatial_both": {"normalise": ("spatial", "spatial_right")},
-    "output": {"normalise": ("output",)},
-    "relation": {"normalise": ("relation",)},
-    "self": {"kind": "self"},
-}
 
 
 def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(
         variant,
         method=("tasn", "master", "uniform", "ssn", "low", "high"),
-        attention=tuple(ATTENTIONS),
+        attention=tuple(TABLE_2),
         predict=("master", "part"),
         split=("test", "validation"),
         smoke=False,
@@ -42,19 +33,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.attention_widths = (16, 32, 64)
     config.pretrained = ""
     config.attention_pretrained = ""
-    config.tasn = ConfigDict(
-        {
-            "sampler": SAMPLERS.get(chosen["method"], "inverse_cdf"),
-            "resolution": SIZE if chosen["method"] == "high" else SMALL,
-            "attention": {"kind": "trilinear", "sharpness": 7.0, **ATTENTIONS[chosen["attention"]]},
-            "attention_size": SMALL,
-            "parts": 1 if chosen["method"] == "tasn" else 0,
-            "selection": "random",
-            "predict": chosen["predict"],
-            "dense": 4.0,
-            "iterations": 5,
-        }
-    )
+    config.tasn = ConfigDict(tasn_options(chosen))
     config.distillation = ConfigDict(
         {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
     )
@@ -91,3 +70,18 @@ def get_config(variant: str = "") -> ConfigDict:
         config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3
         config.batch_size = 16
     return config
+
+
+def tasn_options(chosen: dict) -> dict:
+    """What the network is made of, as `models.TASN` has it."""
+    return {
+        "sampler": SAMPLERS.get(chosen["method"], "inverse_cdf"),
+        "resolution": SIZE if chosen["method"] == "high" else SMALL,
+        "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},
+        "attention_size": SMALL,
+        "parts": 1 if chosen["method"] == "tasn" else 0,
+        "selection": "random",
+        "predict": chosen["predict"],
+        "dense": 4.0,
+        "iterations": 5,
+    }

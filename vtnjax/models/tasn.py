@@ -147,19 +147,7 @@ class TASN(nnx.Module):
         Raises:
             ValueError: if a name is wrong, or there is no attention network where one is needed.
         """
-        check_choice("sampler", sampler, SAMPLERS)
-        check_choice("selection", selection, SELECTIONS)
-        check_choice("predict", predict, ("master", "part"))
-        if (attention_network is None) != (sampler == "none"):
-            raise ValueError(
-                f"attention_network must be None with the sampler 'none' and with no other, not {sampler!r}"
-            )
-        if not hasattr(parts, "__index__") or parts < 0 or (parts and sampler == "none"):
-            raise ValueError(
-                f"parts must be a whole number of at least 0, and 0 with the sampler 'none', not {parts!r}"
-            )
-        if predict == "part" and not parts:
-            raise ValueError("predict must be 'master' where there are no parts")
+        _check(attention_network, sampler, parts, selection, predict)
         self.attention_network, self.trunk, self.attention = attention_network, trunk, attention or TrilinearAttention()
         self.shape, self.sampler, self.parts = tuple(shape), sampler, parts
         self.selection, self.predict, self.density = selection, predict, {"dense": dense, "iterations": iterations}
@@ -238,6 +226,18 @@ class TASN(nnx.Module):
 
     def _sample(self, image, attention):
         return resample(image, attention, self.shape, self.sampler, **self.density)
+
+
+def _check(attention_network, sampler, parts, selection, predict):
+    check_choice("sampler", sampler, SAMPLERS)
+    check_choice("selection", selection, SELECTIONS)
+    check_choice("predict", predict, ("master", "part"))
+    if (attention_network is None) != (sampler == "none"):
+        raise ValueError(f"attention_network must be None with the sampler 'none' and with no other, not {sampler!r}")
+    if not hasattr(parts, "__index__") or parts < 0 or (parts and sampler == "none"):
+        raise ValueError(f"parts must be a whole number of at least 0, and 0 with the sampler 'none', not {parts!r}")
+    if predict == "part" and not parts:
+        raise ValueError("predict must be 'master' where there are no parts")
 
 
 def _to_image(maps: Float[Array, "n h w"], image: Array) -> Float[Array, "n h2 w2"]:

@@ -11,6 +11,17 @@ from vtnjax.ops._checks import check_choice
 from vtnjax.ops.attention import check_normalise
 
 KINDS = ("trilinear", "features", "self")
+# The rows of TASN's Table 2, and self-attention, as arguments of `TrilinearAttention`.
+TABLE_2 = {
+    "both": {"normalise": ("spatial", "relation")},
+    "features": {"kind": "features"},
+    "plain": {"normalise": ()},
+    "spatial": {"normalise": ("spatial",)},
+    "spatial_both": {"normalise": ("spatial", "spatial_right")},
+    "output": {"normalise": ("output",)},
+    "relation": {"normalise": ("relation",)},
+    "self": {"kind": "self"},
+}
 
 
 class TrilinearAttention(nnx.Module):
