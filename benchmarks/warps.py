@@ -103,27 +103,25 @@ def main() -> None:
             pool.submit(run, arguments.table, full, seed, folder / str(seed), overrides, shares)
             for seed in range(arguments.seeds)
         ]
-    rows = {}
-    for name, futures in started.items():
-        runs = [future.result() for future in futures]
-        errors = [each["error"] for each in runs]
-        variant = TABLES[arguments.table][name]
-        rows[name] = {"variant": variant, "runs": runs, "mean_error": statistics.mean(errors)}
-        shown = ", ".join(f"{100 * error:.1f}" for error in errors)
-        print(f"{name:45} {100 * rows[name]['mean_error']:5.1f} %  ({shown})  {runs[0]['seconds']:.0f} s", flush=True)
-    if arguments.split == "validation" or arguments.rows or more:
-        return
+    whole = arguments.split == "test" and not arguments.rows and not more
+    path = ROOT / "results" / f"{arguments.table}.json"
     record = {
         "command": f"python benchmarks/warps.py {arguments.table} --seeds {arguments.seeds} --jobs {arguments.jobs}",
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
         "cores_of_a_run": len(cores) / arguments.jobs,
         "jax": jax.__version__,
-        "rows": rows,
+        "rows": {},
     }
-    path = ROOT / "results" / f"{arguments.table}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"wrote {path}")
+    for name, futures in started.items():
+        runs = [future.result() for future in futures]
+        errors = [each["error"] for each in runs]
+        row = {"variant": TABLES[arguments.table][name], "runs": runs, "mean_error": statistics.mean(errors)}
+        shown = ", ".join(f"{100 * error:.1f}" for error in errors)
+        print(f"{name:45} {100 * row['mean_error']:5.1f} %  ({shown})  {runs[0]['seconds']:.0f} s", flush=True)
+        record["rows"][name] = row
+        if whole:  # after each row: a table takes hours
+            path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import loops
 import numpy as np
 import pytest
 from flax import nnx
@@ -15,6 +16,7 @@ OPTIONS = {
     "stn": {"localised": 7},
     "affine_groups": {"groups": 4, "localised": 7},
     "ssn": {"size": 7, "fwhm": 3.0},
+    "asn": {"dense": 2.0},
     "vtn": {"groups": 4, "window": (3, 3), "widths": (3,), "squeezed": (2,)},
 }
 
@@ -44,6 +46,15 @@ def test_names_give_the_modules_and_options_reach_them():
     with pytest.raises(ValueError, match=r"warp must be one of .* did you mean 'vtn'"):
         models.make_feature_warp("vtm", SHAPE, rngs=nnx.Rngs(0))
     assert set(OPTIONS) == set(FEATURE_WARPS) - {"none", "deformable"}
+
+
+def test_the_attention_sampler_alone_reads_by_the_squared_sum_of_the_features_attention():
+    y, out = run(models.make_feature_warp("asn", SHAPE, rngs=nnx.Rngs(0), dense=2.0), features())
+    for x, warped, coords in zip(np.asarray(features()), y, out["coords"], strict=True):
+        attention = loops.trilinear_attention(x, ("spatial", "relation"), 7.0).sum(-1) ** 2
+        lines = loops.attention_coords(attention, SHAPE[:2], dense=2.0)
+        assert_allclose(coords, np.stack(np.meshgrid(*lines), -1), atol=1e-3)
+        assert_allclose(warped, loops.sample(x, np.asarray(coords)), atol=1e-3)
 
 
 def test_each_group_has_an_affine_warp_of_its_own():

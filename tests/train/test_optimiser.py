@@ -11,6 +11,7 @@ from vtnjax.train.optimiser import localiser_labels
 
 BASE = {
     "steps": 100,
+    "batch_size": 32,
     "learning_rate": 0.5,
     "schedule": "constant",
     "warmup_steps": 0,
@@ -59,6 +60,10 @@ def warped_params():
 
 def test_constant_schedule():
     assert rates([0, 50, 99]) == [0.5, 0.5, 0.5]
+
+
+def test_a_rate_for_another_batch_grows_in_proportion_to_the_batch():
+    assert rates([0, 99], learning_rate_batch=96) == pytest.approx([0.5 * 32 / 96] * 2)
 
 
 def test_step_schedule_falls_at_its_boundaries():
