@@ -10,6 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import losses
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def triplets(shape=(3, 2, 4, 5), seed=0):
     maps = np.random.default_rng(seed).normal(size=(3, *shape))

@@ -59,7 +59,7 @@ def test_small_variants_build(variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [*TRUNKS, *(f"attention={name}" for name in ATTENTIONS)])
+@pytest.mark.parametrize("variant", [*TRUNKS, *(f"backbone=squeezenet,attention={name}" for name in ATTENTIONS)])
 def test_the_other_variants_build(variant):
     assert_builds(f"smoke,{variant}")
 
@@ -77,23 +77,29 @@ def test_the_references_settings_are_the_defaults():
 
 
 @pytest.mark.slow
+def test_a_smoke_run_ends_with_a_figure_and_a_picture(tmp_path):
+    out, _ = runs.run(tmp_path, config="configs/cub_tasn.py:smoke,backbone=squeezenet")
+    assert out.splitlines()[-1].startswith("finished: step ")
+    assert "test/accuracy" in runs.metrics(tmp_path)[-1]
+    assert (tmp_path / "figures" / "test.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_never_killed(tmp_path):
     options = {
-        "config": "configs/cub_tasn.py:smoke,backbone=squeezenet",
-        "steps": 24,
+        "config": "configs/hidden_digits.py:smoke",
+        "steps": 40,
         "log_every": 2,
-        "eval_every": 12,
+        "eval_every": 20,
         "checkpoint_every": 3,
     }
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    out, _ = runs.run(unbroken, **options)
-    assert out.splitlines()[-1].startswith("finished: step ")
-    assert (unbroken / "figures" / "test.png").stat().st_size > 1000
+    runs.run(unbroken, **options)
     process = runs.start(killed, **options)
     runs.stop_when(process, runs.reached(killed, 8))
     assert process.wait(60) == -signal.SIGKILL
     runs.kill(process)
     out, _ = runs.run(killed, **options)
     assert "resuming from step" in out
-    runs.assert_same_run(killed, unbroken, 24)
+    runs.assert_same_run(killed, unbroken, 40)
     assert all("train/soft_loss" in line for line in runs.metrics(killed) if "train/loss" in line)
