@@ -10,6 +10,9 @@ probability` takes a part of VTN away; `consistency=eq4|mean|unit` adds its loss
 positions, or averaged and on features of unit length, over triplets of the task's own class-balanced batch, or with
 `triplets=own` of another one; `batches=balanced` balances the batch without that loss. `split=validation` is for
 tuning.
+
+A run takes 1 to 3 minutes on one core of a server's processor, ten without grouping. Test error, the mean of three
+seeds: none 45.7 %, one affine warp a group 39.1 %, VTN 31.5 %; all rows are in results/composites.json.
 """
 
 from ml_collections import ConfigDict
