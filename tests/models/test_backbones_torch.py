@@ -143,4 +143,6 @@ def test_a_damaged_pth_file_is_refused(torch, tmp_path, content):
 def test_the_names_and_shapes_of_timms_model(theirs, name):
     timm = pytest.importorskip("timm")
     model = timm.create_model(name)
-    load_pretrained(abstract(name), {key: tensor.numpy() for key, tensor in model.state_dict().items()})
+    trunk = abstract(name)
+    load_pretrained(trunk, {key: tensor.numpy() for key, tensor in model.state_dict().items()})
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(nnx.state(trunk)))

@@ -4,6 +4,7 @@ import sys
 import types
 
 import drawn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -87,7 +88,9 @@ def test_the_classifier_of_timms_vgg_is_left_out_too(name):
     given = {key: array for key, array in constants(name).items() if key.startswith("features")}
     for layer in ("pre_logits.fc1", "pre_logits.fc2", "head.fc"):
         given |= {f"{layer}.{leaf}": np.zeros((2, 3), np.float32) for leaf in ("weight", "bias")}
-    load_pretrained(abstract(name), given)
+    trunk = abstract(name)
+    load_pretrained(trunk, given)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(nnx.state(trunk)))
 
 
 def test_a_file_without_its_classifier_fits(arrays, resnet18):
@@ -103,7 +106,7 @@ def change(arrays, *, without=(), **more):
     return {key: array for key, array in arrays.items() if key not in without} | more
 
 
-def refused(backbone, given, sentence):
+def assert_refused(backbone, given, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_pretrained(backbone, given)
 
@@ -111,7 +114,7 @@ def refused(backbone, given, sentence):
 def test_a_misspelt_name_is_missing_and_left_over(arrays, resnet18):
     before, given = state_of(resnet18), change(arrays, without=["layer3.1.bn2.running_var"])
     given["layer3.1.bn2.running_variance"] = arrays["layer3.1.bn2.running_var"]
-    refused(
+    assert_refused(
         resnet18,
         {key: 2 * array for key, array in given.items()},
         r"the arrays must hold every weight of resnet18 and no others; missing: layer3\.1\.bn2\.running_var; "
@@ -122,14 +125,14 @@ def test_a_misspelt_name_is_missing_and_left_over(arrays, resnet18):
 
 @pytest.mark.parametrize("key", ["conv1.weight", "bn1.bias", "layer2.0.downsample.1.weight", "layer4.1.conv2.weight"])
 def test_every_weight_must_be_there(arrays, key):
-    refused(abstract("resnet18"), change(arrays, without=[key]), f"; missing: {key}$")
+    assert_refused(abstract("resnet18"), change(arrays, without=[key]), f"; missing: {key}$")
 
 
 @pytest.mark.parametrize(
     "key", ["fc2.weight", "fc.scale.weight", "layer1.0.downsample.0.weight", "classifier.0.weight"]
 )
 def test_nothing_but_the_classifier_may_be_left_over(arrays, key):
-    refused(abstract("resnet18"), change(arrays, **{key: np.zeros(3)}), f"; left over: {key}$")
+    assert_refused(abstract("resnet18"), change(arrays, **{key: np.zeros(3)}), f"; left over: {key}$")
 
 
 def test_another_shape_is_named_with_the_right_one(arrays):
@@ -138,20 +141,22 @@ def test_another_shape_is_named_with_the_right_one(arrays):
     sentence = (
         r"of another shape: conv1\.weight \(64, 3, 6, 6\), not \(64, 3, 7, 7\), bn1\.bias \(64, 1\), not \(64,\)$"
     )
-    refused(abstract("resnet18"), given, sentence)
+    assert_refused(abstract("resnet18"), given, sentence)
 
 
 def test_the_weights_of_another_network_are_refused_without_listing_them_all(arrays):
     sentence = r"weight of vgg16 and .*; missing: (features\S+ ){19}features\S+ and 6 more; left over: .* and \d+ more$"
-    refused(abstract("vgg16"), arrays, sentence)
+    assert_refused(abstract("vgg16"), arrays, sentence)
 
 
 def test_a_classifier_of_other_classes_is_refused():
-    refused(abstract("squeezenet1_1", classes=10), constants("squeezenet1_1"), r"\(1000, 512, 1, 1\), not \(10, 512, 1")
+    assert_refused(
+        abstract("squeezenet1_1", classes=10), constants("squeezenet1_1"), r"\(1000, 512, 1, 1\), not \(10, 512, 1"
+    )
 
 
 def test_something_else_than_a_backbone_is_refused(arrays, untyped):
-    refused(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), arrays, "backbone must be a ResNet, a VGG .*, not a Linear")
+    assert_refused(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), arrays, "backbone must be a ResNet, a VGG .*, not a Linear")
 
 
 # ---- Files
@@ -172,7 +177,7 @@ def test_a_safetensors_file(file, resnet18, kind):
 
 
 def test_a_file_that_does_not_fit_is_named(file):
-    refused(abstract("vgg16"), file, r"'.*model\.safetensors' must hold every weight of vgg16")
+    assert_refused(abstract("vgg16"), file, r"'.*model\.safetensors' must hold every weight of vgg16")
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "some/where/nothing.pth"])
@@ -192,14 +197,16 @@ def test_another_kind_of_file_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model.bin").touch()
-    refused(abstract("resnet18"), name, rf"weights must be a \.safetensors or \.pth file, a model .*, not '{name}'$")
+    assert_refused(
+        abstract("resnet18"), name, rf"weights must be a \.safetensors or \.pth file, a model .*, not '{name}'$"
+    )
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"<html>" + data, lambda data: b""])
 def test_a_damaged_safetensors_file_is_refused(file, tmp_path, damage):
     path = tmp_path / "model.safetensors"
     path.write_bytes(damage(file.read_bytes()))
-    refused(
+    assert_refused(
         abstract("resnet18"), path, r"model\.safetensors' is not a whole safetensors file \(.*\): download it again"
     )
 

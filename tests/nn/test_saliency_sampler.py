@@ -2,6 +2,7 @@
 
 import contextlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import loops
@@ -68,8 +69,7 @@ def test_a_constant_map_resizes_the_image(value):
 def test_a_map_with_a_channel_is_a_map():
     image, saliency = normal(2, 9, 11, 3), normal(2, 4, 7, seed=1)
     sampler = jax.jit(SaliencySampler((8, 10), **SMALL))
-    for first, second in zip(sampler(image, saliency), sampler(image, saliency[..., None]), strict=True):
-        jax.tree.map(np.testing.assert_array_equal, first, second)
+    chex.assert_trees_all_equal(sampler(image, saliency), sampler(image, saliency[..., None]))
 
 
 def test_each_image_is_magnified_where_its_own_map_is_high():
