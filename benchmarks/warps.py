@@ -1,7 +1,9 @@
-"""Do fields of their own for each group of channels help, and does a learned estimator make them? Two tables.
+"""Do warps help? Fields for groups of channels, with a learned estimator or not; sampling images by attention.
 
     python benchmarks/warps.py two_digits --jobs 2
     python benchmarks/warps.py composites --data_dir fashion-mnist --jobs 2
+    python benchmarks/warps.py hidden_digits --jobs 2
+    python benchmarks/warps.py attentions --seeds 1 --jobs 2
 
 runs train.py for every row and seed (or goes on with runs that were stopped) and writes results/TABLE.json.
 `--split validation` is for tuning, and `--config.key=value` goes to train.py: then it only prints.
@@ -54,14 +56,35 @@ TABLES = {
         "VTN, consistency averaged": "warp=vtn,consistency=mean",
         "VTN, consistency as Eq. 4": "warp=vtn,consistency=eq4",
     },
+    "hidden_digits": {
+        "plain, low resolution": "method=low",
+        "plain, high resolution": "method=high",
+        "uniform": "method=uniform",
+        "SSN": "method=ssn",
+        "TASN, the master-net alone": "method=master",
+        "TASN": "method=tasn",
+    },
+    "attentions": {
+        "features, X": "attention=features,predict=part",
+        "XX'X": "attention=plain,predict=part",
+        "N(X)X'X": "attention=spatial,predict=part",
+        "N(X)N(X)'X": "attention=spatial_both,predict=part",
+        "N(XX'X)": "attention=output,predict=part",
+        "N(XX')X": "attention=relation,predict=part",
+        "N(N(X)X')X": "attention=both,predict=part",
+        "self-attention": "attention=self,predict=part",
+    },
 }
+# The others' configs have their names.
+CONFIGS = {"attentions": "hidden_digits"}
 
 
 def run(
     table: str, variant: str, seed: int, workdir: Path, overrides: list[str], shares: queue.Queue[set[int]]
 ) -> dict[str, float]:
     """One run to its end on a share of the cores: the step, the test error and the seconds of its steps."""
-    command = [sys.executable, str(ROOT / "train.py"), "--config", f"{ROOT}/configs/{table}.py:{variant}"]
+    config = f"{ROOT}/configs/{CONFIGS.get(table, table)}.py:{variant}"
+    command = [sys.executable, str(ROOT / "train.py"), "--config", config]
     command += [f"--config.seed={seed}", "--workdir", str(workdir), *overrides]
     share = shares.get()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -33,12 +33,15 @@ def x64_module():
         yield
 
 
-@pytest.fixture
-def quick_compile():
-    """For tests that compile much and compute little."""
+def _compile_quickly():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+# For tests that compile much and compute little.
+quick_compile = pytest.fixture(_compile_quickly)
+quick_compile_module = pytest.fixture(_compile_quickly, scope="module")
 
 
 @pytest.fixture

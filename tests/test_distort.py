@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from vtnjax import distort
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 WARPING = ("R", "RTS", "P", "E")
 COUNT = 400

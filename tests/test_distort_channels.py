@@ -9,7 +9,7 @@ import pytest
 
 from vtnjax import data, distort
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def test_each_channel_of_two_digits_moves_on_its_own():

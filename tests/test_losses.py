@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import losses
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def triplets(shape=(3, 2, 4, 5), seed=0):

@@ -6,7 +6,7 @@ from flax import nnx
 
 from vtnjax import data, evaluate
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 class Table(nnx.Module):

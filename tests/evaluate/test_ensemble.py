@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from vtnjax.evaluate import make_ensemble
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(6, 3, 4, 1)).astype(np.float32)

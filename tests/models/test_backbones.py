@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vtnjax.models import VGG, ResNet, count_parameters
 from vtnjax.models.backbones._layers import ConvNorm
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 SMALL = (2, 32, 32, 3)
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from vtnjax import models, ops
 from vtnjax.models.feature_warps import FEATURE_WARPS, AffineGroups, FeatureLocaliser
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 SHAPE = (5, 6, 8)
 OPTIONS = {

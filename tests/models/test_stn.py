@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vtnjax.models import STN, count_parameters, stn
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 WARPS = ("translation", "attention", "affine", "projective", "tps")
 THETA = {"translation": (2,), "attention": (3,), "affine": (2, 3), "projective": (8,), "tps": (16, 2)}

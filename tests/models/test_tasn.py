@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax.models import TASN, AttentionNetwork, SmallTrunk
 from vtnjax.models.tasn import MultiDilation
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 32, 28, 3)), jnp.float32)
 CLASSES, CHANNELS = 5, 6

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from vtnjax import models
 from vtnjax.models.two_digits import MODELS
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def network(model, classes=100, **options):

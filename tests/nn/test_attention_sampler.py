@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.nn import AttentionSampler, TrilinearAttention
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def normal(*shape, seed=0):

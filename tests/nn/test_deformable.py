@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vtnjax.nn import DeformableConv
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def features(*sizes, count=2, channels=4, seed=0):

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vtnjax import ops
 from vtnjax.nn import SaliencySampler
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 SMALL = {"size": (5, 6), "fwhm": 3.0}
 

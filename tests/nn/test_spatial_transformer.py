@@ -10,7 +10,7 @@ from flax import nnx
 from vtnjax import ops
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 FEATURES = 5
 SHAPE = (6, 7)

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 class Localiser(nnx.Module):

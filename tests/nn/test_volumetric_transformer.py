@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 
 from vtnjax.nn import VolumetricTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 SMALL = {"window": (3, 5), "widths": (3, 4), "squeezed": (2, 1), "temperature": 1.0}
 

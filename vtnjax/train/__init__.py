@@ -24,12 +24,14 @@ from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
-from vtnjax.train.step import make_train_step
+from vtnjax.train.step import Consistency, Distillation, make_train_step
 from vtnjax.train.workdir import default_workdir, open_workdir
 
 __all__ = [
     "Checkpoints",
+    "Consistency",
     "Console",
+    "Distillation",
     "DivergedError",
     "Loop",
     "MetricsFile",
