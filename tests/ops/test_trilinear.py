@@ -172,6 +172,21 @@ def test_maps_without_attention_are_spread_evenly(name):
     assert_allclose(y, np.arange(9) * (h - 1) / 9, atol=1e-5)
 
 
+@pytest.mark.parametrize("bad", [np.nan, -2.0, -np.inf])
+def test_what_is_no_attention_counts_as_none(bad):
+    attention = random_map((6, 7)).astype(np.float32)
+    hole = np.random.default_rng(3).uniform(size=(6, 7)) < 0.3
+    found, wanted = (ops.attention_marginals(jnp.where(hole, value, attention)) for value in (bad, 0.0))
+    assert_allclose(np.concatenate(found), np.concatenate(wanted), rtol=1e-6)
+
+
+def test_equal_maxima_share_the_gradient():
+    attention = jnp.asarray([[1.0, 3.0], [1.0, 2.0]])
+    gradient = jax.grad(lambda attention: ops.attention_marginals(attention)[0][0])(attention)
+    # p = a / (a + b) of the columns' maxima: 3 / 16 for the first, which two cells have, and -1 / 16 for the second.
+    assert_allclose(gradient, [[3 / 32, -1 / 16], [3 / 32, 0.0]], rtol=1e-5)
+
+
 @pytest.mark.parametrize("factor", [1e-18, 0.3, 1e18])
 def test_only_the_ratios_of_the_map_matter(factor):
     attention = jnp.asarray(random_map((6, 7)), jnp.float32)
