@@ -25,6 +25,7 @@ from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
 from vtnjax.train.step import Consistency, Distillation, make_train_step
+from vtnjax.train.together import train_together
 from vtnjax.train.workdir import default_workdir, open_workdir
 
 __all__ = [
@@ -70,4 +71,5 @@ __all__ = [
     "split",
     "to_devices",
     "to_float",
+    "train_together",
 ]

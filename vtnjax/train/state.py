@@ -19,14 +19,14 @@ class TrainState:
     """Everything a step changes, and the key all its randomness is folded from.
 
     Attributes:
-        step: steps done.
+        step: steps done; of states stacked by `train_together` all arrays begin with an axis of seeds.
         params: the learned parameters.
         statistics: the model's other variables, such as batch statistics.
         optimiser: optax's state.
         key: raw data of the run's random key; step i uses the key folded with i, so resuming is exact.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "*seeds"]
     params: Variables
     statistics: Variables
     optimiser: Any

@@ -1,0 +1,1 @@
+"""Tables of runs, each one command: `python -m vtnjax.experiments TABLE`."""

@@ -1,0 +1,42 @@
+"""The papers' tables: which config, variants and seeds make each, and the figures to compare with."""
+
+from typing import NamedTuple
+
+
+class Cell(NamedTuple):
+    """A figure of a table: the config's variant, and the paper's error in percent where there is one."""
+
+    variant: str
+    paper: float | None
+
+
+class Table(NamedTuple):
+    """A paper's table: a config of `configs/`, and cells by row and column; the figures are test errors in percent."""
+
+    source: str
+    config: str
+    rows: dict[str, dict[str, Cell]]
+
+
+def distorted_digits() -> Table:
+    """STN Table 1 and the figures for translated and cluttered digits in its section 4.1."""
+    paper = {
+        "FCN": (2.1, 5.2, 3.1, 3.2, 13.2),
+        "CNN": (1.2, 0.8, 1.5, 1.4, 3.5),
+        "ST-FCN affine": (1.2, 0.8, 1.5, 2.7, 2.0),
+        "ST-FCN projective": (1.3, 0.9, 1.4, 2.6),
+        "ST-FCN TPS": (1.1, 0.8, 1.4, 2.4),
+        "ST-CNN affine": (0.7, 0.5, 0.8, 1.2, 1.7),
+        "ST-CNN projective": (0.8, 0.6, 0.8, 1.3),
+        "ST-CNN TPS": (0.7, 0.5, 0.8, 1.1),
+    }
+    rows = {}
+    for name, errors in paper.items():
+        network, _, warp = name.lower().replace("-", "_").partition(" ")
+        variant = f"model={network},warp={warp}" if warp else f"model={network}"
+        columns = zip(("R", "RTS", "P", "E", "TC"), errors, strict=False)
+        rows[name] = {column: Cell(f"{variant},distortion={column}", error) for column, error in columns}
+    return Table("STN Table 1 and section 4.1, on the digits of the config", "distorted_digits", rows)
+
+
+TABLES = {"stn_table1": distorted_digits}

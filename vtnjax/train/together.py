@@ -1,0 +1,151 @@
+"""Several seeds of one small network trained together, in one compiled step."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from vtnjax import data, evaluate
+from vtnjax.train.build import (
+    build_batches,
+    build_consistency,
+    build_distillation,
+    build_input,
+    build_prepare,
+    build_sources,
+)
+from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.config import Config, check_config
+from vtnjax.train.loop import Loop
+from vtnjax.train.metrics import Console, MetricsFile
+from vtnjax.train.networks import build_model
+from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
+from vtnjax.train.state import TrainState, create_state
+from vtnjax.train.step import make_train_step
+from vtnjax.train.workdir import open_workdir
+
+
+def train_together(
+    config: Config, seeds: Sequence[int], workdir: Path, *, say: Callable[[str], None] = print
+) -> list[dict[str, float]]:
+    """Train a config with several seeds at once: each its own weights, batches and distortions, as in runs of its own.
+
+    On an accelerator, which a small network leaves idle, they cost little more than one. Runs on one device, leaves
+    what a run leaves but its picture, and goes on where an earlier call was stopped. The figures of `metrics.jsonl` are
+    means over the seeds; beside them stand "test/loss_SEED" and "test/accuracy_SEED".
+
+    Args:
+        config: of the run; its own seed is not used.
+        seeds: one for each run.
+        workdir: for all of them.
+        say: shows a line.
+
+    Returns:
+        Each seed's "loss" and "accuracy" on the test set after the last step.
+
+    Raises:
+        ValueError: if there are no seeds or one comes twice, or a value of the config is wrong.
+        DivergedError: as `Loop.run`, if one of them diverges; and what else that raises.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds must be different numbers, at least one, not {list(seeds)}")
+    configs = [_with_seed(config, seed) for seed in seeds]
+    for each in configs:
+        check_config(each)
+    open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
+    train_set, test_set = build_sources(config)
+    batches = Stacked([build_batches(each, train_set) for each in configs])
+    optimiser = make_optimiser(config)
+    members = [create_state(build_model(each, train_set), optimiser, each.seed) for each in configs]
+    graphdef, state = members[0][0], _stack([state for _, state in members])
+
+    metrics, checkpoints = MetricsFile(workdir), Checkpoints(workdir, say=say)
+    restored, start, recent = checkpoints.restore(state), 0, []
+    if restored is not None:
+        state, beside = restored
+        start, recent = int(state.step[0]), beside["recent"]
+        batches.set_state(beside["data"])
+        say(f"resuming from step {start}")
+    metrics.cut_back(start)
+
+    losses = {"consistency": build_consistency(config), "distillation": build_distillation(config)}
+    step = together(make_train_step(graphdef, optimiser, build_prepare(config), **losses))
+    test = functools.partial(_test, jax.jit(jax.vmap(evaluate.make_classify(graphdef), (0, 0, None))))
+    test = functools.partial(test, test_set, build_input(config), config.batch_size, seeds)
+    console = Console(config.steps, start)
+    schedule = learning_rate_schedule(config)
+    loop = Loop(config, jax.jit(step, donate_argnums=0), test, schedule, checkpoints, metrics, console)
+    try:
+        if not (start == config.steps and metrics.final(start)):
+            loop.run(state, start, map(jax.device_put, batches), batches.get_state, recent)
+    finally:
+        console.close()
+        checkpoints.close()
+    final = metrics.final(config.steps) or {}
+    return [{name: final[f"test/{name}_{seed}"] for name in ("loss", "accuracy")} for seed in seeds]
+
+
+def together(step: Callable[..., tuple[TrainState, dict[str, Array]]]) -> Callable[..., Any]:
+    """A training step of stacked states and batches, the seeds first; the metrics are means over the seeds."""
+    each = jax.vmap(step)
+
+    def all_seeds(state, batch):
+        state, metrics = each(state, batch)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return all_seeds
+
+
+class Stacked:
+    """Batches of several streams on top of each other, with the positions of all."""
+
+    def __init__(self, streams: Sequence[Any]):
+        self._streams = list(streams)
+
+    def __iter__(self) -> "Stacked":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        return jax.tree.map(lambda *each: np.stack(each), *[next(stream) for stream in self._streams])
+
+    def get_state(self) -> dict[str, Any]:
+        """What JSON can hold."""
+        return {"streams": [stream.get_state() for stream in self._streams]}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        for stream, each in zip(self._streams, state["streams"], strict=True):
+            stream.set_state(each)
+
+
+def _with_seed(config, seed):
+    copy = config.copy_and_resolve_references()
+    with copy.ignore_type():
+        copy.seed = seed
+    return copy
+
+
+def _stack(states):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+def _test(classify, source, as_input, batch_size, seeds, state):
+    """Means over the seeds, and each seed's figures."""
+    figures = {}
+    with jax.transfer_guard("allow"):
+        scores = []
+        for batch in data.eval_batches(source, batch_size=batch_size):
+            batch = jax.tree.map(jnp.asarray, batch)
+            scores.append(classify(state.params, state.statistics, {**batch, "image": as_input(batch["image"])}))
+        for number, seed in enumerate(seeds):
+            found = evaluate.classification(
+                lambda score, number=number: jax.tree.map(lambda s: s[number], score), scores
+            )
+            figures |= {f"{name}_{seed}": value for name, value in found.items()}
+    means = {name: float(np.mean([figures[f"{name}_{seed}"] for seed in seeds])) for name in ("loss", "accuracy")}
+    return {**means, **figures}
