@@ -138,3 +138,13 @@ def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant, overrides
     assert out.splitlines()[-1].startswith(f"finished: step {last['step']}, test error")
     assert (tmp_path / "figures" / "test.png").stat().st_size > 1000
     assert "\r" not in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["network=stn_c1,distortion=R", "network=stn_sl1,distortion=TC"])
+def test_smoke_runs_of_placed_transformers_end_with_a_picture(tmp_path, variant):
+    runs.run(tmp_path, config=f"configs/feature_maps.py:smoke,{variant}")
+    last = runs.metrics(tmp_path)[-1]
+    assert last["step"] == 10
+    assert 0 <= last["test/accuracy"] <= 1
+    assert (tmp_path / "figures" / "test.png").stat().st_size > 10_000

@@ -39,4 +39,23 @@ def distorted_digits() -> Table:
     return Table("STN Table 1 and section 4.1, on the digits of the config", "distorted_digits", rows)
 
 
-TABLES = {"stn_table1": distorted_digits}
+def feature_maps() -> Table:
+    """Table 1 of the study of STNs on feature maps: rotated digits, and translated and cluttered ones."""
+    paper = {
+        "CNN": ("cnn", 1.71, 1.72),
+        "STN-C0": ("stn_c0", 1.08, 1.08),
+        "STN-C1": ("stn_c1", 1.32, 1.15),
+        "STN-SL1": ("stn_sl1", 0.98, 1.10),
+        "a deep localiser": ("stn_deep1", None, None),
+    }
+    rows = {
+        name: {
+            "rotation": Cell(f"network={network},distortion=R", turned),
+            "translation": Cell(f"network={network},distortion=TC", moved),
+        }
+        for name, (network, turned, moved) in paper.items()
+    }
+    return Table("Finnveden et al. 2020, Table 1, on the digits of the config", "feature_maps", rows)
+
+
+TABLES = {"stn_table1": distorted_digits, "feature_maps": feature_maps}

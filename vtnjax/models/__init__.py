@@ -2,6 +2,7 @@
 
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
+from vtnjax.models.placed import ConvPool, PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
 from vtnjax.models.tasn import TASN, AttentionNetwork
@@ -10,7 +11,9 @@ from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, Warp
 
 __all__ = [
     "AttentionNetwork",
+    "ConvPool",
     "FlatClassifier",
+    "PlacedSTN",
     "PooledClassifier",
     "ResNet",
     "STN",

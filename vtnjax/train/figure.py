@@ -49,7 +49,7 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
         + ("" if guess == record["label"] else f"\nnot {_short(test.classes[guess])}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
-    if "coords" in out and out["features"].shape[:3] == out["warped"].shape[:3]:
+    if "coords" in out and out["warped"].shape[-1] != images.shape[-1]:
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:
         warped = build_picture(config)(out["warped"].astype(np.float32))

@@ -29,11 +29,27 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
     if "backbone" in config:
         check_backbone(config.backbone)
         return (_tasn if "tasn" in config else _feature_network)(config, shape, classes)
+    if "placed" in config:
+        return _placed(config, shape, classes)
     options = {"classes": classes, "warp": config.warp, "pool": config.pool, "dtype": jnp.dtype(config.dtype)}
     if config.dataset == "two_digits":
         options["warp_options"] = dict(config.warp_options)
         return models.TwoDigitNetwork(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
     return models.STN(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
+
+
+def _placed(config, shape: Sequence[int], classes: int) -> models.PlacedSTN:
+    dtype, rngs, options = jnp.dtype(config.dtype), nnx.Rngs(config.seed), config.placed.to_dict()
+    width = options.pop("width")
+    layers = [
+        models.ConvPool(shape[-1], width, 9, dtype=dtype, rngs=rngs),
+        models.ConvPool(width, width, 7, dtype=dtype, rngs=rngs),
+    ]
+
+    def classifier(cells):
+        return nnx.Linear(cells, classes, dtype=dtype, rngs=rngs)
+
+    return models.PlacedSTN(layers, classifier, shape, pool=config.pool, dtype=dtype, rngs=rngs, **options)
 
 
 def check_backbone(name: str) -> None:
