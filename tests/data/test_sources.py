@@ -43,7 +43,7 @@ def test_an_unknown_name_lists_the_choices():
         ValueError,
         match=r"dataset is 'digit', but it must be one of 'digits', 'two_digits', 'hidden_digits', 'generated', "
         r"'composites', 'idx', "
-        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'tfds:NAME', 'drawn:NAME'; did you mean 'digits'\?",
+        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'svhn', 'tfds:NAME', 'drawn:NAME'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
     with pytest.raises(ValueError, match=r"'drawn:NAME'\.$"):

@@ -148,3 +148,11 @@ def test_smoke_runs_of_placed_transformers_end_with_a_picture(tmp_path, variant)
     assert last["step"] == 10
     assert 0 <= last["test/accuracy"] <= 1
     assert (tmp_path / "figures" / "test.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_smoke_run_of_house_numbers_ends_with_a_picture(tmp_path):
+    runs.run(tmp_path, config="configs/svhn_stn.py:smoke,model=sl3")
+    last = runs.metrics(tmp_path)[-1]
+    assert (last["step"], 0 <= last["test/accuracy"] <= 1) == (6, True)
+    assert (tmp_path / "figures" / "test.png").stat().st_size > 10_000

@@ -10,9 +10,11 @@ from vtnjax.data.cub import Cub
 from vtnjax.data.decode import decode_image
 from vtnjax.data.digits import Digits
 from vtnjax.data.drawn import write_drawn
+from vtnjax.data.drawn_numbers import write_house_numbers
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.hidden_digits import HiddenDigits
+from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.pipeline import Augment, eval_batches, train_batches
@@ -33,6 +35,7 @@ __all__ = [
     "Folder",
     "Generated",
     "HiddenDigits",
+    "HouseNumbers",
     "INaturalist2017",
     "Idx",
     "LabelledSource",
@@ -50,4 +53,5 @@ __all__ = [
     "photo_test",
     "train_batches",
     "write_drawn",
+    "write_house_numbers",
 ]

@@ -14,6 +14,8 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from vtnjax.data.drawn_numbers import write_house_numbers
+
 _HEIGHT, _WIDTH = 90, 120
 _BANNER = 20
 _T = TypeVar("_T")
@@ -66,17 +68,20 @@ def write_drawn(
 
 @functools.cache
 def drawn_directory(dataset: str) -> str:
-    """A folder with a tiny set as `write_drawn` makes it, which lasts as long as the process.
+    """A folder with a tiny set as `write_drawn` or `write_house_numbers` makes it, which lasts as long as the process.
 
     Args:
-        dataset: "cub", "cars", "aircraft" or "inat2017".
+        dataset: "cub", "cars", "aircraft", "inat2017" or "svhn".
 
     Raises:
         ValueError: If `dataset` is another name.
     """
     directory = tempfile.mkdtemp(prefix="vtnjax-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    write_drawn(dataset, directory)
+    if dataset == "svhn":
+        write_house_numbers(directory)
+    else:
+        write_drawn(dataset, directory)
     return directory
 
 

@@ -46,7 +46,8 @@ def train_batches(
         prefetch: Batches kept ready.
 
     Returns:
-        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, b = batch_size / process_count. Its
+        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, or (b, k) of records with k labels, b =
+        batch_size / process_count. Its
         get_state() is a dictionary that JSON can hold; set_state() goes on exactly there.
 
     Raises:
@@ -195,12 +196,13 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
-    images, labels = np.empty(0), np.empty(count, np.int32)
+    images, labels = np.empty(0), np.empty(0)
     for position, record in enumerate(records):
         # Each goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
         image = record["image"]
         if position == 0:
             images = np.empty((count, *image.shape), image.dtype)
+            labels = np.empty((count, *np.shape(record["label"])), np.int32)
         if image.shape != images.shape[1:]:
             low, high = sorted((image.shape, images.shape[1:]))
             raise ValueError(

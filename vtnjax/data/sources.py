@@ -13,6 +13,7 @@ from vtnjax.data.drawn import drawn_directory
 from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.hidden_digits import HiddenDigits
+from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.records import Source
@@ -26,6 +27,7 @@ _IN_A_FOLDER = {
     "cars": Cars,
     "aircraft": Aircraft,
     "inat2017": INaturalist2017,
+    "svhn": HouseNumbers,
 }
 
 
@@ -34,8 +36,8 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
 
     Args:
         dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", "idx", "folder", "cub", "cars",
-            "aircraft", "inat2017", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures in
-            the layout of one of the four before.
+            "aircraft", "inat2017", "svhn", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn
+            pictures in the layout of one of the five before.
         split: Such as "train" or "test".
         data_dir: Where the files lie: unused by "digits", "two_digits", "hidden_digits", "generated" and
             "drawn:NAME", optional for "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
@@ -43,7 +45,7 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
 
     Returns:
         The source: Digits, TwoDigits, HiddenDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft,
-        INaturalist2017 or Catalogue.
+        INaturalist2017, HouseNumbers or Catalogue.
 
     Raises:
         ValueError: If there is no such data set, or it needs a `data_dir`.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Float, Int
 
 
 def make_classify(graphdef: nnx.GraphDef) -> Callable[[Any, Any, dict[str, Array]], dict[str, Array]]:
@@ -18,8 +18,9 @@ def make_classify(graphdef: nnx.GraphDef) -> Callable[[Any, Any, dict[str, Array
         graphdef: the model's structure.
 
     Returns:
-        `(params, statistics, batch) -> sums`: the batch holds "image", "label" and "mask", 0 where a record only fills
-        the batch up; the sums are "loss", "correct" and "count" over the others.
+        `(params, statistics, batch) -> sums`: the batch holds "image", "label" (n,) or (n, k), of which all must be
+        right and whose losses are added, and "mask", 0 where a record only fills the batch up; the sums are "loss",
+        "correct" and "count" over the others.
     """
     return functools.partial(_classify, graphdef)
 
@@ -46,6 +47,12 @@ def _classify(graphdef, params, statistics, batch):
     model.eval()
     logits, _ = model(batch["image"])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-    correct = (logits.argmax(-1) == batch["label"]).astype(jnp.float32)
-    mask = batch["mask"]
+    losses = losses.sum(tuple(range(1, losses.ndim)))
+    correct, mask = all_right(logits, batch["label"]).astype(jnp.float32), batch["mask"]
     return {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct * mask), "count": jnp.sum(mask)}
+
+
+def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Bool[Array, " n"]:
+    """Whether the likeliest class is the label, of several labels all: sequence accuracy is the mean of it."""
+    right = logits.argmax(-1) == labels
+    return right.all(tuple(range(1, right.ndim)))

@@ -58,4 +58,32 @@ def feature_maps() -> Table:
     return Table("Finnveden et al. 2020, Table 1, on the digits of the config", "feature_maps", rows)
 
 
-TABLES = {"stn_table1": distorted_digits, "feature_maps": feature_maps}
+def house_numbers() -> Table:
+    """STN Table 2, sequence error on SVHN, two seeds in the paper."""
+    paper = {"CNN": ("cnn", 4.0, 5.6), "ST-CNN Single": ("single", 3.7, 3.9), "ST-CNN Multi": ("multi", 3.6, 3.9)}
+    rows = {
+        name: {"64 px": Cell(f"model={model},size=64", small), "128 px": Cell(f"model={model},size=128", large)}
+        for name, (model, small, large) in paper.items()
+    }
+    return Table("STN Table 2, SVHN", "svhn_stn", rows)
+
+
+def house_number_depths() -> Table:
+    """Table 2 of the study of STNs on feature maps: SVHN, by the depth X of the transformer."""
+    paper = {0: (3.81, 3.81), 3: (3.70, 3.54), 6: (3.91, 3.29), 8: (4.00, 3.27)}
+    rows = {
+        f"X = {depth}": {
+            "STN-CX": Cell(f"model=c{depth}", features),
+            "STN-SLX": Cell(f"model=sl{depth}" if depth else "model=c0", shared),
+        }
+        for depth, (features, shared) in paper.items()
+    }
+    return Table("Finnveden et al. 2020, Table 2, SVHN", "svhn_stn", rows)
+
+
+TABLES = {
+    "stn_table1": distorted_digits,
+    "stn_table2": house_numbers,
+    "feature_maps": feature_maps,
+    "feature_maps_svhn": house_number_depths,
+}

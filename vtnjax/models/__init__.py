@@ -2,6 +2,7 @@
 
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
+from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.placed import ConvPool, PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
@@ -26,6 +27,7 @@ __all__ = [
     "count_parameters",
     "deform_last_convolution",
     "features_shape",
+    "house_number_network",
     "imagenet_input",
     "imagenet_picture",
     "load_pretrained",

@@ -47,6 +47,7 @@ class PlacedSTN(nnx.Module):
         localiser: Callable[..., nnx.Module] = FCNLocaliser,
         padding: str = "zeros",
         pool: int = 1,
+        draws: bool = False,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
@@ -61,6 +62,7 @@ class PlacedSTN(nnx.Module):
             localiser: makes a module with an attribute `features` from a shape, `dtype` and `rngs`.
             padding: of the warps, as in `ops.sample`; the authors have "border" for digits, "zeros" for house numbers.
             pool: average pooling of what the last warp made.
+            draws: whether the layers and the classifier draw, as dropout does, and are called with `rngs=`.
             dtype: of the computation, float32 by default; the warps' coordinates stay float32.
             rngs: NNX's random streams; `params` is used.
 
@@ -72,6 +74,7 @@ class PlacedSTN(nnx.Module):
         if list(placements) != sorted(set(placements)) or not all(0 <= place <= len(layers) for place in placements):
             raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, but are {placements}")
         self.mode, self.placements, self.padding, self.pool = mode, placements, padding, pool if placements else 1
+        self.draws = draws
         self.layers = nnx.List(layers)
         # Named so that the optimiser knows the localisers' parameters.
         self.transformer = nnx.List(
@@ -87,30 +90,34 @@ class PlacedSTN(nnx.Module):
         )
         self.classifier = classifier(math.prod(self._features_shape(shape)))
 
-    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
-        """Logits in float32 and what there is to see; see the class."""
-        x, out = self._warp_features(image) if self.mode == "features" else self._warp_input(image)
-        return self.classifier(x.reshape(len(x), -1)).astype(jnp.float32), {"features": x, **out}
+    def __call__(
+        self, image: Float[Array, "n h w c"], rngs: nnx.Rngs | None = None
+    ) -> tuple[Float[Array, "n *k classes"], dict[str, Array]]:
+        """Logits in float32 and what there is to see; see the class. `rngs` are for layers that draw, in training."""
+        options = {"rngs": rngs} if self.draws else {}
+        x, out = (self._warp_features if self.mode == "features" else self._warp_input)(image, options)
+        logits = self.classifier(x.reshape(len(x), -1), **options)
+        return logits.astype(jnp.float32), {"features": x, **out}
 
-    def _warp_features(self, image):
+    def _warp_features(self, image, options):
         x, out, done = image, {}, 0
         for place, transformer in zip(self.placements, self.transformer, strict=True):
-            x = _run(self.layers[done:place], x)
+            x = _run(self.layers[done:place], x, options)
             x, seen = transformer(x, x)
             x = cast(Array, x)
             out, done = {**seen, "warped": x}, place
             x = average_pool(x, self.pool) if place == self.placements[-1] else x
-        return _run(self.layers[done:], x), out
+        return _run(self.layers[done:], x, options), out
 
-    def _warp_input(self, image):
+    def _warp_input(self, image, options):
         x, theta, out = image, None, {}
         for place, transformer in zip(self.placements, self.transformer, strict=True):
             layers = transformer.layers if self.mode == "deep" else self.layers[:place]
-            _, seen = transformer(image, _run(layers, x))
+            _, seen = transformer(image, _run(layers, x, options))
             theta = seen["theta"] if theta is None else compose(theta, seen["theta"])
             x, coords = self._sample(image, theta)
             out = {"theta": theta, "coords": coords, "warped": x}
-        return _run(self.layers, average_pool(x, self.pool)), out
+        return _run(self.layers, average_pool(x, self.pool), options), out
 
     def _sample(self, image, theta):
         def sample(image, theta):
@@ -157,9 +164,9 @@ def compose(first: Float[Array, "n 2 3"], second: Float[Array, "n 2 3"]) -> Floa
     )
 
 
-def _run(layers, x):
+def _run(layers, x, options):
     for layer in layers:
-        x = layer(x)
+        x = layer(x, **options)
     return x
 
 
@@ -167,6 +174,12 @@ def _shape(layers, shape) -> tuple[int, int, int]:
     """(h, w, c) of what layers make of an image of a shape."""
     graphdef, state = nnx.split(nnx.List(list(layers)))
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    found = jax.eval_shape(lambda state, image: _run(nnx.merge(graphdef, state, copy=True), image), state, image)
-    _, h, w, c = found.shape
+
+    def last(state, image):
+        copies = nnx.merge(graphdef, state, copy=True)
+        for layer in copies:
+            layer.eval()
+        return _run(copies, image, {})
+
+    _, h, w, c = jax.eval_shape(last, state, image).shape
     return h, w, c

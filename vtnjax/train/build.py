@@ -59,11 +59,12 @@ def build_batches(config: Config, source: data.Source, **share: Any) -> Any:
 
 def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes, dtypes and sharding of what `build_batches` gives, of all processes: what the step is compiled for."""
-    record = source[0]["image"]
+    first = source[0]
+    record, labels = first["image"], np.shape(first["label"])
     shape = (config.photo.crop, config.photo.crop, 3) if "photo" in config else record.shape
 
     def arrays(size, prefix=""):
-        shapes = {"image": ((size, *shape), record.dtype), "label": ((size,), np.int32)}
+        shapes = {"image": ((size, *shape), record.dtype), "label": ((size, *labels), np.int32)}
         sharding = split(mesh)
         return {prefix + name: jax.ShapeDtypeStruct(*what, sharding=sharding) for name, what in shapes.items()}
 

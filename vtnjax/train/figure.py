@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,8 +46,8 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
     look, as_input = jax.jit(make_look(graphdef)), build_input(config)
     logits, out = jax.device_get(look(jax.device_get(state), as_input(jax.device_put(images))))
     titles = [
-        _short(test.classes[record["label"]])
-        + ("" if guess == record["label"] else f"\nnot {_short(test.classes[guess])}")
+        _short(test, record["label"])
+        + ("" if np.array_equal(guess, record["label"]) else f"\nnot {_short(test, guess)}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
     if "coords" in out and out["warped"].shape[-1] != images.shape[-1]:
@@ -59,16 +60,18 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
     plot.save(figure, path)
 
 
-def _short(name: str) -> str:
-    """A class's name as long as an image is wide."""
+def _short(source: data.Source, label: Any) -> str:
+    """A class's name as long as an image is wide; of several labels their names side by side, without "none"."""
+    names = [source.classes[each] for each in np.atleast_1d(label)]
+    name = names[0] if len(names) == 1 else "".join(name for name in names if name != "none")
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _one_of_each(test: data.Source) -> list[data.Record]:
-    chosen: dict[int, data.Record] = {}
+    chosen: dict[tuple[int, ...], data.Record] = {}
     for index in range(min(len(test), 20 * COUNT)):
         record = test[index]
-        chosen.setdefault(record["label"], record)
+        chosen.setdefault(tuple(np.atleast_1d(record["label"]).tolist()), record)
         if len(chosen) == COUNT:
             break
     return [chosen[label] for label in sorted(chosen)]

@@ -31,6 +31,9 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
         return (_tasn if "tasn" in config else _feature_network)(config, shape, classes)
     if "placed" in config:
         return _placed(config, shape, classes)
+    if "house_numbers" in config:
+        options = {**config.house_numbers.to_dict(), "dtype": jnp.dtype(config.dtype), "rngs": nnx.Rngs(config.seed)}
+        return models.house_number_network(config.model, shape, **options)
     options = {"classes": classes, "warp": config.warp, "pool": config.pool, "dtype": jnp.dtype(config.dtype)}
     if config.dataset == "two_digits":
         options["warp_options"] = dict(config.warp_options)

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from vtnjax import losses
+from vtnjax import evaluate, losses
 from vtnjax.train.state import TrainState
 
 Prepare = Callable[[PRNGKeyArray, Num[Array, "n h w c"]], Float[Array, "n h2 w2 c"]]
@@ -94,10 +94,11 @@ def make_train_step(
         distillation: takes the place of cross-entropy, for a `models.TASN`, which is called with random streams.
 
     Returns:
-        `(state, batch) -> (state, metrics)`; the batch holds "image" (n, h, w, c) and "label" (n,), the metrics are
-        means over the global batch: "loss", of all that is minimised, "accuracy", "gradient_norm" and, with that loss,
-        "consistency" before its weight, or a distillation's terms. If the batch holds "triplet_image" and
-        "triplet_label" too, the triplets are drawn from those.
+        `(state, batch) -> (state, metrics)`; the batch holds "image" (n, h, w, c) and "label" (n,), or (n, k) for
+        logits (n, k, classes), whose losses are added and of which all must be right; a model with an attribute `draws`
+        that is true is called with random streams. The metrics are means over the global batch: "loss", of all that is
+        minimised, "accuracy", "gradient_norm" and, with that loss, "consistency" before its weight, or a distillation's
+        terms. If the batch holds "triplet_image" and "triplet_label" too, the triplets are drawn from those.
     """
     return functools.partial(_train_step, graphdef, optimiser, prepare, consistency, distillation)
 
@@ -113,11 +114,12 @@ def _train_step(graphdef, optimiser, prepare, consistency, distillation, state, 
         # A copy: the merged variables are changed inside the transform, which NNX refuses for the originals.
         model = nnx.merge(graphdef, params, state.statistics, copy=True)
         model.train()
+        draws = distillation is not None or getattr(model, "draws", False)
+        logits, out = model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2))) if draws else model(images)
         if distillation is None:
-            logits, out = model(images)
-            loss, beside = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean(), {}
+            each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+            loss, beside = each.sum(tuple(range(1, each.ndim))).mean(), {}
         else:
-            logits, out = model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))
             loss, beside = distillation(logits, out, batch["label"])
         if consistency is not None:
             warped, labels = out["warped"], batch["label"]
@@ -131,7 +133,7 @@ def _train_step(graphdef, optimiser, prepare, consistency, distillation, state, 
     updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
     metrics = {
         "loss": loss,
-        "accuracy": jnp.mean(logits.argmax(-1) == batch["label"], dtype=jnp.float32),
+        "accuracy": jnp.mean(evaluate.all_right(logits, batch["label"]), dtype=jnp.float32),
         "gradient_norm": optax.tree.norm(gradients),
         **beside,
     }
