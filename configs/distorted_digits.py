@@ -18,7 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(
         variant,
         model=("st_fcn", "fcn", "cnn", "st_cnn"),
-        warp=("affine", "projective", "tps"),
+        warp=("affine", "projective", "tps", "linear"),
         distortion=("RTS", "R", "P", "E", "TC"),
         dataset=("digits", "idx", "generated"),
         short=False,

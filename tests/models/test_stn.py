@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
+from numpy.testing import assert_allclose
 
 from vtnjax.models import STN, count_parameters, stn
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
-WARPS = ("translation", "attention", "affine", "projective", "tps")
-THETA = {"translation": (2,), "attention": (3,), "affine": (2, 3), "projective": (8,), "tps": (16, 2)}
+WARPS = ("translation", "attention", "affine", "projective", "tps", "linear")
+THETA = {
+    "translation": (2,),
+    "attention": (3,),
+    "affine": (2, 3),
+    "projective": (8,),
+    "tps": (16, 2),
+    "linear": (2, 16),
+}
 IMAGES = {28: 1, 42: 2, 60: 2}  # sizes of A.4, and the pooling after the transformer
 
 NETWORKS = [
@@ -114,7 +122,7 @@ def test_the_transformer_starts_at_the_identity_and_learns(model):
         return -jax.nn.log_softmax(logits)[:, 3].mean(), out
 
     gradients, out = jax.jit(jax.grad(loss, has_aux=True))(params)
-    np.testing.assert_allclose(out["warped"], image, atol=1e-5)
+    assert_allclose(out["warped"], image, atol=1e-5)
     np.testing.assert_array_equal(network.transformer.head.kernel[...], 0)
     assert np.abs(gradients["transformer"]["head"]["kernel"][...]).max() > 1e-6
 
@@ -132,7 +140,7 @@ def test_the_classifier_sees_the_warped_image_pooled_by_2(size):
     logits, out = run(network, image)
     expected, _ = run(network.classifier, jnp.asarray(average_pooled(out["warped"], 2)))
     assert np.abs(out["warped"] - image).max() > 0.1
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert_allclose(logits, expected, atol=1e-5)
 
 
 def test_without_a_transformer_nothing_is_pooled():
@@ -179,7 +187,7 @@ def test_a_batch_over_eight_devices_of_an_explicit_mesh(model, explicit_mesh):
         state = jax.device_put(state, NamedSharding(explicit_mesh, PartitionSpec()))
         spread = call(state, jax.device_put(images(42, 8), NamedSharding(explicit_mesh, PartitionSpec("data"))))
     assert spread.sharding.spec[0] == "data"
-    np.testing.assert_allclose(spread, alone, atol=1e-5)
+    assert_allclose(spread, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +198,38 @@ def test_a_batch_over_eight_devices_of_an_explicit_mesh(model, explicit_mesh):
         ({"model": "st_cnn", "size": 40, "pool": 2}, "at least 21 x 21 pixels after pooling, not 20 x 20"),
         ({"model": "st_cnn", "size": 27}, "shape must be at least 28 x 28 pixels for the localiser .*, not 27 x 27"),
         ({"model": "st_fcn", "parameters": 20_000}, "parameters must exceed what the transformer alone has"),
-        ({"model": "st_fcn", "warp": "linear"}, "basis belongs to the warp 'linear'"),
         ({"model": "st_fcn", "warp": "afine"}, "warp must be one of .*; did you mean 'affine'"),
     ],
 )
 def test_bad_arguments_are_refused_when_it_is_built(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         make(**arguments)
+
+
+def test_a_learned_basis_starts_at_the_identity_and_learns():
+    network = make("st_fcn", warp="linear")
+    pixels = images(28)
+    _, out = run(network, pixels)
+    assert_allclose(out["coords"][0], np.stack(np.meshgrid(np.arange(28), np.arange(28)), -1), atol=1e-3)
+    assert_allclose(out["warped"], pixels, atol=1e-3)
+    network.transformer.head.bias[...] += 0.05  # theta, not the basis alone, moves the grid
+    graphdef, params, rest = nnx.split(network, nnx.Param, ...)
+    slopes = jax.jit(jax.grad(lambda params: (nnx.merge(graphdef, params, rest, copy=True)(pixels)[0] ** 2).sum()))(
+        params
+    )
+    assert jnp.abs(slopes["transformer"]["basis"][...]).max() > 0
+    assert jnp.abs(slopes["transformer"]["head"]["bias"][...]).max() > 0
+
+
+def test_the_basis_says_any_affine_warp_but_only_smooth_ones():
+    basis = np.asarray(stn.linear_basis((20, 30)), np.float64)
+    assert basis.shape == (16, 20, 30)
+    y, x = np.meshgrid(np.linspace(-1, 1, 20), np.linspace(-1, 1, 30), indexing="ij")
+
+    def residual(wanted):
+        flat = basis.reshape(16, -1).T
+        return np.abs(flat @ np.linalg.lstsq(flat, wanted.ravel(), rcond=None)[0] - wanted.ravel()).max()
+
+    assert residual(0.3 * x - 0.7 * y + 0.2) < 1e-5
+    assert residual(np.cos(np.pi * (x + 1) / 2) * np.cos(np.pi * (y + 1) / 2)) < 1e-5
+    assert residual(np.sin(20 * x)) > 0.5

@@ -19,7 +19,7 @@ class Table(NamedTuple):
 
 
 def distorted_digits() -> Table:
-    """STN Table 1 and the figures for translated and cluttered digits in its section 4.1."""
+    """STN Table 1, the figures for translated and cluttered digits in section 4.1, and the learned basis of 3.2."""
     paper = {
         "FCN": (2.1, 5.2, 3.1, 3.2, 13.2),
         "CNN": (1.2, 0.8, 1.5, 1.4, 3.5),
@@ -36,6 +36,8 @@ def distorted_digits() -> Table:
         variant = f"model={network},warp={warp}" if warp else f"model={network}"
         columns = zip(("R", "RTS", "P", "E", "TC"), errors, strict=False)
         rows[name] = {column: Cell(f"{variant},distortion={column}", error) for column, error in columns}
+    for name, network in (("ST-FCN linear", "st_fcn"), ("ST-CNN linear", "st_cnn")):  # the paper names it, no more
+        rows[name] = {column: Cell(f"model={network},warp=linear,distortion={column}", None) for column in ("RTS", "E")}
     return Table("STN Table 1 and section 4.1, on the digits of the config", "distorted_digits", rows)
 
 

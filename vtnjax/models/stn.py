@@ -6,6 +6,7 @@ ranges: an FCN on 28 x 28 pixels has about 350 units, a CNN about 90 filters.
 """
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -125,7 +127,8 @@ class STN(nnx.Module):
             model: "fcn", "cnn", "st_fcn" or "st_cnn".
             shape: (h, w, c) of the images.
             classes: how many classes.
-            warp: the transformer's warp; see `nn.SpatialTransformer`.
+            warp: the transformer's warp; see `nn.SpatialTransformer`. "linear" learns its basis, which begins as
+                `linear_basis`.
             pool: average pooling after the transformer (2 for RTS and TC in A.4); without a transformer there is none.
             parameters: about how many parameters the whole network has.
             dtype: of the computation, float32 by default; the warp's coordinates stay float32.
@@ -148,7 +151,8 @@ class STN(nnx.Module):
             raise ValueError(f"shape must be at least 28 x 28 pixels for the localiser of an ST-CNN, not {h} x {w}")
         if model.startswith("st_"):
             localiser = (CNNLocaliser if convolutional else FCNLocaliser)(shape, dtype=dtype, rngs=rngs)
-            self.transformer = SpatialTransformer(localiser, localiser.features, warp=warp, rngs=rngs)
+            basis = nnx.Param(linear_basis((h, w))) if warp == "linear" else None
+            self.transformer = SpatialTransformer(localiser, localiser.features, warp=warp, basis=basis, rngs=rngs)
         else:
             self.transformer = None
         left = parameters - count_parameters(self.transformer)
@@ -167,6 +171,18 @@ class STN(nnx.Module):
             x = average_pool(cast(Array, x), self.pool)
         logits, inner = self.classifier(x)
         return logits.astype(jnp.float32), {**inner, **out}
+
+
+def linear_basis(shape: Sequence[int], size: int = 4) -> Float[np.ndarray, "m h w"]:
+    """Where the learned basis of M_theta B begins (STN 3.2, of which the paper says no more): m = `size`^2 functions.
+
+    They are x and y and the smoothest m - 2 products of cosines, from the constant on, so that M_theta can be any
+    affine warp, the identity first of all, and many an elastic one. A NumPy array, float32.
+    """
+    y, x = (np.linspace(-1, 1, count) for count in shape)
+    orders = sorted(itertools.product(range(size), repeat=2), key=lambda order: (sum(order), order))[: size**2 - 2]
+    waves = [np.outer(np.cos(np.pi * b * (y + 1) / 2), np.cos(np.pi * a * (x + 1) / 2)) for a, b in orders]
+    return np.stack([*np.meshgrid(x, y), *waves]).astype(np.float32)
 
 
 def count_parameters(module: nnx.Module | None) -> int:

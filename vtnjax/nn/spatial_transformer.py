@@ -141,9 +141,10 @@ class SpatialTransformer(nnx.Module):
         self.shape = self.shape or basis.shape[1:]
         if self.shape != basis.shape[1:]:
             raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
-        identity = ops.affine_grid(jnp.eye(2, 3), self.shape)
+        with jax.ensure_compile_time_eval():  # also where the module is made abstractly
+            identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape))
         # The nearest to the identity that the basis can say.
-        return np.linalg.lstsq(basis.reshape(len(basis), -1).T, np.asarray(identity).reshape(-1, 2), rcond=None)[0].T
+        return np.linalg.lstsq(basis.reshape(len(basis), -1).T, identity.reshape(-1, 2), rcond=None)[0].T
 
     def _grid(self, theta, shape):
         if self.warp == "translation":
