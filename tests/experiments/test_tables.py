@@ -104,3 +104,12 @@ def test_what_cannot_be_is_said(tmp_path, words, said):
     done = command(tmp_path, "--render", *words)
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_ends_the_command_with_a_sentence(tmp_path):
+    done = command(tmp_path, "--smoke", "--rows", "FCN", "--columns", "R", "--seeds", "1", "--config.steps=0")
+    assert done.returncode == 1
+    assert "config.steps must be a whole number of at least 1, not 0" in done.stderr
+    assert "The same command goes on" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -15,12 +15,14 @@ import argparse
 import concurrent.futures
 import os
 import queue
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
+from vtnjax import train
 from vtnjax.experiments.runner import ROOT, Runner, render
 from vtnjax.experiments.tables import TABLES
 
@@ -93,11 +95,14 @@ def main() -> None:
     if not arguments.render:
         wanted = list(_missing(runner, suffix, arguments.rows, arguments.columns, seeds))
         print(f"{sum(len(left) for _, left in wanted)} runs of {len(wanted)} cells to do", flush=True)
-        if jax.default_backend() == "cpu" or arguments.separate:
-            _run_separately(runner, wanted, arguments.jobs)
-        else:
-            for variant, left in wanted:
-                runner.together(variant, left)
+        try:
+            if jax.default_backend() == "cpu" or arguments.separate:
+                _run_separately(runner, wanted, arguments.jobs)
+            else:
+                for variant, left in wanted:
+                    runner.together(variant, left)
+        except (ValueError, OSError, train.DivergedError, subprocess.CalledProcessError) as error:
+            sys.exit(f"experiments: {error}\nThe same command goes on with what has no result yet.")
     print(render(runner, suffix, seeds))
 
 
