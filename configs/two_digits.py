@@ -2,10 +2,11 @@
 
     python train.py --config configs/two_digits.py:model=vtn_two
 
-`model=`: the paper's "fcn", "cnn", "st_fcn", "2xst_fcn", which read 42 x 42 pixels, and, on a map of 14 x 14, "none",
-"affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field) and "vtn_two"
-(one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone. `label=sum`,
-the paper's, is slow to learn; `label=pair` names both digits and is quick. `split=validation` is for tuning.
+`model=`: the paper's "fcn", "cnn", "st_fcn", "2xst_fcn", which read 42 x 42 pixels by `warp=`, and, on a map of 14 x
+14, "none", "affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field) and
+"vtn_two" (one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone.
+`label=sum`, the paper's, is slow to learn; `label=pair` names both digits and is quick. `split=validation` is for
+tuning.
 """
 
 from ml_collections import ConfigDict
@@ -17,6 +18,7 @@ def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(
         variant,
         model=("vtn_two", "vtn_one", "none", "affine", "affine_channels", "fcn", "cnn", "st_fcn", "2xst_fcn"),
+        warp=("affine", "projective", "tps"),
         label=("pair", "sum"),
         split=("test", "validation"),
         frozen=False,
@@ -24,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config = ConfigDict()
     config.model = chosen["model"]
-    config.warp = "affine"
+    config.warp = chosen["warp"]
     config.warp_options = ConfigDict()
     if config.model.startswith("vtn"):
         # Pixels run from 0 to 1: at the paper's temperature of 10 every candidate would be as probable as any other.

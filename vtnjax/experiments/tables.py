@@ -41,6 +41,17 @@ def distorted_digits() -> Table:
     return Table("STN Table 1 and section 4.1, on the digits of the config", "distorted_digits", rows)
 
 
+def addition() -> Table:
+    """STN A.1, Table 4: the sum of two digits, each moved on its own in a channel of its own."""
+    warps = ("affine", "projective", "tps")
+    networks = {"ST-FCN": ("st_fcn", (22.6, 18.5, 19.1)), "2xST-FCN": ("2xst_fcn", (9.0, 5.9, 5.8))}
+    rows = {name: {"RTS": Cell(f"model={name.lower()},label=sum", e)} for name, e in (("FCN", 47.7), ("CNN", 14.7))}
+    for name, (model, errors) in networks.items():
+        for warp, error in zip(warps, errors, strict=True):
+            rows[f"{name} {warp}"] = {"RTS": Cell(f"model={model},warp={warp},label=sum", error)}
+    return Table("STN Table 4, pairs of the packaged digits", "two_digits", rows)
+
+
 def feature_maps() -> Table:
     """Table 1 of the study of STNs on feature maps: rotated digits, and translated and cluttered ones."""
     paper = {
@@ -86,6 +97,7 @@ def house_number_depths() -> Table:
 TABLES = {
     "stn_table1": distorted_digits,
     "stn_table2": house_numbers,
+    "stn_addition": addition,
     "feature_maps": feature_maps,
     "feature_maps_svhn": house_number_depths,
 }
