@@ -3,8 +3,8 @@
     python train.py --config configs/two_digits.py:model=vtn_two
 
 `model=`: the paper's "fcn", "cnn", "st_fcn", "2xst_fcn", which read 42 x 42 pixels by `warp=`, and, on a map of 14 x
-14, "none", "affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field) and
-"vtn_two" (one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone.
+14, "none", "affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field)
+and "vtn_two" (one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone.
 `label=sum`, the paper's, is slow to learn; `label=pair` names both digits and is quick. `split=validation` is for
 tuning.
 """
