@@ -52,7 +52,13 @@ def assert_builds(name, variant, of):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "row"), [*(("resnet50", row) for row in ROWS), ("vgg19", "warp=vtn"), ("vgg19", "ablation=grouping")]
+    ("backbone", "row"),
+    [
+        *(("resnet18", row) for row in ROWS),
+        ("resnet50", "warp=vtn"),
+        ("vgg19", "warp=vtn"),
+        ("vgg19", "ablation=grouping"),
+    ],
 )
 def test_every_row_of_table_1_builds(backbone, row):
     assert_builds("cub_vtn", f"smoke,backbone={backbone},{row}", "smoke")
