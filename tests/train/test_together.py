@@ -136,4 +136,4 @@ def test_positions_of_all_streams_are_kept():
     position, wanted = first.get_state(), next(first)
     again = streams()
     again.set_state(position)
-    jax.tree.map(np.testing.assert_array_equal, next(again), wanted)
+    chex.assert_trees_all_equal(next(again), wanted)
