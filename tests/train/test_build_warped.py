@@ -140,7 +140,11 @@ def test_an_unknown_trunk_and_missing_weights_are_named(tmp_path):
 
 # ---- Whole runs
 
-SMOKES = ["cub_vtn:backbone=squeezenet", "cub_vtn:backbone=resnet18,warp=deformable,dataset=aircraft"]
+SMOKES = [
+    "cub_vtn:backbone=squeezenet",
+    "cub_vtn:backbone=resnet18,warp=deformable,dataset=aircraft",
+    "two_digits:model=vtn_two",
+]
 
 
 @pytest.mark.slow

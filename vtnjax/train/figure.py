@@ -50,7 +50,7 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {_short(test, guess)}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
-    if "coords" in out and out["warped"].shape[-1] != images.shape[-1]:
+    if "coords" in out and _warps_features(out, images):
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:
         warped = build_picture(config)(out["warped"].astype(np.float32))
@@ -58,6 +58,11 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
     else:
         figure = plot.gallery(images, titles)
     plot.save(figure, path)
+
+
+def _warps_features(out: dict[str, Any], images: np.ndarray) -> bool:
+    """Whether what was warped is a map of features: of the last ones' size, or with other channels than the images."""
+    return out["features"].shape[:3] == out["warped"].shape[:3] or out["warped"].shape[-1] != images.shape[-1]
 
 
 def _short(source: data.Source, label: Any) -> str:
