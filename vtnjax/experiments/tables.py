@@ -42,13 +42,22 @@ def distorted_digits() -> Table:
 
 
 def addition() -> Table:
-    """STN A.1, Table 4: the sum of two digits, each moved on its own in a channel of its own."""
+    """STN A.1, Table 4: the sum of two digits, each moved on its own in a channel of its own; VTN's claim beside it."""
     warps = ("affine", "projective", "tps")
     networks = {"ST-FCN": ("st_fcn", (22.6, 18.5, 19.1)), "2xST-FCN": ("2xst_fcn", (9.0, 5.9, 5.8))}
     rows = {name: {"RTS": Cell(f"model={name.lower()},label=sum", e)} for name, e in (("FCN", 47.7), ("CNN", 14.7))}
     for name, (model, errors) in networks.items():
         for warp, error in zip(warps, errors, strict=True):
             rows[f"{name} {warp}"] = {"RTS": Cell(f"model={model},warp={warp},label=sum", error)}
+    ours = {
+        "nothing": "none",
+        "one affine warp": "affine",
+        "an affine warp a channel": "affine_channels",
+        "VTN, one field": "vtn_one",
+        "VTN, a field a channel": "vtn_two",
+    }
+    rows |= {f"14 x 14: {name}": {"RTS": Cell(f"model={model},label=sum", None)} for name, model in ours.items()}
+    rows["14 x 14: the same, E = 0"] = {"RTS": Cell("model=vtn_two,label=sum,frozen", None)}
     return Table("STN Table 4, pairs of the packaged digits", "two_digits", rows)
 
 
