@@ -196,6 +196,16 @@ def test_method_and_padding_reach_the_sampler(method, padding):
     np.testing.assert_allclose(y[0], expected, atol=1e-4)
 
 
+def test_an_antialiased_transformer_averages_what_its_output_pixels_cover():
+    transformer = make("affine", antialias=3, shape=(3, 2))
+    tell(transformer, np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]]))
+    image = images()
+    y, out = run(transformer, image)
+    points = loops.footprint(np.asarray(out["coords"][0], np.float64), 3, 3)
+    np.testing.assert_allclose(y[0], loops.sample(np.asarray(image[0]), points).mean(2), atol=1e-4)
+    assert np.abs(y[0] - loops.sample(np.asarray(image[0]), np.asarray(out["coords"][0]))).max() > 0.1
+
+
 def test_padding_reaches_the_volume_sampler():
     transformer = make("affine3d", padding="border")
     tell(transformer, 1.5 * np.eye(3, 4))

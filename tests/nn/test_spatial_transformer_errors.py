@@ -38,6 +38,8 @@ def make(localiser=features_of, features=3, **options):
             {"warp": "affine3d", "method": "nearest"},
             "method must be 'bilinear' for the warp 'affine3d', not 'nearest'",
         ),
+        ({"antialias": 0}, "antialias must be at least 1, and 1 for the warp 'affine3d', not 0"),
+        ({"warp": "affine3d", "antialias": 2}, "antialias must be at least 1, and 1 for the warp 'affine3d', not 2"),
         ({"shape": (6,)}, r"shape must be \(height, width\) in pixels, not \(6,\)"),
         ({"warp": "affine3d", "shape": (6, 7)}, r"shape must be \(depth, height, width\) in pixels, not \(6, 7\)"),
         ({"shape": (6.0, 7.0)}, r"shape must be \(height, width\) in pixels, not \(6.0, 7.0\)"),

@@ -279,3 +279,22 @@ def inverse_integral(line, count):
     for value in line[1:]:
         integral.append(integral[-1] + max(value, 1e-6))
     return np.interp([i * integral[-1] / count for i in range(count)], integral, range(len(line)))
+
+
+def footprint(coords, rows, columns):
+    """The points that output pixels are averaged over, by hand: the mean way to the neighbours, L to L - 1/L."""
+    h, w, _ = coords.shape
+    out = np.zeros((h, w, rows, columns, 2))
+    for i, j, a, b in np.ndindex(h, w, rows, columns):
+        point = coords[i, j].copy()
+        above, below, left, right = max(i - 1, 0), min(i + 1, h - 1), max(j - 1, 0), min(j + 1, w - 1)
+        ways = [
+            ((a + 0.5) / rows - 0.5, coords[below, j] - coords[above, j], below - above),
+            ((b + 0.5) / columns - 0.5, coords[i, right] - coords[i, left], right - left),
+        ]
+        for fraction, way, steps in ways:
+            length = math.hypot(*way) / max(steps, 1)
+            if length > 1:
+                point += fraction * (length - 1 / length) * way / math.hypot(*way)
+        out[i, j, a, b] = point
+    return out.reshape(h, w, rows * columns, 2)

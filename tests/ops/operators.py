@@ -79,6 +79,7 @@ GRIDS = {
     "saliency": (lambda saliency: ops.saliency_grid(saliency, (6, 4), fwhm=3.0, pad=3), (SALIENCY,)),
     "to_pixels": (lambda grid: ops.to_pixels(grid, (4, 5), align_corners=False), (normal(3, 2),)),
     "to_normalised": (lambda grid: ops.to_normalised(grid, (4, 5)), (normal(3, 2),)),
+    "footprint": (lambda coords: ops.footprint_coords(coords, (2, 3)), (3 * normal(3, 4, 2),)),
     "displace": (ops.displace, (normal(3, 4, 2, 2),)),
 }
 

@@ -148,6 +148,10 @@ BAD = {
         lambda: convolve(offsets=OFFSETS[..., 0]),
         *("offsets", "(4, 5, groups, 3, 2, 2)", "(4, 5, 2, 3, 2)"),
     ),
+    "footprint of points": (lambda: ops.footprint_coords(COORDS[0], 2), "coords", "(h, w, 2)"),
+    "footprint in a volume": (lambda: ops.footprint_coords(jnp.zeros((4, 5, 3)), 2), "coords", "(4, 5, 3)"),
+    "footprint of no samples": (lambda: ops.footprint_coords(jnp.zeros((4, 5, 2)), 0), "samples", "0"),
+    "footprint of half samples": (lambda: ops.footprint_coords(jnp.zeros((4, 5, 2)), 1.5), "samples", "1.5"),
     "deformable by offsets for another kernel": (
         lambda: convolve(offsets=jnp.swapaxes(OFFSETS, 3, 4)),
         *("offsets", "(4, 5, groups, 3, 2, 2)", "(4, 5, 2, 2, 3, 2)"),
@@ -241,6 +245,7 @@ POSITIONAL = {
     "to_pixels": ["coords", "shape"],
     "to_normalised": ["coords", "shape"],
     "displace": ["displacement"],
+    "footprint_coords": ["coords", "samples"],
     "affine_grid": ["theta", "shape"],
     "attention_grid": ["scale", "translation", "shape"],
     "projective_grid": ["theta", "shape"],

@@ -46,6 +46,7 @@ class SpatialTransformer(nnx.Module):
         basis: ArrayLike | nnx.Param | None = None,
         method: str = "bilinear",
         padding: str = "zeros",
+        antialias: int = 1,
         rngs: nnx.Rngs,
     ):
         """Make a transformer that starts at the identity.
@@ -63,6 +64,8 @@ class SpatialTransformer(nnx.Module):
             basis: (m, h', w') of "linear", normalised; learned if it is an `nnx.Param`.
             method: as in `ops.sample`.
             padding: as in `ops.sample`.
+            antialias: along each axis, how many points of what an output pixel covers are read and averaged, for warps
+                that shrink (`ops.footprint_coords`); with 1, the paper's, one point is read. Not for "affine3d".
             rngs: NNX's random streams; `params` is used.
 
         Raises:
@@ -79,7 +82,9 @@ class SpatialTransformer(nnx.Module):
             raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
         if warp == "affine3d" and method != "bilinear":
             raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
-        self.localiser = localiser
+        if antialias < 1 or (antialias > 1 and warp == "affine3d"):
+            raise ValueError(f"antialias must be at least 1, and 1 for the warp 'affine3d', not {antialias}")
+        self.localiser, self.antialias = localiser, antialias
         self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
         self.shape = None if shape is None else check_sizes("shape", shape, (3 if warp == "affine3d" else 2,))
         if basis is not None:
@@ -163,6 +168,9 @@ class SpatialTransformer(nnx.Module):
     def _sample(self, image, coords):
         if self.warp == "affine3d":
             return ops.sample_volume(image, coords, padding=self.padding)
+        if self.antialias > 1:
+            points = ops.footprint_coords(coords, self.antialias)
+            return ops.sample(image, points, method=self.method, padding=self.padding).mean(-2)
         return ops.sample(image, coords, method=self.method, padding=self.padding)
 
 

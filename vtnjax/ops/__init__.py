@@ -8,7 +8,7 @@ from vtnjax.ops.attention import (
     trilinear_attention,
 )
 from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, expected_displacement
-from vtnjax.ops.coords import displace, identity_coords, to_normalised, to_pixels
+from vtnjax.ops.coords import displace, footprint_coords, identity_coords, to_normalised, to_pixels
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
@@ -23,6 +23,7 @@ __all__ = [
     "deformable_conv",
     "displace",
     "expected_displacement",
+    "footprint_coords",
     "grid_sample",
     "identity_coords",
     "linear_grid",

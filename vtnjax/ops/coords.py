@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_floating, check_last, check_sizes
+from vtnjax.ops._checks import check_floating, check_last, check_pair, check_rank, check_sizes
 
 
 def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
@@ -100,6 +100,55 @@ def displace(displacement: Float[ArrayLike, "h w *fields 2"]) -> Float[Array, "h
     h, w = displacement.shape[:2]
     here = identity_coords((h, w)).astype(displacement.dtype)
     return displacement + here.reshape(h, w, *[1] * (displacement.ndim - 3), 2)
+
+
+def footprint_coords(coords: Float[ArrayLike, "h w 2"], samples: int | Sequence[int]) -> Float[Array, "h w points 2"]:
+    """Points spread over what each output pixel covers of the input, to be averaged against aliasing.
+
+    A warp that shrinks skips pixels between the points it reads (the end of STN 3.4). `ops.sample(image,
+    ops.footprint_coords(coords, 4)).mean(-2)` reads 16 points instead of one, spread over the parallelogram of the ways
+    to the neighbouring output pixels, each way of L pixels shortened to L - 1/L for what interpolation covers anyway:
+    where the warp does not shrink, all of them are the point itself. A warp that shrinks n times wants n samples along an axis.
+
+    Args:
+        coords: (h, w, 2), (x, y) in pixels: a whole output, whose neighbours tell the local scale. An axis of size 1 has
+            none, and nothing is spread along it.
+        samples: how many along each axis of the output, one number or (rows, columns).
+
+    Returns:
+        (h, w, rows * columns, 2) in pixels, at least float32. A coordinate that is no place, or a neighbour of one, is
+        repeated as it is.
+
+    Raises:
+        ValueError: if `coords` is not floating or not (h, w, 2), or `samples` is not one or two positive whole numbers.
+    """
+    coords = as_coords("coords", coords)
+    check_rank("coords", coords, "h w 2")
+    check_last("coords", coords, 2, "(x, y)")
+    rows, columns = check_pair("samples", samples)
+    points = coords[:, :, None, None]  # (h, w, rows, columns, 2)
+    points = points + _uncovered(coords, 0) * _fractions(rows, coords.dtype).reshape(1, 1, rows, 1, 1)
+    points = points + _uncovered(coords, 1) * _fractions(columns, coords.dtype).reshape(1, 1, 1, columns, 1)
+    return points.reshape(*coords.shape[:2], rows * columns, 2)
+
+
+def _fractions(count, dtype):
+    """The middles of `count` equal parts of [-1/2, 1/2]."""
+    return (jnp.arange(count, dtype=dtype) + 0.5) / count - 0.5
+
+
+def _uncovered(coords, axis):
+    """The way to the next output pixel along an axis, (h, w, 1, 1, 2), less what one point covers: L pixels to L - 1/L.
+
+    About sqrt(L^2 - 1), whose square adds up with that of a pixel to L^2, but with a slope at 1. Nothing is left of a way
+    shorter than a pixel, or longer than coordinates are exact.
+    """
+    way = jnp.gradient(coords, axis=axis) if coords.shape[axis] > 1 else jnp.zeros_like(coords)
+    squared = jnp.sum(way**2, axis=-1, keepdims=True)
+    long = (squared > 1) & (squared < 1 / jnp.finfo(way.dtype).eps ** 2)
+    # Of length 1, so that nothing is left, instead of what would make the gradient infinite or no number.
+    way = jnp.where(long, way, jnp.asarray([1, 0], way.dtype).reshape(1, 1, 2))
+    return (way * (1 - 1 / jnp.sum(way**2, axis=-1, keepdims=True)))[:, :, None, None]
 
 
 def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
