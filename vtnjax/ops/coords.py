@@ -108,11 +108,12 @@ def footprint_coords(coords: Float[ArrayLike, "h w 2"], samples: int | Sequence[
     A warp that shrinks skips pixels between the points it reads (the end of STN 3.4). `ops.sample(image,
     ops.footprint_coords(coords, 4)).mean(-2)` reads 16 points instead of one, spread over the parallelogram of the ways
     to the neighbouring output pixels, each way of L pixels shortened to L - 1/L for what interpolation covers anyway:
-    where the warp does not shrink, all of them are the point itself. A warp that shrinks n times wants n samples along an axis.
+    where the warp does not shrink, all of them are the point itself. A warp that shrinks n times wants n samples along
+    an axis.
 
     Args:
-        coords: (h, w, 2), (x, y) in pixels: a whole output, whose neighbours tell the local scale. An axis of size 1 has
-            none, and nothing is spread along it.
+        coords: (h, w, 2), (x, y) in pixels: a whole output, whose neighbours tell the local scale. An axis of size 1
+            has none, and nothing is spread along it.
         samples: how many along each axis of the output, one number or (rows, columns).
 
     Returns:
@@ -140,8 +141,8 @@ def _fractions(count, dtype):
 def _uncovered(coords, axis):
     """The way to the next output pixel along an axis, (h, w, 1, 1, 2), less what one point covers: L pixels to L - 1/L.
 
-    About sqrt(L^2 - 1), whose square adds up with that of a pixel to L^2, but with a slope at 1. Nothing is left of a way
-    shorter than a pixel, or longer than coordinates are exact.
+    About sqrt(L^2 - 1), whose square adds up with that of a pixel to L^2, but with a slope at 1. Nothing is left of a
+    way shorter than a pixel, or longer than coordinates are exact.
     """
     way = jnp.gradient(coords, axis=axis) if coords.shape[axis] > 1 else jnp.zeros_like(coords)
     squared = jnp.sum(way**2, axis=-1, keepdims=True)
