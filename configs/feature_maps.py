@@ -9,7 +9,8 @@ input, by what a localiser makes of the first layer's features, which runs again
 first layer of the localiser's own. `distortion=R` turns digits by up to 90 degrees; `TC` moves them in a cluttered
 canvas of 60 x 60, where what was warped is halved in size. The border's pixels are repeated, as in the authors' code.
 
-SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000: theirs. `short` is for two cores: Adam, 600 steps of 64.
+SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000: theirs. `short` is for two cores: Adam, 600 steps
+of 64.
 """
 
 from ml_collections import ConfigDict

@@ -23,7 +23,11 @@ CLUTTER_PATCHES = 6
 
 def rotate(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     """R: rotation by an angle in +-90 degrees."""
-    angle = jax.random.uniform(key, (), _dtype(image), -np.pi / 2, np.pi / 2)
+    return turn(image, jax.random.uniform(key, (), _dtype(image), -np.pi / 2, np.pi / 2))
+
+
+def turn(image: Float[Array, "h w c"], angle: Float[Array, ""]) -> Float[Array, "h w c"]:
+    """An image turned about its centre, clockwise as one sees it, by an angle in radians."""
     return _similarity(image, image.shape[:2], angle=angle)
 
 

@@ -84,6 +84,33 @@ def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figu
     return figure
 
 
+def rows(images: dict[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[str] | None = None) -> Figure:
+    """Rows of as many images each, whatever their sizes, with the rows' names; titles above the columns."""
+    count = len(np.asarray(next(iter(images.values()))))
+    figure = Figure(figsize=(1.15 * count + 0.4, 1.25 * len(images) + 0.3), layout="constrained")
+    axes = figure.subplots(len(images), count, squeeze=False)
+    for row, (name, stack) in zip(axes, images.items(), strict=True):
+        for each, image in zip(row, np.asarray(stack), strict=True):
+            draw_image(each, image)
+        row[0].set_ylabel(name)
+    for each, title in zip(axes[0], titles or (), strict=False):
+        each.set_title(title, fontsize=8)
+    return figure
+
+
+def angles(applied: Float[ArrayLike, "n"], predicted: dict[str, Float[ArrayLike, "n"]]) -> Figure:
+    """Predicted against applied angles in degrees, a panel a network, as in Fig. 3 of Finnveden et al. 2020."""
+    figure = Figure(figsize=(2.9 * len(predicted) + 0.3, 3.1), layout="constrained")
+    axes = figure.subplots(1, len(predicted), squeeze=False)[0]
+    for each, (name, found) in zip(axes, predicted.items(), strict=True):
+        each.plot(np.asarray(applied), np.asarray(found), ".", markersize=2)
+        each.set_title(name, fontsize=8)
+        each.set_xlabel("applied angle")
+        each.tick_params(labelsize=6)
+    axes[0].set_ylabel("predicted angle")
+    return figure
+
+
 def sampling_density(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "h w"]:
     """How many samples fell on each input pixel, (h, w): bright is magnified, 0 was not looked at."""
     coords = np.asarray(coords, np.float64).reshape(-1, 2)

@@ -104,7 +104,7 @@ def test_predictions_are_averaged_with_the_mirrored_images_and_other_runs(unbrok
     assert out.splitlines()[-1].startswith(f"step {STEPS}: test error ")
     assert out.splitlines()[-1] != alone.splitlines()[-1]
     said = runs.complaint(unbroken, "--eval_only", "--also", str(tmp_path), **TINY)
-    assert f"--also must name the workdir of a trained run, but {tmp_path} has no checkpoints" in said
+    assert f"{tmp_path} must be the workdir of a trained run, but it has no checkpoints" in said
 
 
 def test_another_config_is_refused_naming_the_difference(unbroken):

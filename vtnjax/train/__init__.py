@@ -17,7 +17,7 @@ from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
 from vtnjax.train.figure import make_look, save_figure
 from vtnjax.train.loop import DivergedError, Loop, StoppedError
-from vtnjax.train.members import evaluate_together, load_members
+from vtnjax.train.members import evaluate_together, load_members, load_run
 from vtnjax.train.memory import keep_freed_memory
 from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile, describe
@@ -60,6 +60,7 @@ __all__ = [
     "keep_freed_memory",
     "learning_rate_schedule",
     "load_members",
+    "load_run",
     "make_look",
     "make_optimiser",
     "make_train_step",

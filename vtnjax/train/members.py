@@ -37,10 +37,15 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
     Raises:
         ValueError: if a folder holds no trained run, or one for other images or classes.
     """
-    return [_load(Path(workdir), source, mesh, say) for workdir in workdirs]
+    return [load_run(Path(workdir), source, mesh, say) for workdir in workdirs]
 
 
-def _load(workdir, source, mesh, say):
+def load_run(workdir: Path, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
+    """The same of one run.
+
+    Raises:
+        ValueError: as `load_members`.
+    """
     path, restored = workdir / "config.json", None
     if path.is_file() and (workdir / "checkpoints").is_dir():
         config: Config = ConfigDict(json.loads(path.read_text()))
@@ -50,7 +55,7 @@ def _load(workdir, source, mesh, say):
         checkpoints.close()
         if restored is not None:
             return graphdef, restored[0], build_input(config)
-    raise ValueError(f"--also must name the workdir of a trained run, but {workdir} has no checkpoints")
+    raise ValueError(f"{workdir} must be the workdir of a trained run, but it has no checkpoints")
 
 
 def evaluate_together(

@@ -1,0 +1,32 @@
+"""Does a transformer see how its input is turned? Figure 3 of Finnveden et al. 2020."""
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+from numpy import ndarray
+
+
+def predicted_angle(theta: Float[ArrayLike, "n 2 3"]) -> Float[ndarray, "n"]:
+    """The turn in degrees that an affine warp undoes: that of `distort.turn`, if it undoes it wholly.
+
+    The angle of the first row of theta's inverse, as the authors' code reads it off; -180 to 180.
+    """
+    theta = np.asarray(theta, np.float64)
+    determinant = theta[..., 0, 0] * theta[..., 1, 1] - theta[..., 0, 1] * theta[..., 1, 0]
+    sign = np.sign(determinant)
+    return np.degrees(np.arctan2(-sign * theta[..., 0, 1], sign * theta[..., 1, 1]))
+
+
+def angle_correlation(applied: Float[ArrayLike, "n"], predicted: Float[ArrayLike, "n"]) -> float:
+    """Pearson's correlation of two lists of angles in degrees, the second measured from its mean direction.
+
+    A network may bring its inputs to any pose, so angles about 180 are no others than those about 0.
+    """
+    applied, centred = np.asarray(applied, np.float64), centred_angles(predicted)
+    return float(np.corrcoef(applied, centred)[0, 1])
+
+
+def centred_angles(angles: Float[ArrayLike, "n"]) -> Float[ndarray, "n"]:
+    """Angles in degrees from their mean direction, -180 to 180."""
+    turns = np.exp(1j * np.radians(np.asarray(angles, np.float64)))
+    return np.degrees(np.angle(turns * np.conj(turns.mean())))

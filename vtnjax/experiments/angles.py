@@ -1,0 +1,118 @@
+"""What a transformer makes of turned digits: Figures 2 and 3 of Finnveden et al. 2020, from trained runs.
+
+    python -m vtnjax.experiments.angles RUN [RUN ...]
+
+where each RUN is the workdir of configs/feature_maps.py with a transformer. Every test digit is turned by an angle of
+its own, uniform in +-90 degrees; the angle that a transformer undoes is read off its matrix and correlated with it.
+Writes results/angles.json with the correlations, results/angles.png, the one against the other (Fig. 3), and
+results/aligned.png, digits at five angles and what the transformers pass on of them (Fig. 2).
+"""
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from vtnjax import data, distort, evaluate, plot, train
+from vtnjax.experiments.runner import ROOT
+from vtnjax.train.build import build_input, to_float
+from vtnjax.train.figure import make_look
+
+SHOWN = (-90, -45, 0, 45, 90)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vtnjax.experiments.angles", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="workdirs of configs/feature_maps.py")
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the pictures and the figures go")
+    arguments = parser.parse_args()
+    try:
+        study(arguments.runs, arguments.out)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"angles: {error}")
+
+
+def study(runs: list[Path], out: Path) -> dict[str, float]:
+    """Correlations by the networks' names, printed, and written beside the pictures.
+
+    Raises:
+        ValueError: if a folder is no trained run of `configs/feature_maps.py` with a transformer.
+    """
+    configs = [_read(run) for run in runs]
+    first = configs[0]
+    test = data.load_source(first.dataset, "test", data_dir=first.data_dir or None, **first.source_options)
+    images = to_float(jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))])))
+    angles = np.random.default_rng(0).uniform(-90, 90, len(images)).astype(np.float32)
+    shown = _turned(jnp.repeat(images[:2], len(SHOWN), axis=0), np.array(SHOWN * 2, np.float32))
+    predicted, passed_on = {}, {}
+    for run, config in zip(runs, configs, strict=True):
+        look, name = _look(run, config, test), _name(config)
+        predicted[name] = evaluate.predicted_angle(look(_turned(images, angles))["theta"])
+        passed_on[name] = _grey(look(shown)["warped"])
+    found = {name: evaluate.angle_correlation(angles, each) for name, each in predicted.items()}
+    for name, value in found.items():
+        print(f"{name}: correlation {value:.3f} of the applied and the predicted angle over {len(angles):,} digits")
+    titles = {f"{name}: correlation {found[name]:.2f}": evaluate.centred_angles(p) for name, p in predicted.items()}
+    plot.save(plot.angles(angles, titles), out / "angles.png")
+    plot.save(
+        plot.rows({"input": np.asarray(shown), **passed_on}, [f"{angle}°" for angle in SHOWN * 2]), out / "aligned.png"
+    )
+    record = {
+        "command": f"python -m vtnjax.experiments.angles {' '.join(map(str, runs))}",
+        "date": datetime.date.today().isoformat(),
+        "steps": {_name(config): config.steps for config in configs},
+        "batch_size": first.batch_size,
+        "digits": len(angles),
+        "correlation": found,
+    }
+    (out / "angles.json").write_text(json.dumps(record, indent=2) + "\n")
+    return found
+
+
+def _read(run):
+    path = run / "config.json"
+    config = ConfigDict(json.loads(path.read_text())) if path.is_file() else ConfigDict()
+    if not config.get("placed") or not config.placed.placements or config.distortion != "R":
+        raise ValueError(f"{run} must be a run of configs/feature_maps.py with a transformer and distortion=R")
+    return config
+
+
+def _name(config):
+    kind = {"features": "C", "shared": "SL", "deep": "deep"}[config.placed.mode]
+    return f"STN-{kind}{'-'.join(map(str, config.placed.placements))}"
+
+
+def _look(run, config, test):
+    """What the trained network tells of images in [0, 1], in batches."""
+    graphdef, state, _ = train.load_run(run, test, train.data_mesh(), print)
+    look, as_input, size = jax.jit(make_look(graphdef)), build_input(config), 250
+
+    def all_of(images):
+        parts = [look(state, as_input(images[i : i + size]))[1] for i in range(0, len(images), size)]
+        return {key: np.concatenate([np.asarray(part[key]) for part in parts]) for key in ("theta", "warped")}
+
+    return all_of
+
+
+def _turned(images, angles):
+    return jax.jit(jax.vmap(distort.turn))(images, jnp.radians(jnp.asarray(angles)))
+
+
+def _grey(maps):
+    """The mean of a map's channels, each map from its least to its most."""
+    grey = maps.mean(-1, keepdims=True)
+    low, high = grey.min((1, 2, 3), keepdims=True), grey.max((1, 2, 3), keepdims=True)
+    return (grey - low) / np.maximum(high - low, 1e-6)
+
+
+if __name__ == "__main__":
+    main()
