@@ -4,9 +4,9 @@ Convention: one example, channels last; coordinates are in pixels, (x, y) or (x,
 pixel; pull: output i reads the input at coords[i]. Padding has torch's names and meanings: with "zeros" each tap
 outside counts 0 (SciPy's "grid-constant"), "border" repeats the border pixel ("nearest"), "reflection" mirrors about
 the border pixels' centres ("mirror"). Taps are floor and floor + 1, so that at integer coordinates the derivative is
-that of the cell to the right: a transformer that starts at the identity gets a gradient. (STN Eq. 7 takes a step to
-either side there, which is no derivative of Eq. 5.) Coordinates and weights are at least float32; the output has the
-image's dtype.
+that of the cell to the right: a transformer that starts at the identity gets a gradient. (STN Eq. 7 gives there the
+pixel's own value, its neighbours being a whole pixel away, which is no derivative of Eq. 5.) Coordinates and weights
+are at least float32; the output has the image's dtype.
 
 Coordinates that are no place: with zeros, NaN, infinite and far ones read 0; with the other paddings NaN reads 0 and an
 infinity the last or first pixel. Their gradient is 0, and they spoil no other pixel.
