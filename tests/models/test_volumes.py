@@ -66,8 +66,10 @@ def test_volumes_are_pooled_in_cubes():
 
 def test_the_classification_moves_theta():
     graphdef, params = nnx.split(network(sampled=(6, 8, 10)))
-    # A digit in the middle, since noise has no direction in which to move.
-    volume = jnp.zeros((2, *SHAPE)).at[:, 8:16, 6:20, 10:17].set(1.0)
+    # Slopes everywhere: a block with sharp edges has none where so few voxels are sampled.
+    z, y, x = jnp.meshgrid(*(jnp.linspace(-1, 1, n) for n in SHAPE[:3]), indexing="ij")
+    blob = jnp.exp(-3 * ((z - 0.1) ** 2 + (y - 0.2) ** 2 + (x + 0.1 * y) ** 2))
+    volume = jnp.stack([blob, blob**2])[..., None]
 
     @jax.jit
     @jax.grad
