@@ -128,6 +128,22 @@ def test_before_after_takes_outputs_of_another_size_without_titles():
     assert len(figure.axes) == 6
 
 
+def test_projections_are_sums_from_the_front_and_from_the_side():
+    volumes = np.zeros((2, 3, 5, 7, 1))
+    volumes[:, 2, 1, 4] = 2
+    volumes[:, 1, 1, 4] = 1
+    volumes[:, 1, 3, 6] = 1.5
+    figure = plot.projections(volumes, np.full((2, 4, 4, 1), 5.0), ["a", "b"])
+    axes = np.array(figure.axes).reshape(3, 2)
+    assert [a.get_ylabel() for a in axes[:, 0]] == ["front", "side", "plane"]
+    assert [a.get_title() for a in axes[0]] == ["a", "b"]
+    front, side = shown(axes[0, 1]), shown(axes[1, 1])
+    assert (front.shape, side.shape) == ((5, 7), (5, 3))
+    assert (front[1, 4], front[3, 6], front.sum()) == (1, 0.5, 1.5)
+    np.testing.assert_allclose([side[1, 2], side[1, 1], side[3, 1]], [1, 0.5, 0.75])
+    np.testing.assert_array_equal(shown(axes[2, 0]), np.ones((4, 4)))
+
+
 def test_a_gallery_is_a_row_with_titles():
     figure = plot.gallery(np.stack([image(), image()]), ["x", "y"])
     assert [a.get_title() for a in figure.axes] == ["x", "y"]

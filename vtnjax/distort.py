@@ -1,6 +1,7 @@
-"""Random distortions of digits (STN section 4.1, appendix A.4), made to run inside a compiled training step.
+"""Random distortions of digits (STN section 4.1, appendices A.3, A.4), made to run inside a compiled training step.
 
-Each is a pure function of a key and one float image (h, w, c) and returns one float image; black, 0, is outside.
+Each is a pure function of a key and one float image (h, w, c) and returns one float image, or a volume (d, h, w, c);
+black, 0, is outside.
 Digits move, turn and grow as a person sees them; every random number is uniform unless said. `distort_batch` applies
 one by its name in the paper to a batch, each image with a key of its own, whatever mesh the batch is spread over.
 """
@@ -17,7 +18,7 @@ from vtnjax import ops
 from vtnjax.ops._checks import check_choice
 from vtnjax.ops.coords import widest
 
-DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC")
+DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC", "VOLUME")
 CLUTTER_PATCHES = 6
 
 
@@ -112,23 +113,61 @@ def translate_clutter(
     return jax.lax.scan(insert, canvas, (*keys, others))[0]
 
 
-def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
-    """The shape (h, w, c) that `distort_batch` makes of images (h, w, c)."""
+def place_in_volume(
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, depth: int = 16, shape: Sequence[int] = (60, 60, 60)
+) -> Float[Array, "d2 h2 w2 c"]:
+    """VOLUME (A.3): the image extruded to a block `depth` voxels deep, turned in 3-D and put in a black volume.
+
+    The paper gives the volume, 60 x 60 x 60, and no ranges. Here the block turns by an angle in +-45 degrees about each
+    axis, first x, then y, then z, and its centre is uniform over the places where the unturned block lies within the
+    volume. Along z the block ends as an image does at its border: linearly, over one voxel.
+
+    Args:
+        key: a random key.
+        image: (h, w, c), floating.
+        depth: of the block, in voxels; another choice of ours.
+        shape: (d', h', w') of the volume.
+
+    Returns:
+        (d', h', w', c) in the image's dtype.
+    """
+    angle_key, place_key = jax.random.split(key)
+    dtype = _dtype(image)
+    turn = _turn(jax.random.uniform(angle_key, (3,), dtype, -np.pi / 4, np.pi / 4))
+    size, volume = (jnp.array(s, dtype) for s in ((*image.shape[1::-1], depth), tuple(shape)[::-1]))
+    shift = jnp.maximum((volume - size) / 2, 0) * jax.random.uniform(place_key, (3,), dtype, -1, 1)
+    lines = [jnp.arange(n, dtype=dtype) - place for n, place in zip(shape[::-1], (volume - 1) / 2 + shift, strict=True)]
+
+    def read_slice(z):
+        x, y = lines[0][None, :], lines[1][:, None]
+        x, y, z = (turn[0, k] * x + turn[1, k] * y + turn[2, k] * z + (size[k] - 1) / 2 for k in range(3))
+        # Every slice of the block is the image: read in its plane it costs a third of what the block would.
+        within = jnp.clip(jnp.minimum(z + 1, depth - z), 0, 1)
+        return ops.sample(image, jnp.stack([x, y], axis=-1)) * within[..., None].astype(image.dtype)
+
+    # A loop over the slices stays in the processor's cache, and XLA does not compute the volume again for every tap of
+    # a sampler that reads it.
+    return jax.lax.map(read_slice, lines[2])
+
+
+def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape (h', w', c), or (d', h', w', c) of volumes, that `distort_batch` makes of images (h, w, c)."""
     h, w, c = shape
-    return {"RTS": (42, 42, c), "RTS2": (42, 42, c), "TC": (60, 60, c)}.get(name, (h, w, c))
+    large = {"RTS": (42, 42, c), "RTS2": (42, 42, c), "TC": (60, 60, c), "VOLUME": (60, 60, 60, c)}
+    return large.get(name, (h, w, c))
 
 
-def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
+def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n *sizes c"]:
     """Distort a batch, image i with the i-th key split from `key`.
 
     Args:
-        name: "none", "R", "RTS", "P", "E" or "TC" of STN section 4.1, or "RTS2" of A.1. TC cuts its clutter from the
-            batch's following images, so it needs at least 7.
+        name: "none", "R", "RTS", "P", "E" or "TC" of STN section 4.1, "RTS2" of A.1 or "VOLUME" of A.3. TC cuts its
+            clutter from the batch's following images, so it needs at least 7.
         key: a random key.
         images: (n, h, w, c), floating.
 
     Returns:
-        (n, h', w', c) in the images' dtype; see `distorted_shape`.
+        (n, h', w', c), or (n, d', h', w', c), in the images' dtype; see `distorted_shape`.
 
     Raises:
         ValueError: if the name is unknown, or a batch for TC is too small.
@@ -144,6 +183,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
             "RTS2": rotate_translate_scale_channels,
             "P": project,
             "E": elastic,
+            "VOLUME": place_in_volume,
         }[name]
         return jax.vmap(distortion)(keys, images)
     if len(images) <= CLUTTER_PATCHES:
@@ -178,6 +218,17 @@ def _similarity(image, shape, *, angle, scale: Array | float = 1.0, shift=None):
     cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
     turned = jnp.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
     return ops.sample(image, turned + centre_in.reshape(1, 1, 2))
+
+
+def _turn(angles):
+    """The rotation about x, then y, then z, a matrix for columns (x, y, z)."""
+    (cx, cy, cz), (sx, sy, sz) = jnp.cos(angles), jnp.sin(angles)
+    rows = [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+    return jnp.stack([jnp.stack(row) for row in rows])
 
 
 def _read(image, grid):

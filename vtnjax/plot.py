@@ -74,6 +74,25 @@ def before_after(
     return figure
 
 
+def projections(
+    volumes: Float[ArrayLike, "n d h w c"], planes: Float[ArrayLike, "n h2 w2 c"], titles: Sequence[str] | None = None
+) -> Figure:
+    """Three rows: volumes from the front and from the side, and the planes that a model made of them (STN Fig. 5).
+
+    Each picture is a sum along one axis, from 0 to its largest value. From the side the depth runs to the right.
+    """
+    volumes = np.asarray(volumes, np.float32)
+    views = {"front": volumes.sum(1), "side": volumes.sum(3).swapaxes(1, 2), "plane": np.asarray(planes, np.float32)}
+    n = len(volumes)
+    figure = Figure(figsize=(1.15 * n + 0.4, 3.9), layout="constrained")
+    axes = figure.subplots(3, n, squeeze=False)
+    for row, (name, view) in enumerate(views.items()):
+        axes[row, 0].set_ylabel(name)
+        for i, image in enumerate(view):
+            draw_image(axes[row, i], image / max(image.max(), 1e-6), titles[i] if titles and row == 0 else "")
+    return figure
+
+
 def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figure:
     """One row of images with a title each."""
     images = np.asarray(images)

@@ -3,6 +3,7 @@ import runpy
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import train_runs as runs
 
@@ -21,7 +22,7 @@ from vtnjax.train.state import named_leaves
 from vtnjax.train.step import make_train_step
 
 WARPS = ("affine", "projective", "tps", "translation", "attention")
-NAMES = tuple(name for name in distort.DISTORTIONS if name != "RTS2")  # of two digits
+NAMES = tuple(name for name in distort.DISTORTIONS if name not in ("RTS2", "VOLUME"))  # of two digits, of volumes
 
 
 @functools.cache
@@ -100,6 +101,18 @@ def test_the_test_set_is_distorted_once_and_always_the_same():
     assert (once[3]["image"] == again[3]["image"]).all()
     assert [once[i]["label"] for i in range(20)] == [source()[i]["label"] for i in range(20)]
     assert distort_source("none", source()) is source()
+
+
+def test_volumes_are_made_when_they_are_asked_for_and_always_the_same():
+    test = distort_source("VOLUME", source())
+    assert isinstance(test, data.Source)
+    assert (len(test), test.classes) == (20, source().classes)
+    record, again = test[3], test[3]
+    assert record["image"].shape == (60, 60, 60, 1)
+    assert record["image"].dtype == "float32"
+    assert (record["image"] == again["image"]).all()
+    assert record["label"] == source()[3]["label"]
+    assert np.abs(record["image"] - test[13]["image"]).max() > 0.5  # the same digit elsewhere
 
 
 def test_bytes_become_floats_from_zero_to_one_and_floats_stay():

@@ -94,6 +94,11 @@ def test_two_digits_build(variant):
     assert_builds("two_digits", f"smoke,{variant}", label)
 
 
+@pytest.mark.parametrize("variant", ["smoke,model=st_cnn", "smoke,model=fcn", "dataset=generated", "short"])
+def test_digits_in_volumes_build(variant):
+    assert_builds("volume_digits", variant, "smoke")
+
+
 def test_triplets_of_their_own_come_beside_shuffled_batches():
     config = get_config("composites", "smoke,consistency=unit,triplets=own")
     batches = train.build_batches(config, sources("composites", "smoke")[0])
@@ -144,6 +149,8 @@ SMOKES = [
     "cub_vtn:backbone=squeezenet",
     "cub_vtn:backbone=resnet18,warp=deformable,dataset=aircraft",
     "two_digits:model=vtn_two",
+    "volume_digits:model=st_fcn",
+    "volume_digits:model=cnn",
 ]
 
 

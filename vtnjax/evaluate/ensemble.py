@@ -45,4 +45,4 @@ def _probabilities(graphdef, params, statistics, images, flip) -> Float[Array, "
         return jax.nn.softmax(model(images)[0])
 
     found = predict(images)
-    return (found + predict(images[:, :, ::-1])) / 2 if flip else found
+    return (found + predict(images[..., ::-1, :])) / 2 if flip else found

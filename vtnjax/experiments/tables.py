@@ -61,6 +61,13 @@ def addition() -> Table:
     return Table("STN Table 4, pairs of the packaged digits", "two_digits", rows)
 
 
+def volumes() -> Table:
+    """STN A.3: digits turned in volumes, with and without a 3-D transformer. The paper gives no figures."""
+    models = {"FCN": "fcn", "ST-FCN": "st_fcn", "CNN": "cnn", "ST-CNN": "st_cnn"}
+    rows = {name: {"volumes": Cell(f"model={model}", None)} for name, model in models.items()}
+    return Table("STN A.3, on the digits of the config", "volume_digits", rows)
+
+
 def feature_maps() -> Table:
     """Table 1 of the study of STNs on feature maps: rotated digits, and translated and cluttered ones."""
     paper = {
@@ -107,6 +114,7 @@ TABLES = {
     "stn_table1": distorted_digits,
     "stn_table2": house_numbers,
     "stn_addition": addition,
+    "stn_volumes": volumes,
     "feature_maps": feature_maps,
     "feature_maps_svhn": house_number_depths,
 }

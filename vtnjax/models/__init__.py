@@ -8,6 +8,7 @@ from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pret
 from vtnjax.models.stn import STN, count_parameters
 from vtnjax.models.tasn import TASN, AttentionNetwork
 from vtnjax.models.two_digits import TwoDigitNetwork
+from vtnjax.models.volumes import VolumeNetwork
 from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TASN",
     "TwoDigitNetwork",
     "VGG",
+    "VolumeNetwork",
     "WarpedFeatures",
     "count_parameters",
     "deform_last_convolution",

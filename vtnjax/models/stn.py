@@ -74,7 +74,7 @@ class FCNLocaliser(nnx.Module):
         sizes = (math.prod(shape), 32, 32)
         self.layers = nnx.List([nnx.Linear(size, 32, dtype=dtype, rngs=rngs) for size in sizes])
 
-    def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
+    def __call__(self, image: Float[Array, "n *sizes c"]) -> Float[Array, "n 32"]:
         """Features of the last layer."""
         x = image.reshape(len(image), -1)
         for layer in self.layers:
@@ -192,12 +192,13 @@ def count_parameters(module: nnx.Module | None) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
-def average_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n _h _w c"]:
-    """Means of squares of `size` pixels; rows and columns that fill none are left out."""
-    h, w = (n // size * size for n in x.shape[1:3])
+def average_pool(x: Float[Array, "n *sizes c"], size: int) -> Float[Array, "n *smaller c"]:
+    """Means of squares of `size` pixels, or cubes of voxels; what fills none at an axis' end is left out."""
+    ends = [n // size * size for n in x.shape[1:-1]]
     # Strided slices: their gradient is several times faster than that of a reshape, which explicit sharding refuses.
-    shifted = [x[:, i:h:size, j:w:size] for i in range(size) for j in range(size)]
-    return functools.reduce(operator.add, shifted) / size**2
+    cells = itertools.product(range(size), repeat=len(ends))
+    shifted = [x[:, *(slice(i, end, size) for i, end in zip(cell, ends, strict=True))] for cell in cells]
+    return functools.reduce(operator.add, shifted) / size ** len(ends)
 
 
 def fcn_width(inputs: int, classes: int, parameters: int) -> int:

@@ -97,7 +97,7 @@ def build_prepare(config: Config) -> Prepare:
 def build_input(config: Config):
     """Images in 0..255 or [0, 1] to what the network takes: normalised as ImageNet's if they are photographs."""
 
-    def as_input(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    def as_input(images: Num[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
         images = to_float(images)
         return (models.imagenet_input(images) if "photo" in config else images).astype(config.dtype)
 
@@ -109,7 +109,7 @@ def build_picture(config: Config):
     return models.imagenet_picture if "photo" in config else jnp.asarray
 
 
-def to_float(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+def to_float(images: Num[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
     """uint8 in 0..255 to float32 in [0, 1]; floats as they are."""
     return images if jnp.issubdtype(images.dtype, jnp.floating) else images.astype(jnp.float32) / 255
 
@@ -117,10 +117,13 @@ def to_float(images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
 def distort_source(name: str, source: data.Source) -> data.Source:
     """A test set distorted once, with a seed and a batch of its own, so that every model is tested on the same images.
 
-    The images become float32 in [0, 1]; with "none" the source is returned as it is.
+    The images become float32 in [0, 1]; with "none" the source is returned as it is. Volumes are made again whenever
+    they are asked for, each by a key of its own: a thousand of them would fill a gigabyte.
     """
     if name == "none":
         return source
+    if name == "VOLUME":
+        return _Volumes(source)
     distort_all = jax.jit(lambda key, images: distort.distort_batch(name, key, to_float(images)))
     images, labels = [], []
     for number, batch in enumerate(data.eval_batches(source, batch_size=min(_TEST_BATCH, len(source)))):
@@ -129,3 +132,20 @@ def distort_source(name: str, source: data.Source) -> data.Source:
         images.append(np.asarray(distort_all(key, batch["image"]))[kept])
         labels.append(batch["label"][kept])
     return data.Arrays(np.concatenate(images), np.concatenate(labels), source.classes)
+
+
+class _Volumes:
+    """A source whose digits are put in volumes, always in the same way."""
+
+    def __init__(self, source: data.Source):
+        self.classes = source.classes
+        self._source = source
+        self._place = jax.jit(lambda key, images: distort.distort_batch("VOLUME", key, to_float(images)))
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> data.Record:
+        record = self._source[index]
+        key = jax.random.fold_in(jax.random.key(_TEST_SEED), index)
+        return {**record, "image": np.asarray(self._place(key, record["image"][None]))[0]}

@@ -32,7 +32,8 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
 def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: Path) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
-    Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads.
+    Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads. Of
+    volumes: two projections, and the plane that the model makes.
 
     Args:
         config: of the run.
@@ -50,7 +51,9 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {_short(test, guess)}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
-    if "coords" in out and _warps_features(out, images):
+    if images.ndim == 5:
+        figure = plot.projections(images, out["plane"], titles)
+    elif "coords" in out and _warps_features(out, images):
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:
         warped = build_picture(config)(out["warped"].astype(np.float32))

@@ -34,6 +34,9 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
     if "house_numbers" in config:
         options = {**config.house_numbers.to_dict(), "dtype": jnp.dtype(config.dtype), "rngs": nnx.Rngs(config.seed)}
         return models.house_number_network(config.model, shape, **options)
+    if "sampled" in config:
+        options = {"classes": classes, "sampled": config.sampled, "pool": config.pool, "dtype": jnp.dtype(config.dtype)}
+        return models.VolumeNetwork(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
     options = {"classes": classes, "warp": config.warp, "pool": config.pool, "dtype": jnp.dtype(config.dtype)}
     if config.dataset == "two_digits":
         options["warp_options"] = dict(config.warp_options)

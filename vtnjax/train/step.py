@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from vtnjax import evaluate, losses
 from vtnjax.train.state import TrainState
 
-Prepare = Callable[[PRNGKeyArray, Num[Array, "n h w c"]], Float[Array, "n h2 w2 c"]]
+Prepare = Callable[[PRNGKeyArray, Num[Array, "n h w c"]], Float[Array, "n *sizes c"]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""Digits extruded to blocks, turned in 3-D and moved in a volume of 60 x 60 x 60: STN A.3.
+
+    python train.py --config configs/volume_digits.py:model=st_fcn,short
+    python -m vtnjax.experiments stn_volumes --short
+
+A 3-D affine transformer turns the volume, whose sum over the depth an FCN or a CNN classifies; `model=fcn` and
+`model=cnn` read that sum of the volume as it is. The paper gives no schedule, no ranges and no figure here: the
+schedule is that of its other digits (A.4), the ranges stand in `distort.place_in_volume`. The transformer samples 60 x
+60 x 60 voxels and the plane is averaged over 2 x 2 pixels.
+"""
+
+from ml_collections import ConfigDict
+
+from vtnjax.train.config import choose
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    chosen = choose(
+        variant,
+        model=("st_fcn", "fcn", "st_cnn", "cnn"),
+        dataset=("digits", "idx", "generated"),
+        short=False,
+        smoke=False,
+    )
+    config = ConfigDict()
+    config.model = chosen["model"]
+    config.distortion = "VOLUME"
+    config.sampled = (60, 60, 60)
+    config.pool = 2
+
+    config.dataset = chosen["dataset"]
+    config.data_dir = ""
+    config.source_options = ConfigDict()
+    config.data_threads = 1
+
+    config.steps = 150_000
+    config.batch_size = 256
+    config.seed = 0
+    config.dtype = "float32"
+
+    config.optimiser = "sgd"
+    config.momentum = 0.0
+    config.learning_rate = 0.01
+    config.schedule = "step"
+    config.warmup_steps = 0
+    config.boundaries = (1 / 3, 2 / 3)
+    config.decay_factor = 0.1
+    config.weight_decay = 0.0
+    config.clip_norm = 0.0
+    config.localiser_multiplier = 1.0
+
+    config.log_every = 1000
+    config.eval_every = 10_000
+    config.checkpoint_every = 10_000
+    config.tensorboard = False
+
+    if chosen["short"]:
+        config.steps, config.batch_size = 1000, 32
+        config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 1e-3, "cosine", 1.0
+        config.log_every, config.eval_every, config.checkpoint_every = 100, 1000, 500
+    if chosen["short"] or chosen["smoke"]:
+        # The pooled plane has as many pixels as above, each the sum of 15 voxels and not of 4 x 60.
+        config.sampled, config.pool = (15, 30, 30), 1 if config.model.startswith("st_") else 2
+    if chosen["smoke"]:
+        config.dataset = "generated"
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 6, 6
+        config.batch_size = 8
+    return config
