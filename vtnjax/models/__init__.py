@@ -1,6 +1,6 @@
 """Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
 
-from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
+from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.placed import ConvPool, PlacedSTN
@@ -14,6 +14,7 @@ __all__ = [
     "AttentionNetwork",
     "ConvPool",
     "FlatClassifier",
+    "Inception",
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
