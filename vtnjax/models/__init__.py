@@ -3,6 +3,7 @@
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.house_numbers import house_number_network
+from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
 from vtnjax.models.placed import ConvPool, PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
@@ -15,6 +16,7 @@ __all__ = [
     "ConvPool",
     "FlatClassifier",
     "Inception",
+    "MultiStreamSTN",
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
@@ -25,6 +27,7 @@ __all__ = [
     "TwoDigitNetwork",
     "VGG",
     "WarpedFeatures",
+    "WindowLocaliser",
     "count_parameters",
     "deform_last_convolution",
     "features_shape",
