@@ -150,6 +150,25 @@ def test_the_papers_network_of_two_windows_at_448():
     assert out["warped"].shape == (1, 2, 224, 224, 3)
 
 
+def test_each_stream_keeps_the_statistics_of_its_own_windows():
+    model = randomise(make(dropout=0.0))
+    graphdef, state = nnx.split(model)
+
+    @jax.jit
+    def run(state, images):
+        model = nnx.merge(graphdef, state, copy=True)
+        _, out = model(images, rngs=nnx.Rngs(0))
+        return out["warped"], nnx.state(model.streams, nnx.BatchStat)
+
+    warped, after = run(state, jnp.asarray(IMAGES))
+    for i, stream in enumerate(model.streams):
+        stream(warped[:, i])  # in training mode: its own statistics change
+        for found, wanted in zip(*map(jax.tree.leaves, (after[i], nnx.state(stream, nnx.BatchStat))), strict=True):
+            assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    first, second = (np.asarray(stream.norms[0].mean[...]) for stream in model.streams)
+    assert np.abs(first - second).max() > 1e-3
+
+
 def test_descriptors_are_dropped_in_training_only():
     model = make()
     assert_array_equal(call(model, key=0)[0], call(model, key=1)[0])
