@@ -301,3 +301,29 @@ def test_attention_maps_stand_below_their_features():
     for row, stack in zip(axes, (features, maps), strict=True):
         for each, channel in zip(row, (3, 1), strict=True):
             np.testing.assert_array_equal(shown(each), stack[..., channel])
+
+
+# ---- Windows
+
+
+def test_windows_are_drawn_on_the_image_and_shown_below_in_their_colours(tmp_path):
+    images = np.stack([image(), 0.5 * image()])
+    coords = np.stack([[identity((3, 4)), identity((3, 4)) + 2 + i] for i in range(2)]).astype(np.float32)
+    read = np.stack([[images[i, :3, :4], images[i, 2:5, 2:6]] for i in range(2)])
+    figure = plot.windows(images, coords, read, ["a", "b"])
+    axes = np.array(figure.axes).reshape(3, 2)
+    assert [a.get_title() for a in axes[0]] == ["a", "b"]
+    assert [a.get_ylabel() for a in axes[:, 0]] == ["input", "window 1", "window 2"]
+    for i in range(2):
+        np.testing.assert_array_equal(shown(axes[0, i]), images[i, ..., 0])
+        drawn = lines_of(axes[0, i])
+        assert len(drawn) == 2
+        for j, (collection, segments) in enumerate(drawn):
+            corners = np.concatenate(segments)
+            np.testing.assert_allclose([corners.min(0), corners.max(0)], [coords[i, j, 0, 0], coords[i, j, -1, -1]])
+            np.testing.assert_array_equal(shown(axes[1 + j, i]), read[i, j, ..., 0])
+            frame = axes[1 + j, i].spines["top"].get_edgecolor()
+            np.testing.assert_allclose(collection.get_color()[0], frame)
+        assert not np.allclose(drawn[0][0].get_color()[0], drawn[1][0].get_color()[0])
+        assert axes[0, i].get_xlim() == (-0.5, 11.5)
+    plot.save(figure, tmp_path / "a.png")

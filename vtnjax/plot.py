@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 
 _FAR = 1e6
+# Of windows; red and green are the paper's.
+_COLOURS = ("tab:red", "lime", "deepskyblue", "gold", "magenta", "tab:orange")
 
 
 def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -> None:
@@ -90,6 +92,47 @@ def projections(
         axes[row, 0].set_ylabel(name)
         for i, image in enumerate(view):
             draw_image(axes[row, i], image / max(image.max(), 1e-6), titles[i] if titles and row == 0 else "")
+    return figure
+
+
+def draw_window(axes: Axes, coords: Float[ArrayLike, "h w 2"], colour: str, *, width: float = 1.8) -> None:
+    """The border of what was read of an image already drawn, in one colour."""
+    coords = np.asarray(coords)
+    limits = axes.get_xlim(), axes.get_ylim()
+    border = [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
+    axes.add_collection(LineCollection(_finite(border), colors=colour, linewidths=width))
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
+def windows(
+    images: Shaped[ArrayLike, "n h w c"],
+    coords: Float[ArrayLike, "n windows h2 w2 2"],
+    shown: Shaped[ArrayLike, "n windows h2 w2 c"],
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    """A column for each image: its windows on it, each in a colour of its own, and below what they show (STN Table 3).
+
+    Args:
+        images: the network's inputs.
+        coords: where each window read, in pixels of the images.
+        shown: what it read.
+        titles: of the columns.
+    """
+    images, coords, shown = (np.asarray(each) for each in (images, coords, shown))
+    n, count = coords.shape[:2]
+    figure = Figure(figsize=(1.15 * n + 0.4, 1.15 * count + 1.5), layout="constrained")
+    axes = figure.subplots(1 + count, n, squeeze=False)
+    for i in range(n):
+        draw_image(axes[0, i], images[i], titles[i] if titles else "")
+        for j in range(count):
+            colour = _COLOURS[j % len(_COLOURS)]
+            draw_window(axes[0, i], coords[i, j], colour)
+            draw_image(axes[1 + j, i], shown[i, j])
+            for spine in axes[1 + j, i].spines.values():
+                spine.set(color=colour, linewidth=2)
+    for row, name in enumerate(("input", *(f"window {j + 1}" for j in range(count)))):
+        axes[row, 0].set_ylabel(name)
     return figure
 
 

@@ -25,6 +25,7 @@ CASES = {
     "vgg16": ("vgg16", {}),
     "vgg16_bn": ("vgg16_bn", {}),
     "squeezenet1_1": ("squeezenet1_1", {}),
+    "googlenet": ("googlenet", {}),
 }
 
 

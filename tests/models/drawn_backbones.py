@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from vtnjax.models import VGG, ResNet, SqueezeNet, load_pretrained
+from vtnjax.models import VGG, Inception, ResNet, SqueezeNet, load_pretrained
 
 GOLDENS = dict(np.load(Path(__file__).parents[1] / "golden" / "backbones.npz"))
 SHAPES = json.loads(GOLDENS["names"].tobytes())  # of torchvision's weights, by model and name
@@ -17,6 +17,8 @@ SHAPES = json.loads(GOLDENS["names"].tobytes())  # of torchvision's weights, by 
 def create(name, **options):
     if name == "squeezenet1_1":
         return SqueezeNet(**{"classes": 1000, **options}, rngs=nnx.Rngs(0))
+    if name == "googlenet":
+        return Inception(**options, rngs=nnx.Rngs(0))
     return (ResNet if name.startswith("resnet") else VGG)(name, **options, rngs=nnx.Rngs(0))
 
 

@@ -29,6 +29,7 @@ COUNTS = {
     "vgg19": 143_667_240 - FC678,
     "vgg19_bn": 143_678_248 - FC678,
     "squeezenet1_1": 1_235_496,
+    "googlenet": 6_624_904 - (1024 * 1000 + 1000),  # without its auxiliary classifiers
 }
 
 
@@ -63,6 +64,12 @@ def test_a_squeezenet_without_classes_has_no_classifier():
         ("resnet50", {"strides": (1, 2, 2, 1)}, {"stem": 112, "stage1": 56, "stage2": 28, "stage3": 14, "stage4": 14}),
         ("vgg19", {}, {"conv1": 224, "conv2": 112, "conv3": 56, "conv4": 28, "conv5": 14}),
         ("squeezenet1_1", {"classes": None}, {"conv1": 111, "fire3": 55, "fire5": 27, "fire9": 13}),
+        pytest.param(
+            "googlenet",
+            {},
+            {"conv1": 112, "conv3": 56, "inception3b": 28, "inception4a": 14, "inception4e": 14, "inception5b": 7},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_features_of_a_224_pixel_image(name, options, sizes):
@@ -97,13 +104,14 @@ OPTIONS = {
     "vgg16": {},
     "vgg16_bn": {},
     "squeezenet1_1": {},
+    "googlenet": {},
 }
 
 
 @pytest.mark.parametrize(
     "case",
     ["resnet18", "resnet18_tasn", "squeezenet1_1"]
-    + [pytest.param(case, marks=pytest.mark.slow) for case in ("resnet50_dilated", "vgg16", "vgg16_bn")],
+    + [pytest.param(case, marks=pytest.mark.slow) for case in ("resnet50_dilated", "vgg16", "vgg16_bn", "googlenet")],
 )
 def test_every_feature_is_torchvisions(case):
     name = case.removesuffix("_tasn").removesuffix("_dilated")
@@ -162,7 +170,9 @@ def test_evaluation_leaves_the_statistics_and_treats_each_image_alone(resnet18):
     np.testing.assert_allclose(together["stage4"][:1], alone["stage4"], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", pytest.param("vgg16_bn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["resnet18", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vgg16_bn", "googlenet"))]
+)
 def test_frozen_statistics_are_used_and_left_in_training(name):
     frozen, image = build(name, frozen_statistics=True), drawn.image(SMALL)
     expected = run(build(name), image)
@@ -297,6 +307,7 @@ def test_bad_arguments_are_refused_when_it_is_built(arguments, sentence, untyped
             (2, 16, 32, 3),
             r"image must be at least 17 x 17 pixels .*, but its shape is \(2, 16, 32, 3\)",
         ),
+        ("googlenet", (2, 14, 32, 3), r"image must be at least 15 x 15 pixels .*, but its shape is \(2, 14, 32, 3\)"),
     ],
 )
 def test_images_of_another_kind_are_refused(name, shape, sentence, untyped):
@@ -304,6 +315,9 @@ def test_images_of_another_kind_are_refused(name, shape, sentence, untyped):
         shapes(abstract(name), shape)
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet18", 1), ("vgg16", 16), ("squeezenet1_1", 17)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 1), ("vgg16", 16), ("squeezenet1_1", 17), pytest.param("googlenet", 15, marks=pytest.mark.slow)],
+)
 def test_the_smallest_images_give_at_least_one_position(name, size):
     assert all(min(shape) >= 1 for shape in shapes(abstract(name), (1, size, size, 3)).values())

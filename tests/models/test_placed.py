@@ -122,6 +122,12 @@ def test_a_deep_localiser_has_as_many_parameters_more_as_its_layers():
     assert deep - shared == (9 * 4 + 4) + (9 * 4 * 5 + 5)
 
 
+def test_a_deep_localisers_arrays_are_its_own():
+    # A training step that takes over its state's arrays may not be given one twice.
+    leaves = jax.tree.leaves(nnx.state(make(mode="deep", placements=(1, 2))))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+
+
 @pytest.mark.parametrize(("mode", "placement"), [("features", 0), ("features", 1), ("shared", 1), ("deep", 1)])
 def test_what_was_warped_may_be_pooled(mode, placement):
     network = make(mode=mode, placements=(placement,), pool=2, shape=(30, 30, 1))

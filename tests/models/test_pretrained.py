@@ -46,6 +46,7 @@ HEADS = {
     "resnet": {"fc.weight", "fc.bias"},
     "vgg": {f"classifier.{i}.{leaf}" for i in (0, 3, 6) for leaf in ("weight", "bias")},
     "squeezenet": set(),
+    "googlenet": {key for key in SHAPES["googlenet"] if key.startswith(("fc.", "aux1.", "aux2."))},
 }
 
 
@@ -135,6 +136,31 @@ def test_nothing_but_the_classifier_may_be_left_over(arrays, key):
     assert_refused(abstract("resnet18"), change(arrays, **{key: np.zeros(3)}), f"; left over: {key}$")
 
 
+@pytest.mark.parametrize(
+    ("without", "more", "sentence"),
+    [
+        (["inception4d.branch3.1.bn.running_mean"], {}, r"missing: inception4d\.branch3\.1\.bn\.running_mean$"),
+        ([], {"aux3.fc1.weight": (2, 3)}, r"left over: aux3\.fc1\.weight$"),
+        ([], {"inception4d.branch3.2.conv.weight": (2, 3, 1, 1)}, r"left over: inception4d\.branch3\.2\.conv\.weight$"),
+        (
+            [],
+            {"inception3a.branch3.1.conv.weight": (32, 16, 5, 5)},
+            r"of another shape: inception3a\.branch3\.1\.conv\.weight \(32, 16, 5, 5\), not \(32, 16, 3, 3\)$",
+        ),
+    ],
+)
+def test_a_googlenets_weights_that_do_not_fit_are_named(without, more, sentence):
+    given = change(constants("googlenet"), without=without, **{key: np.zeros(shape) for key, shape in more.items()})
+    assert_refused(abstract("googlenet"), given, f"every weight of googlenet and no others; {sentence}")
+
+
+def test_a_googlenet_without_its_three_classifiers_fits():
+    given = {key: array for key, array in constants("googlenet").items() if key not in HEADS["googlenet"]}
+    trunk = abstract("googlenet")
+    load_pretrained(trunk, given)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(nnx.state(trunk)))
+
+
 def test_another_shape_is_named_with_the_right_one(arrays):
     kernel = arrays["conv1.weight"][:, :, 1:, 1:]
     given = change(arrays, **{"conv1.weight": kernel, "bn1.bias": np.zeros((64, 1))})
@@ -156,7 +182,7 @@ def test_a_classifier_of_other_classes_is_refused():
 
 
 def test_something_else_than_a_backbone_is_refused(arrays, untyped):
-    assert_refused(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), arrays, "backbone must be a ResNet, a VGG .*, not a Linear")
+    assert_refused(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), arrays, "backbone must be a ResNet, a VGG, .*, not a Linear")
 
 
 # ---- Files

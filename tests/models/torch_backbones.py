@@ -13,7 +13,7 @@ import torchvision.models  # noqa: E402
 
 NAMES = (
     *("resnet18", "resnet34", "resnet50", "resnet101"),
-    *("vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "squeezenet1_1"),
+    *("vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "squeezenet1_1", "googlenet"),
 )
 
 
@@ -23,6 +23,8 @@ def build(name, *, stride_1=(), dilated=None):
     `stride_1` are stages whose stride is taken away, `dilated` torchvision's own replace_stride_with_dilation.
     """
     options = {} if dilated is None else {"replace_stride_with_dilation": dilated}
+    if name == "googlenet":
+        options = {"transform_input": True, "init_weights": False}
     model = getattr(torchvision.models, name)(**options)
     for stage in stride_1:
         block = getattr(model, f"layer{stage}")[0]
@@ -40,7 +42,7 @@ def shapes(model):
 def tensors(model, image):
     """Features (n, c, h, w) by our names; `logits` (n, classes) of SqueezeNet too."""
     x = image.permute(0, 3, 1, 2)
-    collect = {"ResNet": _resnet, "VGG": _vgg, "SqueezeNet": _squeezenet}[type(model).__name__]
+    collect = {"ResNet": _resnet, "VGG": _vgg, "SqueezeNet": _squeezenet, "GoogLeNet": _googlenet}[type(model).__name__]
     return dict(collect(model, x))
 
 
@@ -79,3 +81,12 @@ def _squeezenet(model, x):
             yield f"fire{fire}", x
             fire += 1
     yield "logits", model.classifier(x).flatten(1)
+
+
+def _googlenet(model, x):
+    x = model._transform_input(x)
+    for name, layer in model.named_children():
+        if name.startswith(("conv", "maxpool", "inception")):
+            x = layer(x)
+        if name.startswith(("conv", "inception")):
+            yield name, x

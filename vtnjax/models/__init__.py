@@ -1,8 +1,9 @@
 """Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
 
-from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
+from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.house_numbers import house_number_network
+from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
 from vtnjax.models.placed import ConvPool, PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
 from vtnjax.models.stn import STN, count_parameters
@@ -15,6 +16,8 @@ __all__ = [
     "AttentionNetwork",
     "ConvPool",
     "FlatClassifier",
+    "Inception",
+    "MultiStreamSTN",
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
@@ -26,6 +29,7 @@ __all__ = [
     "VGG",
     "VolumeNetwork",
     "WarpedFeatures",
+    "WindowLocaliser",
     "count_parameters",
     "deform_last_convolution",
     "features_shape",

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
+from vtnjax.models._copies import copy_module
 from vtnjax.models.stn import FCNLocaliser, average_pool
 from vtnjax.nn import SpatialTransformer
 from vtnjax.ops._checks import check_choice
@@ -80,7 +81,7 @@ class PlacedSTN(nnx.Module):
         self.transformer = nnx.List(
             [
                 _Placed(
-                    [nnx.clone(layer) for layer in layers[:place]] if mode == "deep" else [],
+                    [copy_module(layer) for layer in layers[:place]] if mode == "deep" else [],
                     localiser(_shape(layers[:place], shape), dtype=dtype, rngs=rngs),
                     padding,
                     rngs,

@@ -10,22 +10,28 @@ from flax.typing import PathParts
 from jaxtyping import Array, Float
 
 from vtnjax.models._weight_files import FIRES, IMAGENET_MEAN, IMAGENET_STD, read_weights
-from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
+from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
+from vtnjax.models.backbones.inception import INCEPTIONS
 
 # Our leaves and PyTorch's, by the module they belong to.
 _LEAVES = {
     "conv": {"kernel": "weight", "bias": "bias"},
     "norm": {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"},
 }
-# The classifiers' layers in torchvision's files and in timm's, which a trunk does not have.
+# The classifiers' layers in torchvision's files and in timm's, which a trunk does not have. Those of GoogLeNet's two
+# auxiliary classifiers were never trained.
 _HEADS = {
     ResNet: ("fc",),
     VGG: ("classifier.0", "classifier.3", "classifier.6", "pre_logits.fc1", "pre_logits.fc2", "head.fc"),
     SqueezeNet: ("classifier.1",),
+    Inception: (
+        "fc",
+        *(f"aux{i}.{layer}" for i in (1, 2) for layer in ("conv.conv", "conv.bn", "fc1", "fc2")),
+    ),
 }
 _LISTED = 20
 
-Backbone = ResNet | VGG | SqueezeNet
+Backbone = ResNet | VGG | SqueezeNet | Inception
 
 
 def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.ndarray]) -> None:
@@ -38,8 +44,8 @@ def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.nd
     The networks expect images as `imagenet_input` makes them.
 
     Args:
-        backbone: a `ResNet`, `VGG` or `SqueezeNet`; it may also be abstract, as `nnx.eval_shape` makes one, which
-            saves drawing random weights.
+        backbone: a `ResNet`, `VGG`, `SqueezeNet` or `Inception`; it may also be abstract, as `nnx.eval_shape` makes
+            one, which saves drawing random weights.
         weights: a `.safetensors` file (extra "hub"), a `.pth` file (where torch is installed), a model of the Hugging
             Face hub such as "timm/resnet50.tv_in1k" (extra "hub"; its `model.safetensors` is downloaded once), "ndf"
             for SqueezeNet 1.1 out of the package ndf (extra "squeezenet"), or the arrays themselves by PyTorch's names
@@ -52,7 +58,9 @@ def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.nd
         ImportError: if the package that reads it is not installed; the sentence says what to install.
     """
     if not isinstance(backbone, Backbone):
-        raise ValueError(f"backbone must be a ResNet, a VGG or a SqueezeNet, not a {type(backbone).__name__}")
+        raise ValueError(
+            f"backbone must be a ResNet, a VGG, a SqueezeNet or an Inception, not a {type(backbone).__name__}"
+        )
     arrays = weights if isinstance(weights, Mapping) else read_weights(weights)
     wanted = {key: (path, variable) for path, key, variable in _table(backbone)}
     given = {key: array for key, array in arrays.items() if not _ignored(key, backbone, wanted)}
@@ -90,6 +98,8 @@ def _layers(backbone: Backbone) -> Iterator[tuple[PathParts, str]]:
     """Each convolution and BatchNorm: where it is in the backbone, and PyTorch's name for it."""
     if isinstance(backbone, ResNet):
         return _resnet_layers(backbone)
+    if isinstance(backbone, Inception):
+        return _inception_layers()
     return _vgg_layers(backbone) if isinstance(backbone, VGG) else _squeezenet_layers()
 
 
@@ -122,6 +132,16 @@ def _squeezenet_layers() -> Iterator[tuple[PathParts, str]]:
     for i, position in enumerate(FIRES):
         for part in ("squeeze", "expand1x1", "expand3x3"):
             yield ("fires", i, part, "conv"), f"features.{position}.{part}"
+
+
+def _inception_layers() -> Iterator[tuple[PathParts, str]]:
+    layers: list[tuple[PathParts, str]] = [((f"conv{i}",), f"conv{i}") for i in (1, 2, 3)]
+    for i, name in enumerate(INCEPTIONS):
+        layers += [(("blocks", i, "single"), f"{name}.branch1"), (("blocks", i, "pooled"), f"{name}.branch4.1")]
+        layers += [(("blocks", i, "pairs", j, k), f"{name}.branch{j + 2}.{k}") for j in (0, 1) for k in (0, 1)]
+    for ours, theirs in layers:
+        yield (*ours, "conv"), f"{theirs}.conv"
+        yield (*ours, "norm"), f"{theirs}.bn"
 
 
 def _ignored(key: str, backbone: Backbone, wanted: Mapping[str, object]) -> bool:

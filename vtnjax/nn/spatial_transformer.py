@@ -31,7 +31,8 @@ class SpatialTransformer(nnx.Module):
 
     Attributes:
         localiser: the localiser, or None.
-        head: the last localisation layer.
+        head: the last localisation layer. To start at another warp, give it another bias: `head.bias =
+            nnx.Param(theta)`, flat, of several warps one after the other.
     """
 
     def __init__(

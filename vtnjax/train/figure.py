@@ -32,8 +32,9 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
 def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: Path) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
-    Where the model warps its input: before, the grid, and after. Where it warps features: where each field reads. Of
-    volumes: two projections, and the plane that the model makes.
+    Where the model warps its input: before, the grid, and after; where it reads several windows of it: these, and what
+    they show. Where it warps features: where each field reads. Of volumes: two projections, and the plane that the
+    model makes.
 
     Args:
         config: of the run.
@@ -53,6 +54,9 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
     ]
     if images.ndim == 5:
         figure = plot.projections(images, out["plane"], titles)
+    elif "coords" in out and out["warped"].ndim == 5:
+        shown = build_picture(config)(out["warped"].astype(np.float32).reshape(-1, *out["warped"].shape[2:]))
+        figure = plot.windows(images, out["coords"], shown.reshape(out["warped"].shape), titles)
     elif "coords" in out and _warps_features(out, images):
         figure = plot.fields(images, out["coords"], titles)
     elif "coords" in out:

@@ -12,7 +12,7 @@ from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.train.config import Config, nearest
 
-BACKBONES = (*RESNETS, *VGGS, "squeezenet", "small")
+BACKBONES = (*RESNETS, *VGGS, "inception", "squeezenet", "small")
 
 
 def build_model(config: Config, source: data.Source) -> nnx.Module:
@@ -28,6 +28,8 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
     classes = len(source.classes)
     if "backbone" in config:
         check_backbone(config.backbone)
+        if "streams" in config:
+            return _multi_stream(config, shape, classes)
         return (_tasn if "tasn" in config else _feature_network)(config, shape, classes)
     if "placed" in config:
         return _placed(config, shape, classes)
@@ -66,8 +68,7 @@ def check_backbone(name: str) -> None:
 
 def _feature_network(config, shape: Sequence[int], classes: int) -> models.WarpedFeatures:
     dtype, rngs = jnp.dtype(config.dtype), nnx.Rngs(config.seed)
-    options = {"widths": config.widths} if config.backbone == "small" else {}
-    backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""), **options)
+    backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""), **_small_options(config))
     features = models.features_shape(backbone, shape)
     options = dict(config.warp_options)
     if config.warp == "deformable":
@@ -84,16 +85,13 @@ def _feature_network(config, shape: Sequence[int], classes: int) -> models.Warpe
 
 def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
     dtype, rngs, options = jnp.dtype(config.dtype), nnx.Rngs(config.seed), config.tasn.to_dict()
-    small = config.backbone == "small"
-    trunk = _trunk(
-        config, config.backbone, shape[-1], config.pretrained, **({"widths": config.widths} if small else {})
-    )
+    trunk = _trunk(config, config.backbone, shape[-1], config.pretrained, **_small_options(config))
     size, resolution = (options.pop(name) for name in ("attention_size", "resolution"))
     maps = nn.TrilinearAttention(**options.pop("attention"))
     attention_network = None
     if options["sampler"] != "none":
         name, kind = "resnet18", {"strides": (1, 1, 2, 1)}
-        if small:
+        if config.backbone == "small":
             name, kind = "small", {"widths": config.attention_widths}
         attentive = _trunk(config, name, shape[-1], config.attention_pretrained, **kind)
         channels = models.features_shape(attentive, (size, size, shape[-1]))[-1]
@@ -104,6 +102,18 @@ def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
     channels = models.features_shape(trunk, (*sampled, shape[-1]))[-1]
     options |= {"shape": sampled, "attention": maps, "dtype": dtype}
     return models.TASN(attention_network, trunk, channels, classes, **options, rngs=rngs)
+
+
+def _multi_stream(config, shape: Sequence[int], classes: int) -> models.MultiStreamSTN:
+    options = config.streams.to_dict()
+    options["window"] = (options.pop("size"),) * 2
+    trunk = _trunk(config, config.backbone, shape[-1], config.pretrained, **_small_options(config))
+    dtype, rngs = jnp.dtype(config.dtype), nnx.Rngs(config.seed)
+    return models.MultiStreamSTN(trunk, shape, classes, **options, dtype=dtype, rngs=rngs)
+
+
+def _small_options(config) -> dict[str, Sequence[int]]:
+    return {"widths": config.widths} if config.backbone == "small" else {}
 
 
 def _trunk(config, name: str, inputs: int, pretrained: str, **options):
@@ -117,6 +127,8 @@ def _trunk(config, name: str, inputs: int, pretrained: str, **options):
         if name == "squeezenet":
             return models.SqueezeNet(dtype=dtype, rngs=rngs)
         frozen = {"frozen_statistics": config.frozen_statistics, "dtype": dtype, "rngs": rngs}
+        if name == "inception":
+            return models.Inception(**frozen)
         return models.ResNet(name, **options, **frozen) if name in RESNETS else models.VGG(name, **frozen)
 
     backbone = nnx.eval_shape(make)

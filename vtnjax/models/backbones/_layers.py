@@ -30,6 +30,7 @@ class ConvNorm(nnx.Module):
         padding: int | None = None,
         bias: bool = False,
         norm: bool = True,
+        epsilon: float = 1e-5,
         frozen_statistics: bool = False,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
@@ -46,6 +47,7 @@ class ConvNorm(nnx.Module):
             padding: pixels on each side; by default as many as leave the size unchanged at stride 1.
             bias: whether the convolution has one.
             norm: whether BatchNorm follows.
+            epsilon: BatchNorm's, added to the variance.
             frozen_statistics: whether BatchNorm uses its running statistics also in training, and leaves them as they
                 are.
             dtype: of the computation; BatchNorm computes in at least float32.
@@ -70,7 +72,7 @@ class ConvNorm(nnx.Module):
         # In bfloat16 the running statistics themselves would be rounded.
         wide = None if dtype is None else widest(dtype, jnp.float32)
         self.norm = (
-            nnx.BatchNorm(outputs, momentum=0.9, epsilon=1e-5, dtype=wide, param_dtype=param_dtype, rngs=rngs)
+            nnx.BatchNorm(outputs, momentum=0.9, epsilon=epsilon, dtype=wide, param_dtype=param_dtype, rngs=rngs)
             if norm
             else None
         )
@@ -87,3 +89,8 @@ def max_pool(x: Float[Array, "n h w c"], size: int, padding: Sequence[tuple[int,
     """Maxima of square windows, two pixels apart; what `padding` adds before and after each axis never wins."""
     # Flax takes pairs, which its annotation leaves out.
     return nnx.max_pool(x, (size, size), strides=(2, 2), padding=padding)  # pyright: ignore[reportArgumentType]
+
+
+def ceil_max_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n h2 w2 c"]:
+    """The same without padding, but a last window that hangs over the edge counts too (PyTorch's `ceil_mode`)."""
+    return max_pool(x, size, [(0, (side - size) % 2) for side in x.shape[1:3]])

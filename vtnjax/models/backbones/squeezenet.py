@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm, max_pool
+from vtnjax.models.backbones._layers import ConvNorm, ceil_max_pool
 
 # Channels of fire2 to fire9: squeezed, and of each of the two expansions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -72,13 +72,8 @@ class SqueezeNet(nnx.Module):
         features = {"conv1": x}
         for i, fire in enumerate(self.fires, 2):
             name = f"fire{i}"
-            x = fire(_pool(x) if name in _POOLED_BEFORE else x)
+            x = fire(ceil_max_pool(x, 3) if name in _POOLED_BEFORE else x)
             features[name] = x
         if self.conv10 is not None:
             features["logits"] = nnx.relu(self.conv10(x)).mean((1, 2))
         return features
-
-
-def _pool(x):
-    # Ceil mode: a last window that hangs over the edge counts too.
-    return max_pool(x, 3, [(0, (size - 1) % 2) for size in x.shape[1:3]])
