@@ -11,7 +11,8 @@ it. Variants, joined by commas:
   image itself;
 - `resolution=224|448` of the image; the localiser reads 224 x 224 in both;
 - `backbone=`, `dataset=`;
-- `smoke`: the same on a few drawn pictures, random weights and small images, under two minutes on two CPU cores.
+- `smoke`: the same on a few drawn pictures, random weights and small images. Its time is that of compiling so many
+  trunks, with four windows of Inceptions longer than two minutes; `backbone=small` is quick.
 
 The recipe is the paper's: SGD for 30,000 steps of 256, rate 0.1, divided by 10 after 10,000, 20,000 and 25,000, that of
 the localiser 1e-4 times as much, weight decay 1e-5, 0.7 of the descriptors dropped; crops at random from the picture

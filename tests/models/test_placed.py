@@ -124,8 +124,9 @@ def test_a_deep_localiser_has_as_many_parameters_more_as_its_layers():
 
 def test_a_deep_localisers_arrays_are_its_own():
     # A training step that takes over its state's arrays may not be given one twice.
-    leaves = jax.tree.leaves(nnx.state(make(mode="deep", placements=(1, 2))))
-    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+    network = make(mode="deep", placements=(2,))
+    own, others = (jax.tree.leaves(nnx.state(each.layers)) for each in (network.transformer[0], network))
+    assert len({leaf.unsafe_buffer_pointer() for leaf in (*own, *others)}) == len(own) + len(others) == 8
 
 
 @pytest.mark.parametrize(("mode", "placement"), [("features", 0), ("features", 1), ("shared", 1), ("deep", 1)])
