@@ -185,6 +185,20 @@ def test_the_colocalisation_loss_has_right_derivatives(x64, pairs):
     check_grads(lambda *e: losses.colocalisation_loss(*e, margin=0.7, pairs=chosen), encodings(), order=2, atol=1e-6)
 
 
+@pytest.mark.parametrize("pairs", [None, SOME])
+def test_a_detached_partner_is_drawn_nowhere(x64, pairs):
+    localised, random = encodings()
+    expected = np.zeros_like(localised)
+    for n, m in pairs or ALL:
+        if eq_8_by_loops(localised, random, 0.7, [(n, m)])[0] > 0:
+            expected[n] += 2 * (localised[n] - localised[m]) - 2 * (localised[n] - random[n])
+    chosen = None if pairs is None else np.array(pairs)
+    found = jax.grad(
+        lambda e: losses.colocalisation_loss(e, random, margin=0.7, pairs=chosen, detach_partner=True)
+    )(localised)
+    assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_distances_of_far_encodings_keep_their_digits():
     near = encodings(20, 40)
     found = losses.colocalisation_loss(*np.asarray(near + 300, np.float32), reduction="mean")

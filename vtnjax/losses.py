@@ -70,6 +70,7 @@ def colocalisation_loss(
     margin: float = 1.0,
     pairs: Int[ArrayLike, "p 2"] | None = None,
     reduction: str = "sum",
+    detach_partner: bool = False,
 ) -> Float[Array, ""]:
     """A triplet loss that finds what images have in common, without labels (STN Eq. 8).
 
@@ -83,6 +84,8 @@ def colocalisation_loss(
         margin: alpha, in squared units of the encodings.
         pairs: (p, 2), the pairs (n, m); by default all n (n - 1).
         reduction: "sum" over the pairs, as Eq. 8, or their "mean".
+        detach_partner: whether no gradient goes to e(I_m^T). In the paper it does, and all crops can become alike by
+            showing nothing: where n is empty, the pair draws m to emptiness too. Detached, n alone is drawn to m.
 
     Returns:
         A scalar, at least float32.
@@ -104,15 +107,16 @@ def colocalisation_loss(
         raise ValueError(f"margin must be at least 0, not {margin}")
     dtype = widest(jnp.float32, *(array.dtype for array in encodings.values()))
     localised, random = (array.astype(dtype) for array in encodings.values())
+    partner = jax.lax.stop_gradient(localised) if detach_partner else localised
     away = _squared_distance(localised, random)
     if pairs is not None:
         pairs = jnp.asarray(pairs)
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise ValueError(f"pairs must have the shape (p, 2), but its shape is {pairs.shape}")
         first, second = pairs.T
-        hinges = jax.nn.relu(_squared_distance(localised[first], localised[second]) - away[first] + margin)
+        hinges = jax.nn.relu(_squared_distance(localised[first], partner[second]) - away[first] + margin)
         return hinges.sum() if reduction == "sum" else hinges.mean()
-    hinges = jax.nn.relu(_squared_distances(localised) - away[:, None] + margin)
+    hinges = jax.nn.relu(_squared_distances(localised, partner) - away[:, None] + margin)
     total = jnp.where(jnp.eye(len(hinges), dtype=bool), 0, hinges).sum()
     return total if reduction == "sum" else total / (len(hinges) * (len(hinges) - 1))
 
@@ -207,12 +211,12 @@ def _squared_distance(a, b):
     return jnp.sum((a - b) ** 2, axis=-1)
 
 
-def _squared_distances(x):
-    """Between all rows, by one product; from their mean, since what all share would cost digits."""
-    x = x - x.mean(0, keepdims=True)
-    squared = jnp.sum(x**2, axis=-1)
-    products = jnp.matmul(x, x.T, precision="highest")
-    return jnp.maximum(squared[:, None] + squared[None, :] - 2 * products, 0)
+def _squared_distances(x, y):
+    """Between all rows of x and of y, by one product; from their mean, since what all share would cost digits."""
+    middle = jax.lax.stop_gradient(x.mean(0, keepdims=True))
+    x, y = x - middle, y - middle
+    squared = jnp.sum(x**2, axis=-1)[:, None] + jnp.sum(y**2, axis=-1)[None, :]
+    return jnp.maximum(squared - 2 * jnp.matmul(x, y.T, precision="highest"), 0)
 
 
 def _unit(x):

@@ -1,6 +1,7 @@
 """Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
 
 from vtnjax.models.backbones import VGG, ResNet, SqueezeNet
+from vtnjax.models.colocalisation import WindowLocaliser, describe_crops
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.placed import ConvPool, PlacedSTN
@@ -24,8 +25,10 @@ __all__ = [
     "TwoDigitNetwork",
     "VGG",
     "WarpedFeatures",
+    "WindowLocaliser",
     "count_parameters",
     "deform_last_convolution",
+    "describe_crops",
     "features_shape",
     "house_number_network",
     "imagenet_input",
