@@ -193,9 +193,9 @@ def test_a_detached_partner_is_drawn_nowhere(x64, pairs):
         if eq_8_by_loops(localised, random, 0.7, [(n, m)])[0] > 0:
             expected[n] += 2 * (localised[n] - localised[m]) - 2 * (localised[n] - random[n])
     chosen = None if pairs is None else np.array(pairs)
-    found = jax.grad(
-        lambda e: losses.colocalisation_loss(e, random, margin=0.7, pairs=chosen, detach_partner=True)
-    )(localised)
+    found = jax.grad(lambda e: losses.colocalisation_loss(e, random, margin=0.7, pairs=chosen, detach_partner=True))(
+        localised
+    )
     assert_allclose(found, expected, rtol=1e-12)
 
 

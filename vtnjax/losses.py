@@ -100,8 +100,8 @@ def colocalisation_loss(
         check_floating(name, array)
         if array.ndim != 2 or len(array) < 2 or array.shape != encodings["localised"].shape:
             raise ValueError(
-                f"{name} must have the shape (n, d) of localised, {encodings['localised'].shape}, n at least 2, but its "
-                f"shape is {array.shape}"
+                f"{name} must have the shape (n, d) of localised, {encodings['localised'].shape}, n at least 2, but "
+                f"its shape is {array.shape}"
             )
     if margin < 0:
         raise ValueError(f"margin must be at least 0, not {margin}")
