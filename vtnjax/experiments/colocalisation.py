@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ from matplotlib.figure import Figure
 from vtnjax import data, distort, losses, models, nn, plot, train
 from vtnjax.evaluate import intersection_over_union, window_boxes
 from vtnjax.experiments.runner import ROOT, write_record
+from vtnjax.models.stn import CNN
 
 PAPER = {"T": (100,) * 10, "TC": (81, 82, 88, 75, 94, 84, 93, 85, 89, 87)}
 PATCHES = {"T": 0, "TC": 16}
@@ -122,7 +123,8 @@ class Colocaliser:
 
     def _look(self, params, images):
         """Crops, and the windows' scale and translation."""
-        crops, out = nnx.merge(self._graphdef, params, copy=True)(images)
+        warped, out = nnx.merge(self._graphdef, params, copy=True)(images)
+        crops = cast(Array, warped)
         if self._recipe.scale is None:
             return crops, out["theta"]
         return crops, jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), out["theta"]], axis=1)
@@ -166,10 +168,10 @@ def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[
     source = data.load_source("digits", "train")
     ((graphdef, state, _),) = train.load_members([str(workdir)], source, train.data_mesh(), say)
     model = nnx.merge(graphdef, state.params, state.statistics)
-    if not isinstance(model, models.STN) or model.transformer is not None or not hasattr(model.classifier, "conv1"):
+    classifier = model.classifier if isinstance(model, models.STN) and model.transformer is None else None
+    if not isinstance(classifier, CNN):
         raise ValueError(f"--encoder must be a run of model=cnn, but {workdir} is of another network")
-    model.eval()
-    return lambda crops: models.describe_crops(model.classifier, crops)
+    return lambda crops: models.describe_crops(classifier, crops)
 
 
 def class_images(images: str, label: int, seed: int) -> tuple[Float[Array, "n 84 84 1"], Float[Array, "n 4"]]:

@@ -31,9 +31,11 @@ class WindowLocaliser(nnx.Module):
         h, w, c = shape
         if min(h, w) < 13:
             raise ValueError(f"shape must be at least 13 x 13 pixels for the localiser, not {h} x {w}")
-        self.conv = nnx.Conv(c, 8, (9, 9), strides=(4, 4), padding="VALID", rngs=rngs)
+        # The images are almost all black: by the usual small weights the few units would learn slowly, or die first.
+        bold, he = (nnx.initializers.variance_scaling(scale, "fan_in", "normal") for scale in (18.0, 2.0))
+        self.conv = nnx.Conv(c, 8, (9, 9), strides=(4, 4), padding="VALID", kernel_init=bold, rngs=rngs)
         cells = ((h - 9) // 4 + 1) // 2 * (((w - 9) // 4 + 1) // 2)
-        self.layers = nnx.List([nnx.Linear(8 * cells, 8, rngs=rngs), nnx.Linear(8, 8, rngs=rngs)])
+        self.layers = nnx.List([nnx.Linear(size, 8, kernel_init=he, rngs=rngs) for size in (8 * cells, 8)])
 
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 8"]:
         """Features of the last layer."""
