@@ -246,6 +246,17 @@ def test_the_cluttered_canvas_holds_the_digit_unchanged():
         np.testing.assert_array_equal(window[image > 0], image[image > 0])
 
 
+def test_the_place_of_the_digit_is_told():
+    for seed in range(6):
+        image, canvas = clutter(seed)
+        others = jnp.zeros((0, 28, 28, 1))
+        bare, at = distort.translate_clutter_place(jax.random.key(seed), jnp.asarray(image), others, shape=(60, 60))
+        x, y = np.asarray(at)
+        assert placed(image, canvas) == (y, x)
+        np.testing.assert_array_equal(bare[y : y + 28, x : x + 28], image)
+        assert np.count_nonzero(bare) == np.count_nonzero(image)
+
+
 def test_six_patches_of_6_by_6_lie_beside_the_digit():
     for seed in range(6):
         _, canvas = clutter(seed)

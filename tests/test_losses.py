@@ -144,6 +144,102 @@ def test_triplets_are_drawn_over_the_global_batch(auto_mesh):
     assert_allclose(alone, spread, rtol=1e-6)
 
 
+# ---- Co-localisation
+
+
+def encodings(n=5, d=3, seed=0):
+    return np.random.default_rng(seed).normal(size=(2, n, d))
+
+
+def eq_8_by_loops(localised, random, margin, pairs):
+    """STN Eq. 8, a pair at a time."""
+    hinges = []
+    for n, m in pairs:
+        near = sum((a - b) ** 2 for a, b in zip(localised[n], localised[m], strict=True))
+        far = sum((a - b) ** 2 for a, b in zip(localised[n], random[n], strict=True))
+        hinges.append(max(0.0, near - far + margin))
+    return hinges
+
+
+ALL = [(n, m) for n in range(5) for m in range(5) if m != n]
+SOME = [(0, 3), (4, 1), (4, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("pairs", [None, SOME])
+def test_the_colocalisation_loss_is_the_double_sum_of_the_paper(x64, pairs):
+    hinges = eq_8_by_loops(*encodings(), 0.7, pairs or ALL)
+    assert 0 < np.count_nonzero(hinges) < len(hinges)
+    chosen = None if pairs is None else np.array(pairs)
+    for reduction, expected in (("sum", sum(hinges)), ("mean", sum(hinges) / len(hinges))):
+        found = losses.colocalisation_loss(*encodings(), margin=0.7, pairs=chosen, reduction=reduction)
+        assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_its_margin_is_1_and_it_sums_unless_said(x64):
+    assert_allclose(losses.colocalisation_loss(*encodings()), sum(eq_8_by_loops(*encodings(), 1.0, ALL)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [None, SOME])
+def test_the_colocalisation_loss_has_right_derivatives(x64, pairs):
+    chosen = None if pairs is None else np.array(pairs)
+    check_grads(lambda *e: losses.colocalisation_loss(*e, margin=0.7, pairs=chosen), encodings(), order=2, atol=1e-6)
+
+
+@pytest.mark.parametrize("pairs", [None, SOME])
+def test_a_detached_partner_is_drawn_nowhere(x64, pairs):
+    localised, random = encodings()
+    expected = np.zeros_like(localised)
+    for n, m in pairs or ALL:
+        if eq_8_by_loops(localised, random, 0.7, [(n, m)])[0] > 0:
+            expected[n] += 2 * (localised[n] - localised[m]) - 2 * (localised[n] - random[n])
+    chosen = None if pairs is None else np.array(pairs)
+    found = jax.grad(lambda e: losses.colocalisation_loss(e, random, margin=0.7, pairs=chosen, detach_partner=True))(
+        localised
+    )
+    assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_distances_of_far_encodings_keep_their_digits():
+    near = encodings(20, 40)
+    found = losses.colocalisation_loss(*np.asarray(near + 300, np.float32), reduction="mean")
+    pairs = [(n, m) for n in range(20) for m in range(20) if m != n]
+    exact = eq_8_by_loops(*np.asarray(near + 300, np.float32).astype(np.float64), 1.0, pairs)
+    assert_allclose(found, np.mean(exact), rtol=1e-5)
+
+
+def test_every_pair_of_different_images_is_drawn_equally_often():
+    pairs = losses.draw_pairs(jax.random.key(0), 5, 8000)
+    assert pairs.dtype == jnp.int32
+    counts = collections.Counter(map(tuple, np.asarray(pairs).tolist()))
+    assert set(counts) == set(ALL)
+    assert max(abs(count - 400) for count in counts.values()) < 5 * np.sqrt(400)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"random": np.zeros((5, 4))}, r"random must have the shape \(n, d\) of localised, \(5, 3\), .* is \(5, 4\)"),
+        ({"localised": np.zeros((1, 3)), "random": np.zeros((1, 3))}, "n at least 2"),
+        ({"localised": np.zeros((5, 3), int)}, "localised must be floating point"),
+        ({"margin": -1.0}, r"margin must be at least 0, not -1\.0"),
+        ({"pairs": np.zeros((3, 3), int)}, r"pairs must have the shape \(p, 2\), but its shape is \(3, 3\)"),
+        ({"reduction": "men"}, "did you mean 'mean'"),
+    ],
+)
+def test_bad_encodings_are_named_in_a_sentence(change, sentence):
+    localised, random = encodings()
+    arguments = {"localised": localised, "random": random, **change}
+    both = [arguments.pop(name) for name in ("localised", "random")]
+    with pytest.raises(ValueError, match=sentence):
+        losses.colocalisation_loss(*both, **arguments)
+
+
+def test_a_single_image_has_no_pairs():
+    with pytest.raises(ValueError, match="images must be at least 2, not 1"):
+        losses.draw_pairs(jax.random.key(0), 1, 4)
+
+
 # ---- The soft cross-entropy of distillation
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import ops
 from vtnjax.ops._checks import check_choice
@@ -96,10 +96,24 @@ def translate_clutter(
     """TC: a place in a black canvas of 60 x 60 pixels, and a 6 x 6 patch of each of the other digits at another place.
 
     All places are whole pixels. Where a patch meets the digit the brighter one shows: the paper does not say.
+    `translate_clutter_place` returns the image's place too.
     """
+    return translate_clutter_place(key, image, others, shape=shape, patch=patch)[0]
+
+
+def translate_clutter_place(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    others: Float[Array, "patches h w c"],
+    *,
+    shape: Sequence[int] = (60, 60),
+    patch: int = 6,
+) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "2"]]:
+    """What `translate_clutter` makes, and where: the (x, y) of the image's first pixel in the canvas, int32."""
     place_key, from_key, to_key = jax.random.split(key, 3)
     canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
-    canvas = jax.lax.dynamic_update_slice(canvas, image, _place(place_key, image.shape[:2], shape))
+    place = _place(place_key, image.shape[:2], shape)
+    canvas = jax.lax.dynamic_update_slice(canvas, image, place)
     size = (patch, patch, image.shape[-1])
 
     def insert(canvas, item):
@@ -110,7 +124,7 @@ def translate_clutter(
         return jax.lax.dynamic_update_slice(canvas, both, at), None
 
     keys = (jax.random.split(k, len(others)) for k in (from_key, to_key))
-    return jax.lax.scan(insert, canvas, (*keys, others))[0]
+    return jax.lax.scan(insert, canvas, (*keys, others))[0], jnp.stack(place[1::-1])
 
 
 def place_in_volume(

@@ -9,7 +9,7 @@ from vtnjax.ops._checks import check_choice, check_floating
 from vtnjax.ops.candidates import check_temperature
 from vtnjax.ops.coords import widest
 
-POSITIONS = ("sum", "mean")
+POSITIONS = REDUCTIONS = ("sum", "mean")
 _EPSILON = 1e-12
 _SHORT = 0.1
 
@@ -61,6 +61,86 @@ def consistency_loss(
     hinges = jax.nn.relu(_squared_distance(v, positive) - _squared_distance(v, negative) + margin)  # (..., h, w)
     reduce = jnp.sum if positions == "sum" else jnp.mean
     return reduce(hinges, axis=(-2, -1)).mean()
+
+
+def colocalisation_loss(
+    localised: Float[ArrayLike, "n d"],
+    random: Float[ArrayLike, "n d"],
+    *,
+    margin: float = 1.0,
+    pairs: Int[ArrayLike, "p 2"] | None = None,
+    reduction: str = "sum",
+    detach_partner: bool = False,
+) -> Float[Array, ""]:
+    """A triplet loss that finds what images have in common, without labels (STN Eq. 8).
+
+    [|e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + margin]_+ for pairs (n, m) of images, m other than n: what
+    the localiser cuts out of one image shall be nearer to what it cuts out of another than to a random crop. As called,
+    it is the paper's double sum; the paper's SGD draws pairs, as `draw_pairs` does.
+
+    Args:
+        localised: (n, d), the encodings e(I^T) of what was cut out of each image.
+        random: (n, d), the encodings e(I^rand) of a random crop of each image.
+        margin: alpha, in squared units of the encodings.
+        pairs: (p, 2), the pairs (n, m); by default all n (n - 1).
+        reduction: "sum" over the pairs, as Eq. 8, or their "mean".
+        detach_partner: whether no gradient goes to e(I_m^T). In the paper it does, and all crops can become alike by
+            showing nothing: where n is empty, the pair draws m to emptiness too. Detached, n alone is drawn to m.
+
+    Returns:
+        A scalar, at least float32.
+
+    Raises:
+        ValueError: if the shapes are not two equal ones (n, d), n at least 2, a dtype is not floating, `pairs` is not
+            (p, 2), `reduction` is unknown or the margin is negative.
+    """
+    encodings = {"localised": jnp.asarray(localised), "random": jnp.asarray(random)}
+    check_choice("reduction", reduction, REDUCTIONS)
+    for name, array in encodings.items():
+        check_floating(name, array)
+        if array.ndim != 2 or len(array) < 2 or array.shape != encodings["localised"].shape:
+            raise ValueError(
+                f"{name} must have the shape (n, d) of localised, {encodings['localised'].shape}, n at least 2, but "
+                f"its shape is {array.shape}"
+            )
+    if margin < 0:
+        raise ValueError(f"margin must be at least 0, not {margin}")
+    dtype = widest(jnp.float32, *(array.dtype for array in encodings.values()))
+    localised, random = (array.astype(dtype) for array in encodings.values())
+    partner = jax.lax.stop_gradient(localised) if detach_partner else localised
+    away = _squared_distance(localised, random)
+    if pairs is not None:
+        pairs = jnp.asarray(pairs)
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise ValueError(f"pairs must have the shape (p, 2), but its shape is {pairs.shape}")
+        first, second = pairs.T
+        hinges = jax.nn.relu(_squared_distance(localised[first], partner[second]) - away[first] + margin)
+        return hinges.sum() if reduction == "sum" else hinges.mean()
+    hinges = jax.nn.relu(_squared_distances(localised, partner) - away[:, None] + margin)
+    total = jnp.where(jnp.eye(len(hinges), dtype=bool), 0, hinges).sum()
+    return total if reduction == "sum" else total / (len(hinges) * (len(hinges) - 1))
+
+
+def draw_pairs(key: PRNGKeyArray, images: int, count: int) -> Int[Array, "count 2"]:
+    """Pairs (n, m) of different images, drawn uniformly: what SGD on `colocalisation_loss` samples.
+
+    Args:
+        key: JAX's random key.
+        images: how many images there are.
+        count: how many pairs.
+
+    Returns:
+        Indices (count, 2), int32.
+
+    Raises:
+        ValueError: if there are fewer than 2 images.
+    """
+    if images < 2:
+        raise ValueError(f"images must be at least 2, not {images}")
+    keys = jax.random.split(key)
+    first = jax.random.randint(keys[0], (count,), 0, images, jnp.int32)
+    ahead = jax.random.randint(keys[1], (count,), 1, images, jnp.int32)
+    return jnp.stack([first, (first + ahead) % images], axis=1)
 
 
 def soft_cross_entropy(
@@ -129,6 +209,14 @@ def _draw(key, allowed):
 
 def _squared_distance(a, b):
     return jnp.sum((a - b) ** 2, axis=-1)
+
+
+def _squared_distances(x, y):
+    """Between all rows of x and of y, by one product; from their mean, since what all share would cost digits."""
+    middle = jax.lax.stop_gradient(x.mean(0, keepdims=True))
+    x, y = x - middle, y - middle
+    squared = jnp.sum(x**2, axis=-1)[:, None] + jnp.sum(y**2, axis=-1)[None, :]
+    return jnp.maximum(squared - 2 * jnp.matmul(x, y.T, precision="highest"), 0)
 
 
 def _unit(x):

@@ -52,6 +52,16 @@ def draw_grid(
     axes.set_ylim(*limits[1])
 
 
+def draw_box(axes: Axes, box: Float[ArrayLike, "4"], colour: str, *, width: float = 1.5) -> None:
+    """A box (left, top, right, bottom), in pixels, over an image already drawn."""
+    left, top, right, bottom = np.asarray(box, np.float64)
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.add_collection(LineCollection(_finite([corners]), colors=colour, linewidths=width))
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
 def before_after(
     images: Shaped[ArrayLike, "n h w c"],
     coords: Float[ArrayLike, "n h2 w2 2"],

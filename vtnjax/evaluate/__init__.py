@@ -1,5 +1,6 @@
 """Evaluation of trained networks."""
 
+from vtnjax.evaluate.boxes import intersection_over_union, window_boxes
 from vtnjax.evaluate.classification import all_right, classification, make_classify
 from vtnjax.evaluate.ensemble import make_ensemble
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
@@ -9,7 +10,9 @@ __all__ = [
     "angle_correlation",
     "centred_angles",
     "classification",
+    "intersection_over_union",
     "make_classify",
     "make_ensemble",
     "predicted_angle",
+    "window_boxes",
 ]

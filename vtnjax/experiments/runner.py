@@ -98,23 +98,32 @@ class Runner(NamedTuple):
         return config
 
     def _write(self, variant, seed, command, steps, seconds, figures, cores) -> None:
-        record = {
-            "command": command,
-            "commit": _commit(),
-            "date": datetime.date.today().isoformat(),
-            "device": jax.devices()[0].device_kind,
-            "cores": cores or len(os.sched_getaffinity(0)),
-            "jax": jax.__version__,
-            "seed": seed,
-            "steps": steps,
-            "seconds": seconds,
-            "figures": figures,
-        }
-        path = self.path(variant, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n")
-        partial.replace(path)
+        write_record(
+            self.path(variant, seed),
+            command,
+            cores=cores or len(os.sched_getaffinity(0)),
+            seed=seed,
+            steps=steps,
+            seconds=seconds,
+            figures=figures,
+        )
+
+
+def write_record(path: Path, command: str, *, cores: int, **measured: Any) -> None:
+    """A JSON file of what a command measured, with its commit and hardware, whole or not at all."""
+    record = {
+        "command": command,
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
+        "device": jax.devices()[0].device_kind,
+        "cores": cores,
+        "jax": jax.__version__,
+        **measured,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n")
+    partial.replace(path)
 
 
 def render(runner: Runner, suffix: str, seeds: Sequence[int]) -> str:

@@ -1,6 +1,7 @@
 """Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
 
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
+from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
 from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
 from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
@@ -14,6 +15,7 @@ from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, Warp
 
 __all__ = [
     "AttentionNetwork",
+    "ColocalisationLocaliser",
     "ConvPool",
     "FlatClassifier",
     "Inception",
@@ -32,6 +34,7 @@ __all__ = [
     "WindowLocaliser",
     "count_parameters",
     "deform_last_convolution",
+    "describe_crops",
     "features_shape",
     "house_number_network",
     "imagenet_input",

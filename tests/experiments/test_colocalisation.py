@@ -1,0 +1,64 @@
+"""Co-localisation: images and their true boxes, and that training moves the windows to what the images share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from vtnjax.experiments import colocalisation as experiment
+
+
+def blocks(count, seed=0):
+    """Bright squares as digits, and other pictures to cut clutter from."""
+    digits = np.zeros((count, 28, 28, 1), np.float32)
+    digits[:, 8:20, 8:20] = 1
+    return digits, np.random.default_rng(seed).uniform(0.2, 0.8, (5, 28, 28, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("patches", [0, 16])
+def test_the_true_boxes_hold_the_digits(patches):
+    digits, others = blocks(4)
+    images, boxes = experiment.hidden_digits(jax.random.key(0), digits, others, patches)
+    assert images.shape == (4, 84, 84, 1)
+    for image, box in zip(np.array(images), np.asarray(boxes), strict=True):
+        left, top, right, bottom = (box + 0.5).astype(int)
+        assert (right - left, bottom - top) == (28, 28)
+        assert_array_equal(image[top : top + 28, left : left + 28][8:20, 8:20], 1)
+        image[top + 8 : top + 20, left + 8 : left + 20] = 0
+        assert (image.max() > 0) == (patches > 0)
+        assert (image > 0).sum() <= patches * 36
+    assert len(np.unique(np.asarray(boxes), axis=0)) == 4
+
+
+def test_the_tight_boxes_are_those_of_the_digits_pixels():
+    digits, others = blocks(3)
+    _, boxes = experiment.hidden_digits(jax.random.key(0), digits, others, 0)
+    tight = experiment.tight_boxes(np.asarray(boxes), digits)
+    assert_array_equal(tight - np.asarray(boxes), [[8, 8, -8, -8]] * 3)
+
+
+def test_more_than_half_of_a_box_is_found():
+    truth = jnp.array([[0.0, 0, 10, 10]] * 3)
+    found = np.array([[0, 0, 10, 10], [0, 3, 10, 13], [0, 4, 10, 14]], np.float32)
+    figures = experiment.measure(found, truth)
+    assert figures["found"] == pytest.approx(2 / 3)
+    assert figures["overlap"] == pytest.approx((1 + 7 / 13 + 6 / 14) / 3)
+
+
+@pytest.mark.slow
+def test_training_moves_the_windows_to_what_the_images_share(tmp_path):
+    # Coarse pixels as descriptors, which a square says much to, instead of a trained network.
+    def describe(crops):
+        return 10 * crops.reshape(len(crops), 7, 4, 7, 4).mean((2, 4)).reshape(len(crops), 49)
+
+    images, truth = experiment.hidden_digits(jax.random.key(1), *blocks(30), 0)
+    with jax.numpy_dtype_promotion("standard"):  # optax's own schedule is not strict about dtypes
+        boxes, loss = experiment.Colocaliser(describe, experiment.Recipe(steps=200)).run(images, 0)
+    assert boxes.shape == (9, 30, 4)
+    assert np.isfinite(loss)
+    before, after = (experiment.measure(boxes[i], truth) for i in (0, -1))
+    assert after["overlap"] > before["overlap"] + 0.1
+    experiment.save_pictures(images, truth, boxes, tmp_path / "boxes")
+    assert (tmp_path / "boxes.png").exists()
+    assert (tmp_path / "boxes.gif").exists()

@@ -1,0 +1,290 @@
+"""Find the digit that 100 images share, without labels: co-localisation, appendix A.2 of STN.
+
+    python -m vtnjax.experiments.colocalisation --images T
+    python -m vtnjax.experiments.colocalisation --images TC --encoder runs/colocalisation/encoder --classes 3 8
+
+Each image is a test digit of one class at a random whole-pixel place of 84 x 84 black pixels (T), among 16 random 6 x 6
+pieces of training digits (TC). A localiser is trained on those 100 images alone, by the triplet hinge of Eq. 8 in the
+descriptors of a digit classifier that stays as it is, and the percentage of boxes that overlap the digit's square of
+28 x 28 pixels by more than half stands beside the paper's. The classifier is the latest checkpoint of `--encoder`, a
+workdir of train.py; without it one is trained first, on the training digits as they are.
+
+Each class leaves a JSON file in `results/experiments/colocalisation/`; pictures go to `runs/colocalisation`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+from matplotlib.animation import PillowWriter
+from matplotlib.figure import Figure
+
+from vtnjax import data, distort, losses, models, nn, plot, train
+from vtnjax.evaluate import intersection_over_union, window_boxes
+from vtnjax.experiments.runner import ROOT, write_record
+from vtnjax.models.stn import CNN
+
+PAPER = {"T": (100,) * 10, "TC": (81, 82, 88, 75, 94, 84, 93, 85, 89, 87)}
+PATCHES = {"T": 0, "TC": 16}
+CANVAS, WINDOW = (84, 84), (28, 28)
+DIGIT_SCALE = (WINDOW[0] - 1) / (CANVAS[0] - 1)  # of the window that copies a square of WINDOW pixels
+BATCH, BLOCK = 16, 25
+SHOWN = 6
+
+
+class Recipe(NamedTuple):
+    """How a localiser is trained. The defaults are what worked; `AS_WRITTEN` keeps to the paper, which did not.
+
+    As written, all crops become alike by showing nothing: a window off the image, or many times its size, sees black,
+    which is at no distance from other black. Then each hinge is at most the margin, less than where digits are found.
+
+    Attributes:
+        steps: of Adam, each on BATCH images, all pairs of them, and a random crop of each.
+        rate: the learning rate at its highest, after a tenth of the steps; it falls to 0 by a cosine.
+        margin: alpha of Eq. 8, in squared units of the descriptors, whose squared distances are thousands.
+        scale: the windows' size over the image's, fixed at a digit's; None: learned, beginning at the whole image.
+        detached: whether a pair's hinge moves the window of its first image alone; see `losses.colocalisation_loss`.
+        inside: weight of the squared normalised distance by which a window's centre lies outside the image.
+    """
+
+    steps: int = 500
+    rate: float = 4e-3
+    margin: float = 300.0
+    scale: float | None = DIGIT_SCALE
+    detached: bool = True
+    inside: float = 1000.0
+
+
+AS_WRITTEN = Recipe(margin=1.0, scale=None, detached=False, inside=0.0)
+
+
+def hidden_digits(
+    key: PRNGKeyArray, digits: Float[np.ndarray, "n h w 1"], others: Float[np.ndarray, "m h w 1"], patches: int
+) -> tuple[Float[Array, "n 84 84 1"], Float[Array, "n 4"]]:
+    """Each digit somewhere on a black canvas, `patches` pieces of the others over it, and the digits' boxes."""
+    draw_key, key = jax.random.split(key)
+    chosen = jax.random.randint(draw_key, (len(digits), patches), 0, len(others))
+    keys = jax.random.split(key, len(digits))
+    place = jax.vmap(lambda key, image, others: distort.translate_clutter_place(key, image, others, shape=CANVAS))
+    images, corners = place(keys, jnp.asarray(digits), jnp.asarray(others)[chosen])
+    left_top = corners.astype(jnp.float32) - 0.5
+    size = jnp.array(WINDOW[::-1], jnp.float32)[None]
+    return images, jnp.concatenate([left_top, left_top + size], axis=1)
+
+
+def random_crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "28 28 c"]:
+    """I^rand: WINDOW pixels at a random whole-pixel place, whatever the localiser's scale is."""
+    room = jnp.array([c - w + 1 for c, w in zip(CANVAS, WINDOW, strict=True)], jnp.int32)
+    y, x = jax.random.randint(key, (2,), jnp.zeros(2, jnp.int32), room)
+    return jax.lax.dynamic_slice(image, (y, x, jnp.zeros((), jnp.int32)), (*WINDOW, image.shape[-1]))
+
+
+class Colocaliser:
+    """Trains localisers for sets of images, compiled once."""
+
+    def __init__(self, describe: Callable[[Array], Array], recipe: Recipe):
+        self._describe, self._recipe = describe, recipe
+        rate = optax.warmup_cosine_decay_schedule(0.0, recipe.rate, max(1, recipe.steps // 10), recipe.steps)
+        self._optimiser = optax.adam(rate)
+        self._graphdef, _ = nnx.split(self._make(0))
+        self._block = jax.jit(self._run_block)
+        self._boxes = jax.jit(lambda params, images: window_boxes(self._look(params, images)[1], CANVAS, WINDOW))
+
+    def run(
+        self, images: Float[Array, "n 84 84 1"], seed: int, *, say: Callable[[str], None] = print
+    ) -> tuple[Float[np.ndarray, "blocks n 4"], float]:
+        """The images' boxes before the first step and after every BLOCK steps, and the mean loss of the last block."""
+        _, params = nnx.split(self._make(seed))
+        state, boxes, loss = (params, self._optimiser.init(params)), [self._boxes(params, images)], jnp.nan
+        keys = jax.random.split(jax.random.key(seed), self._recipe.steps)
+        for start in range(0, self._recipe.steps, BLOCK):
+            state, loss = self._block(state, images, keys[start : start + BLOCK])
+            boxes.append(self._boxes(state[0], images))
+            if (start // BLOCK) % 4 == 3:
+                say(f"  step {start + BLOCK}: loss {float(loss):.4g}")
+        return np.stack(jax.device_get(boxes)), float(loss)
+
+    def _make(self, seed):
+        rngs = nnx.Rngs(seed)
+        localiser = models.ColocalisationLocaliser((*CANVAS, 1), rngs=rngs)
+        options: dict[str, Any] = {"warp": "attention", "shape": WINDOW, "scale": self._recipe.scale}
+        return nn.SpatialTransformer(localiser, localiser.features, **options, rngs=rngs)
+
+    def _look(self, params, images):
+        """Crops, and the windows' scale and translation."""
+        warped, out = nnx.merge(self._graphdef, params, copy=True)(images)
+        crops = cast(Array, warped)
+        if self._recipe.scale is None:
+            return crops, out["theta"]
+        return crops, jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), out["theta"]], axis=1)
+
+    def _objective(self, params, images, random):
+        crops, windows = self._look(params, images)
+        options: dict[str, Any] = {"margin": self._recipe.margin, "detach_partner": self._recipe.detached}
+        loss = losses.colocalisation_loss(self._describe(crops), random, reduction="mean", **options)
+        outside = jnp.sum(jax.nn.relu(jnp.abs(windows[:, 1:]) - 1) ** 2, axis=1).mean()
+        return loss + self._recipe.inside * outside, loss
+
+    def _run_block(self, state, images, keys):
+        def step(state, key):
+            params, slots = state
+            batch_key, crop_key = jax.random.split(key)
+            chosen = jax.random.choice(batch_key, len(images), (min(BATCH, len(images)),), replace=False)
+            batch = jnp.take(images, chosen, axis=0)
+            random = self._describe(jax.vmap(random_crop)(jax.random.split(crop_key, len(batch)), batch))
+            slopes, loss = jax.grad(self._objective, has_aux=True)(params, batch, random)
+            updates, slots = self._optimiser.update(slopes, slots, params)
+            return (optax.apply_updates(params, updates), slots), loss
+
+        state, found = jax.lax.scan(step, state, keys)
+        return state, found.mean()
+
+
+def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[Array], Array]:
+    """The descriptors of a trained CNN; without a workdir one is trained, or taken from where that was done before.
+
+    Raises:
+        ValueError: if the workdir holds no trained run of a CNN for digits of 28 x 28 pixels.
+    """
+    if workdir is None:
+        workdir = ROOT / "runs" / "colocalisation" / "encoder"
+        say(f"no --encoder: training one in {workdir}, or taking it from there")
+        command = [sys.executable, "train.py", "--config", "configs/digits_stn.py:model=cnn,distortion=none"]
+        command += ["--config.steps=600", "--config.batch_size=64", "--config.learning_rate=0.001"]
+        subprocess.run([*command, "--workdir", str(workdir)], cwd=ROOT, check=True)
+    if not (workdir / "checkpoints").is_dir():
+        raise ValueError(f"--encoder must be the workdir of a trained run, but {workdir} has no checkpoints")
+    source = data.load_source("digits", "train")
+    ((graphdef, state, _),) = train.load_members([str(workdir)], source, train.data_mesh(), say)
+    model = nnx.merge(graphdef, state.params, state.statistics)
+    classifier = model.classifier if isinstance(model, models.STN) and model.transformer is None else None
+    if not isinstance(classifier, CNN):
+        raise ValueError(f"--encoder must be a run of model=cnn, but {workdir} is of another network")
+    return lambda crops: models.describe_crops(classifier, crops)
+
+
+def class_images(images: str, label: int, seed: int) -> tuple[Float[Array, "n 84 84 1"], Float[Array, "n 4"]]:
+    """The 100 test digits of a class, which the encoder has not seen, hidden in images; and their boxes."""
+    test, others = data.Digits("test"), data.Digits("train")
+    digits = test.images[test.labels == label].astype(np.float32) / 255
+    key = jax.random.fold_in(jax.random.key(seed), label)
+    return hidden_digits(key, digits, others.images.astype(np.float32) / 255, PATCHES[images])
+
+
+def tight_boxes(boxes: Float[np.ndarray, "n 4"], digits: Float[np.ndarray, "n h w 1"]) -> Float[np.ndarray, "n 4"]:
+    """The boxes of the digits' own pixels, given those of their squares."""
+    found = []
+    for box, digit in zip(boxes, digits, strict=True):
+        rows, columns = np.nonzero(digit[..., 0])
+        inside = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        found.append(np.tile(box[:2], 2) + inside)
+    return np.stack(found).astype(np.float32)
+
+
+def draw_boxes(images: Array, truth: Array, boxes: Float[np.ndarray, "n 4"], step: int, figure: Figure, row: Any):
+    """A row of images with the digits' squares, green, and the boxes, orange."""
+    for i, axes in enumerate(row):
+        axes.clear()
+        plot.draw_image(axes, images[i])
+        plot.draw_box(axes, truth[i], "tab:green")
+        plot.draw_box(axes, boxes[i], "tab:orange")
+    row[0].set_ylabel(f"step {step}", fontsize=8)
+
+
+def save_pictures(images: Array, truth: Array, boxes: Float[np.ndarray, "blocks n 4"], stem: Path) -> None:
+    """`stem`.png, some moments of the optimisation (as Fig. 4), and `stem`.gif, all of them."""
+    last = len(boxes) - 1
+    moments = sorted({round(last * part) for part in (0, 0.1, 0.3, 1)})
+    figure = Figure(figsize=(1.1 * SHOWN, 1.15 * len(moments)), layout="constrained")
+    for row, moment in zip(figure.subplots(len(moments), SHOWN, squeeze=False), moments, strict=True):
+        draw_boxes(images, truth, boxes[moment], moment * BLOCK, figure, row)
+    plot.save(figure, stem.with_suffix(".png"))
+    figure = Figure(figsize=(1.1 * SHOWN, 1.3), layout="constrained")
+    row, writer = figure.subplots(1, SHOWN), PillowWriter(fps=4)
+    with writer.saving(figure, str(stem.with_suffix(".gif")), dpi=80):
+        for moment, found in enumerate(boxes):
+            draw_boxes(images, truth, found, moment * BLOCK, figure, row)
+            writer.grab_frame()
+
+
+def measure(found: Float[np.ndarray, "n 4"], truth: Array) -> dict[str, float]:
+    """How many of the boxes overlap the true ones by more than half, 0 to 1, and the mean overlap."""
+    overlap = np.asarray(intersection_over_union(found, truth))
+    return {"found": float((overlap > 0.5).mean()), "overlap": float(overlap.mean())}
+
+
+def run_class(colocaliser: Colocaliser, arguments: argparse.Namespace, label: int, recipe: Recipe) -> dict[str, float]:
+    """One class: images, training, pictures and the record of it."""
+    began = time.perf_counter()
+    images, truth = class_images(arguments.images, label, arguments.seed)
+    boxes, loss = colocaliser.run(images, arguments.seed)
+    test = data.Digits("test")
+    tight = tight_boxes(np.asarray(truth), test.images[test.labels == label])
+    figures = measure(boxes[-1], truth) | {"found_tight": measure(boxes[-1], jnp.asarray(tight))["found"]}
+    figures |= {"found_at_first": measure(boxes[0], truth)["found"], "loss": loss}
+    name = f"{arguments.images}{'-as_written' * arguments.as_written}-{label}-{arguments.seed}"
+    save_pictures(images, truth, boxes, arguments.pictures / name)
+    write_record(
+        arguments.results / "colocalisation" / f"{name}.json",
+        " ".join(["python -m vtnjax.experiments.colocalisation", *sys.argv[1:]]),
+        cores=len(os.sched_getaffinity(0)),
+        seed=arguments.seed,
+        steps=recipe.steps,
+        seconds=time.perf_counter() - began,
+        recipe=recipe._asdict(),
+        label=label,
+        figures=figures,
+    )
+    return figures
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vtnjax.experiments.colocalisation", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--encoder", type=Path, help="workdir of the digit classifier; without it one is trained")
+    parser.add_argument("--images", choices=list(PATCHES), required=True)
+    parser.add_argument("--classes", type=int, nargs="*", choices=range(10), default=list(range(10)), metavar="DIGIT")
+    parser.add_argument("--steps", type=int, default=Recipe().steps)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--as_written", action="store_true", help="keep to the paper, which fails here")
+    parser.add_argument("--results", type=Path, default=ROOT / "results" / "experiments", help="where results go")
+    parser.add_argument("--pictures", type=Path, default=ROOT / "runs" / "colocalisation", help="where pictures go")
+    arguments = parser.parse_args()
+    if arguments.steps < 1:
+        parser.error(f"--steps must be at least 1, not {arguments.steps}")
+    return arguments
+
+
+def main() -> None:
+    """The command."""
+    arguments = parse()
+    recipe = (AS_WRITTEN if arguments.as_written else Recipe())._replace(steps=arguments.steps)
+    try:
+        colocaliser = Colocaliser(load_encoder(arguments.encoder, print), recipe)
+    except (ValueError, OSError, ImportError, subprocess.CalledProcessError) as error:
+        sys.exit(f"colocalisation: {error}")
+    for label in arguments.classes:
+        figures = run_class(colocaliser, arguments, label, recipe)
+        print(
+            f"{arguments.images}, digit {label}: {100 * figures['found']:.0f} % found (the paper: "
+            f"{PAPER[arguments.images][label]}), mean overlap {figures['overlap']:.2f}, at first "
+            f"{100 * figures['found_at_first']:.0f} %",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
