@@ -7,6 +7,7 @@ are the outer edges of those pixels, as PyTorch defines both.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
@@ -144,7 +145,7 @@ def _uncovered(coords, axis):
     About sqrt(L^2 - 1), whose square adds up with that of a pixel to L^2, but with a slope at 1. Nothing is left of a
     way shorter than a pixel, or longer than coordinates are exact.
     """
-    way = jnp.gradient(coords, axis=axis) if coords.shape[axis] > 1 else jnp.zeros_like(coords)
+    way = cast(Array, jnp.gradient(coords, axis=axis)) if coords.shape[axis] > 1 else jnp.zeros_like(coords)
     squared = jnp.sum(way**2, axis=-1, keepdims=True)
     long = (squared > 1) & (squared < 1 / jnp.finfo(way.dtype).eps ** 2)
     # Of length 1, so that nothing is left, instead of what would make the gradient infinite or no number.
