@@ -1,6 +1,6 @@
 """Pictures of warps: where each output pixel read its input. All return matplotlib figures or arrays to draw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +156,7 @@ def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figu
     return figure
 
 
-def rows(images: dict[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[str] | None = None) -> Figure:
+def rows(images: Mapping[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[str] | None = None) -> Figure:
     """Rows of as many images each, whatever their sizes, with the rows' names; titles above the columns."""
     count = len(np.asarray(next(iter(images.values()))))
     figure = Figure(figsize=(1.15 * count + 0.4, 1.25 * len(images) + 0.3), layout="constrained")
@@ -170,7 +170,7 @@ def rows(images: dict[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[str] 
     return figure
 
 
-def angles(applied: Float[ArrayLike, "n"], predicted: dict[str, Float[ArrayLike, "n"]]) -> Figure:
+def angles(applied: Float[ArrayLike, "n"], predicted: Mapping[str, Float[ArrayLike, "n"]]) -> Figure:
     """Predicted against applied angles in degrees, a panel a network, as in Fig. 3 of Finnveden et al. 2020."""
     figure = Figure(figsize=(2.9 * len(predicted) + 0.3, 3.1), layout="constrained")
     axes = figure.subplots(1, len(predicted), squeeze=False)[0]
