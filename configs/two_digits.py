@@ -43,8 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.source_options = ConfigDict({"label": chosen["label"]})
     config.data_threads = 1
 
-    config.steps = 1500 if chosen["label"] == "pair" else 3000
-    config.batch_size = 128
+    config.steps, config.batch_size = 1500 if chosen["label"] == "pair" else 3000, 128
     config.seed = 0
     config.dtype = "float32"
 
