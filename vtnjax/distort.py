@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import ops
 from vtnjax.ops._checks import check_choice
+from vtnjax.ops._gather import everywhere
 from vtnjax.ops.coords import widest
 
 DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC", "VOLUME")
@@ -203,7 +204,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
     if len(images) <= CLUTTER_PATCHES:
         raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {len(images)}")
     following = [(np.arange(len(images)) + k) % len(images) for k in range(1, CLUTTER_PATCHES + 1)]
-    others = jnp.take(_gather(images), jnp.asarray(np.stack(following, axis=1)), axis=0)
+    others = jnp.take(everywhere(images), jnp.asarray(np.stack(following, axis=1)), axis=0)
     return jax.vmap(translate_clutter)(keys, images, _spread(others, images))
 
 
@@ -216,12 +217,6 @@ def _spread(x, images):
     """`x` over the devices as a batch of images is; only explicit sharding asks for it."""
     axis = jax.typeof(images).sharding.spec[0]
     return x if axis is None else jax.sharding.reshard(x, PartitionSpec(axis))
-
-
-def _gather(images):
-    """The whole batch on every device; only explicit sharding asks for it."""
-    sharded = jax.typeof(images).sharding.spec[0] is not None
-    return jax.sharding.reshard(images, PartitionSpec()) if sharded else images
 
 
 def _similarity(image, shape, *, angle, scale: Array | float = 1.0, shift=None):

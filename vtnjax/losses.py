@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax.ops._checks import check_choice, check_floating
+from vtnjax.ops._gather import everywhere
 from vtnjax.ops.candidates import check_temperature
 from vtnjax.ops.coords import widest
 
@@ -68,22 +69,20 @@ def colocalisation_loss(
     random: Float[ArrayLike, "n d"],
     *,
     margin: float = 1.0,
-    pairs: Int[ArrayLike, "p 2"] | None = None,
     reduction: str = "sum",
     detach_partner: bool = False,
 ) -> Float[Array, ""]:
     """A triplet loss that finds what images have in common, without labels (STN Eq. 8).
 
     [|e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + margin]_+ for pairs (n, m) of images, m other than n: what
-    the localiser cuts out of one image shall be nearer to what it cuts out of another than to a random crop. As called,
-    it is the paper's double sum; the paper's SGD draws pairs, as `draw_pairs` does.
+    the localiser cuts out of one image shall be nearer to what it cuts out of another than to a random crop. The
+    paper's SGD draws pairs of all images; here all pairs of a batch count.
 
     Args:
         localised: (n, d), the encodings e(I^T) of what was cut out of each image.
         random: (n, d), the encodings e(I^rand) of a random crop of each image.
         margin: alpha, in squared units of the encodings.
-        pairs: (p, 2), the pairs (n, m); by default all n (n - 1).
-        reduction: "sum" over the pairs, as Eq. 8, or their "mean".
+        reduction: "sum" over the n (n - 1) pairs, as Eq. 8, or their "mean".
         detach_partner: whether no gradient goes to e(I_m^T). In the paper it does, and all crops can become alike by
             showing nothing: where n is empty, the pair draws m to emptiness too. Detached, n alone is drawn to m.
 
@@ -91,8 +90,8 @@ def colocalisation_loss(
         A scalar, at least float32.
 
     Raises:
-        ValueError: if the shapes are not two equal ones (n, d), n at least 2, a dtype is not floating, `pairs` is not
-            (p, 2), `reduction` is unknown or the margin is negative.
+        ValueError: if the shapes are not two equal ones (n, d), n at least 2, a dtype is not floating, `reduction`
+            is unknown or the margin is negative.
     """
     encodings = {"localised": jnp.asarray(localised), "random": jnp.asarray(random)}
     check_choice("reduction", reduction, REDUCTIONS)
@@ -109,38 +108,9 @@ def colocalisation_loss(
     localised, random = (array.astype(dtype) for array in encodings.values())
     partner = jax.lax.stop_gradient(localised) if detach_partner else localised
     away = _squared_distance(localised, random)
-    if pairs is not None:
-        pairs = jnp.asarray(pairs)
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise ValueError(f"pairs must have the shape (p, 2), but its shape is {pairs.shape}")
-        first, second = pairs.T
-        hinges = jax.nn.relu(_squared_distance(localised[first], partner[second]) - away[first] + margin)
-        return hinges.sum() if reduction == "sum" else hinges.mean()
-    hinges = jax.nn.relu(_squared_distances(localised, partner) - away[:, None] + margin)
+    hinges = jax.nn.relu(_squared_distances(localised, everywhere(partner)) - away[:, None] + margin)
     total = jnp.where(jnp.eye(len(hinges), dtype=bool), 0, hinges).sum()
     return total if reduction == "sum" else total / (len(hinges) * (len(hinges) - 1))
-
-
-def draw_pairs(key: PRNGKeyArray, images: int, count: int) -> Int[Array, "count 2"]:
-    """Pairs (n, m) of different images, drawn uniformly: what SGD on `colocalisation_loss` samples.
-
-    Args:
-        key: JAX's random key.
-        images: how many images there are.
-        count: how many pairs.
-
-    Returns:
-        Indices (count, 2), int32.
-
-    Raises:
-        ValueError: if there are fewer than 2 images.
-    """
-    if images < 2:
-        raise ValueError(f"images must be at least 2, not {images}")
-    keys = jax.random.split(key)
-    first = jax.random.randint(keys[0], (count,), 0, images, jnp.int32)
-    ahead = jax.random.randint(keys[1], (count,), 1, images, jnp.int32)
-    return jnp.stack([first, (first + ahead) % images], axis=1)
 
 
 def soft_cross_entropy(

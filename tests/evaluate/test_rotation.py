@@ -49,3 +49,7 @@ def test_angles_that_follow_correlate_in_any_pose():
 def test_angles_that_do_not_follow_do_not_correlate():
     rng = np.random.default_rng(0)
     assert abs(evaluate.angle_correlation(rng.uniform(-90, 90, 4000), rng.uniform(-90, 90, 4000))) < 0.05
+
+
+def test_an_angle_that_never_changes_correlates_with_nothing():
+    assert evaluate.angle_correlation(np.linspace(-90, 90, 5), np.zeros(5)) == 0

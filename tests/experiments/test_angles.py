@@ -42,3 +42,12 @@ def test_another_folder_is_refused(tmp_path, what):
         (tmp_path / "config.json").write_text(json.dumps({"model": "fcn", "distortion": "R"}))
     with pytest.raises(ValueError, match=r"must be a run of configs/feature_maps\.py with a transformer"):
         angles.study([tmp_path], tmp_path)
+
+
+def test_two_runs_of_one_network_are_refused(tmp_path):
+    config = {"distortion": "R", "placed": {"placements": [1], "mode": "shared"}}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="must be of different networks, but are of STN-SL1"):
+        angles.study([tmp_path / "one", tmp_path / "two"], tmp_path)

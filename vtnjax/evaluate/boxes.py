@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from vtnjax.ops._checks import check_last
+
 
 def window_boxes(theta: Float[Array, "*n 3"], shape: Sequence[int], window: Sequence[int]) -> Float[Array, "*n 4"]:
     """The boxes that windows of an attention warp cover (STN A.2).
@@ -15,8 +17,8 @@ def window_boxes(theta: Float[Array, "*n 3"], shape: Sequence[int], window: Sequ
     since whole numbers are the centres of pixels.
 
     Args:
-        theta: (..., 3), the scale and the translation (x, y) of an `nn.SpatialTransformer` with warp "attention".
-            A window of negative scale is mirrored and covers the same box.
+        theta: (..., 3), the scale and the translation (x, y) of an `nn.SpatialTransformer` with warp "attention"; a
+            scale that is fixed there goes in front. A window of negative scale is mirrored and covers the same box.
         shape: (h, w) of the image.
         window: (h', w') of what is read, at least 2 x 2.
 
@@ -24,8 +26,9 @@ def window_boxes(theta: Float[Array, "*n 3"], shape: Sequence[int], window: Sequ
         (..., 4): left, top, right, bottom, in theta's dtype.
 
     Raises:
-        ValueError: if the window is smaller than 2 x 2.
+        ValueError: if theta has no three entries, or the window is smaller than 2 x 2.
     """
+    check_last("theta", theta, 3, "(scale, x, y)")
     if min(window) < 2:
         raise ValueError(f"window must be at least 2 x 2, not {window[0]} x {window[1]}")
     extents, counts = (jnp.array(size[1::-1], theta.dtype) for size in (tuple(shape), tuple(window)))

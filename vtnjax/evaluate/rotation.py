@@ -20,10 +20,11 @@ def predicted_angle(theta: Float[ArrayLike, "n 2 3"]) -> Float[ndarray, "n"]:
 def angle_correlation(applied: Float[ArrayLike, "n"], predicted: Float[ArrayLike, "n"]) -> float:
     """Pearson's correlation of two lists of angles in degrees, the second measured from its mean direction.
 
-    A network may bring its inputs to any pose, so angles about 180 are no others than those about 0.
+    A network may bring its inputs to any pose, so angles about 180 are no others than those about 0. Angles that are
+    all the same correlate with nothing: 0.
     """
-    applied, centred = np.asarray(applied, np.float64), centred_angles(predicted)
-    return float(np.corrcoef(applied, centred)[0, 1])
+    both = np.asarray(applied, np.float64), centred_angles(predicted)
+    return float(np.corrcoef(*both)[0, 1]) if all(each.std() > 0 for each in both) else 0.0
 
 
 def centred_angles(angles: Float[ArrayLike, "n"]) -> Float[ndarray, "n"]:

@@ -5,12 +5,12 @@
 where each RUN is the workdir of configs/feature_maps.py with a transformer. Every test digit is turned by an angle of
 its own, uniform in +-90 degrees; the angle that a transformer undoes is read off its matrix and correlated with it.
 Writes results/angles.json with the correlations, results/angles.png, the one against the other (Fig. 3), and
-results/aligned.png, digits at five angles and what the transformers pass on of them (Fig. 2).
+results/aligned.png, two digits at five angles and what the transformers pass on of them (Fig. 2).
 """
 
 import argparse
-import datetime
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,11 +20,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtnjax import data, distort, evaluate, plot, train
-from vtnjax.experiments.runner import ROOT
+from vtnjax.experiments.runner import ROOT, write_record
 from vtnjax.train.build import build_input, to_float
 from vtnjax.train.figure import make_look
 
-SHOWN = (-90, -45, 0, 45, 90)
+DIGITS, SHOWN = (4, 7), (-90, -45, 0, 45, 90)
 
 
 def main() -> None:
@@ -45,17 +45,22 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
     """Correlations by the networks' names, printed, and written beside the pictures.
 
     Raises:
-        ValueError: if a folder is no trained run of `configs/feature_maps.py` with a transformer.
+        ValueError: if a folder is no trained run of `configs/feature_maps.py` with a transformer, or two are of the
+            same network.
     """
-    configs = [_read(run) for run in runs]
-    first = configs[0]
+    configs = {_name(config): (run, config) for run, config in ((run, _read(run)) for run in runs)}
+    if len(configs) < len(runs):
+        raise ValueError(f"the runs must be of different networks, but are of {', '.join(configs)}")
+    first = next(iter(configs.values()))[1]
     test = data.load_source(first.dataset, "test", data_dir=first.data_dir or None, **first.source_options)
-    images = to_float(jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))])))
+    records = [test[i] for i in range(len(test))]
+    images = to_float(jnp.asarray(np.stack([record["image"] for record in records])))
     angles = np.random.default_rng(0).uniform(-90, 90, len(images)).astype(np.float32)
-    shown = _turned(jnp.repeat(images[:2], len(SHOWN), axis=0), np.array(SHOWN * 2, np.float32))
-    predicted, passed_on = {}, {}
-    for run, config in zip(runs, configs, strict=True):
-        look, name = _look(run, config, test), _name(config)
+    shown = jnp.asarray([next(i for i, record in enumerate(records) if record["label"] == digit) for digit in DIGITS])
+    shown = _turned(jnp.repeat(images[shown], len(SHOWN), axis=0), np.array(SHOWN * len(DIGITS), np.float32))
+    predicted, passed_on, steps = {}, {}, {}
+    for name, (run, config) in configs.items():
+        look, steps[name] = _look(run, config, test)
         predicted[name] = evaluate.predicted_angle(look(_turned(images, angles))["theta"])
         passed_on[name] = _grey(look(shown)["warped"])
     found = {name: evaluate.angle_correlation(angles, each) for name, each in predicted.items()}
@@ -63,18 +68,11 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
         print(f"{name}: correlation {value:.3f} of the applied and the predicted angle over {len(angles):,} digits")
     titles = {f"{name}: correlation {found[name]:.2f}": evaluate.centred_angles(p) for name, p in predicted.items()}
     plot.save(plot.angles(angles, titles), out / "angles.png")
-    plot.save(
-        plot.rows({"input": np.asarray(shown), **passed_on}, [f"{angle}°" for angle in SHOWN * 2]), out / "aligned.png"
-    )
-    record = {
-        "command": f"python -m vtnjax.experiments.angles {' '.join(map(str, runs))}",
-        "date": datetime.date.today().isoformat(),
-        "steps": {_name(config): config.steps for config in configs},
-        "batch_size": first.batch_size,
-        "digits": len(angles),
-        "correlation": found,
-    }
-    (out / "angles.json").write_text(json.dumps(record, indent=2) + "\n")
+    rows = {"input": np.asarray(shown), **passed_on}
+    plot.save(plot.rows(rows, [f"{angle}°" for angle in SHOWN * len(DIGITS)]), out / "aligned.png")
+    command = f"python -m vtnjax.experiments.angles {' '.join(map(str, runs))}"
+    cores, digits = len(os.sched_getaffinity(0)), len(angles)
+    write_record(out / "angles.json", command, cores=cores, steps=steps, digits=digits, correlation=found)
     return found
 
 
@@ -92,7 +90,7 @@ def _name(config):
 
 
 def _look(run, config, test):
-    """What the trained network tells of images in [0, 1], in batches."""
+    """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
     graphdef, state, _ = train.load_run(run, test, train.data_mesh(), print)
     look, as_input, size = jax.jit(make_look(graphdef)), build_input(config), 250
 
@@ -100,7 +98,7 @@ def _look(run, config, test):
         parts = [look(state, as_input(images[i : i + size]))[1] for i in range(0, len(images), size)]
         return {key: np.concatenate([np.asarray(part[key]) for part in parts]) for key in ("theta", "warped")}
 
-    return all_of
+    return all_of, int(state.step)
 
 
 def _turned(images, angles):

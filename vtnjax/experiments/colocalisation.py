@@ -40,14 +40,15 @@ PATCHES = {"T": 0, "TC": 16}
 CANVAS, WINDOW = (84, 84), (28, 28)
 DIGIT_SCALE = (WINDOW[0] - 1) / (CANVAS[0] - 1)  # of the window that copies a square of WINDOW pixels
 BATCH, BLOCK = 16, 25
+_CELLS = 4  # of the CNN's last layer on 28 x 28 pixels
 SHOWN = 6
 
 
 class Recipe(NamedTuple):
-    """How a localiser is trained. The defaults are what worked; `AS_WRITTEN` keeps to the paper, which did not.
+    """How a localiser is trained. The defaults found 93 % of the eights once; `AS_WRITTEN` keeps to the paper.
 
-    As written, all crops become alike by showing nothing: a window off the image, or many times its size, sees black,
-    which is at no distance from other black. Then each hinge is at most the margin, less than where digits are found.
+    As written, all crops can become alike by showing nothing: a window off the image, or many times its size, sees
+    black, which is at no distance from other black. Then each hinge is at most the margin.
 
     Attributes:
         steps: of Adam, each on BATCH images, all pairs of them, and a random crop of each.
@@ -58,7 +59,7 @@ class Recipe(NamedTuple):
         inside: weight of the squared normalised distance by which a window's centre lies outside the image.
     """
 
-    steps: int = 500
+    steps: int = 300
     rate: float = 4e-3
     margin: float = 300.0
     scale: float | None = DIGIT_SCALE
@@ -163,14 +164,11 @@ def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[
         command = [sys.executable, "train.py", "--config", "configs/digits_stn.py:model=cnn,distortion=none"]
         command += ["--config.steps=600", "--config.batch_size=64", "--config.learning_rate=0.001"]
         subprocess.run([*command, "--workdir", str(workdir)], cwd=ROOT, check=True)
-    if not (workdir / "checkpoints").is_dir():
-        raise ValueError(f"--encoder must be the workdir of a trained run, but {workdir} has no checkpoints")
-    source = data.load_source("digits", "train")
-    ((graphdef, state, _),) = train.load_members([str(workdir)], source, train.data_mesh(), say)
+    graphdef, state, _ = train.load_run(workdir, data.load_source("digits", "train"), train.data_mesh(), say)
     model = nnx.merge(graphdef, state.params, state.statistics)
     classifier = model.classifier if isinstance(model, models.STN) and model.transformer is None else None
-    if not isinstance(classifier, CNN):
-        raise ValueError(f"--encoder must be a run of model=cnn, but {workdir} is of another network")
+    if not isinstance(classifier, CNN) or classifier.classifier.in_features != _CELLS * classifier.conv2.out_features:
+        raise ValueError(f"--encoder must be a run of model=cnn,distortion=none, but {workdir} is of another network")
     return lambda crops: models.describe_crops(classifier, crops)
 
 
@@ -256,15 +254,15 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--encoder", type=Path, help="workdir of the digit classifier; without it one is trained")
     parser.add_argument("--images", choices=list(PATCHES), required=True)
-    parser.add_argument("--classes", type=int, nargs="*", choices=range(10), default=list(range(10)), metavar="DIGIT")
+    parser.add_argument("--classes", type=int, nargs="+", choices=range(10), default=list(range(10)), metavar="DIGIT")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--as_written", action="store_true", help="keep to the paper, which fails here")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "experiments", help="where results go")
     parser.add_argument("--pictures", type=Path, default=ROOT / "runs" / "colocalisation", help="where pictures go")
     arguments = parser.parse_args()
-    if arguments.steps < 1:
-        parser.error(f"--steps must be at least 1, not {arguments.steps}")
+    if arguments.steps < BLOCK or arguments.steps % BLOCK:
+        parser.error(f"--steps must be a multiple of {BLOCK}, not {arguments.steps}")
     return arguments
 
 

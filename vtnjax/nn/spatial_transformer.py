@@ -27,7 +27,8 @@ class SpatialTransformer(nnx.Module):
 
     Calling it with images (n, h, w, c), or volumes (n, d, h, w, c) for "affine3d", returns `(y, out)`: `y` is
     (n, h', w', c), a tuple of `count` such arrays if count > 1; `out["theta"]` holds the parameters, (n, ...) and
-    `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, with an axis (n, count, ...) if count > 1.
+    `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, with antialias > 1 the middles of what was
+    averaged, with an axis (n, count, ...) if count > 1.
 
     Attributes:
         localiser: the localiser, or None.
@@ -83,8 +84,8 @@ class SpatialTransformer(nnx.Module):
             raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
         if warp == "affine3d" and method != "bilinear":
             raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
-        if antialias < 1 or (antialias > 1 and warp == "affine3d"):
-            raise ValueError(f"antialias must be at least 1, and 1 for the warp 'affine3d', not {antialias}")
+        if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):
+            raise ValueError(f"antialias must be a whole number from 1, and 1 for the warp 'affine3d', not {antialias}")
         self.localiser, self.antialias = localiser, antialias
         self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
         self.shape = None if shape is None else check_sizes("shape", shape, (3 if warp == "affine3d" else 2,))

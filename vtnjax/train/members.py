@@ -41,7 +41,7 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
 
 
 def load_run(workdir: Path, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
-    """The same of one run.
+    """The latest checkpoint of a run: its network's structure, its state, and what makes its input of a set's images.
 
     Raises:
         ValueError: as `load_members`.
