@@ -65,7 +65,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.tensorboard = False
 
     if chosen["label"] == "sum" and chosen["short"]:
-        # At the full rate these take their warps off the image while the sum's gradients are weak, and never come back.
+        # At the full rate these stayed at chance.
         config.localiser_multiplier *= 0.1 if config.model in ("affine", "st_fcn", "2xst_fcn") else 1.0
     elif chosen["label"] == "sum":
         config.steps, config.batch_size, config.clip_norm = 150_000, 256, 0.0
