@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from vtnjax import models
-from vtnjax.models.stn import MODELS, average_pool
+from vtnjax.models.stn import MODELS
 from vtnjax.models.volumes import project_depth
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
@@ -55,13 +55,6 @@ def test_the_projection_is_the_sum_along_the_depth():
     for n, z, y, x, c in np.ndindex(volume.shape):
         expected[n, y, x, c] += volume[n, z, y, x, c]
     np.testing.assert_allclose(project_depth(jnp.asarray(volume)), expected, atol=1e-12)
-
-
-def test_volumes_are_pooled_in_cubes():
-    volume = np.random.default_rng(0).uniform(size=(1, 5, 7, 4, 2)).astype(np.float32)
-    found = average_pool(jnp.asarray(volume), 2)
-    assert found.shape == (1, 2, 3, 2, 2)
-    np.testing.assert_allclose(found[0, 1, 2, 0, 1], volume[0, 2:4, 4:6, 0:2, 1].mean(), rtol=1e-5)
 
 
 def test_the_classification_moves_theta():

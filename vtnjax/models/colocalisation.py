@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vtnjax.models.pooling import max_pool
 from vtnjax.models.stn import CNN
 
 
@@ -39,7 +40,7 @@ class ColocalisationLocaliser(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 8"]:
         """Features of the last layer."""
-        x = nnx.max_pool(nnx.relu(self.conv(image)), (2, 2), strides=(2, 2))
+        x = max_pool(nnx.relu(self.conv(image)), 2)
         x = x.reshape(len(x), -1)
         for layer in self.layers:
             x = nnx.relu(layer(x))
@@ -54,7 +55,7 @@ def describe_crops(classifier: CNN, image: Float[Array, "n h w c"]) -> Float[Arr
     """
     activations, x = [], image
     for layer in (classifier.conv1, classifier.conv2):
-        x = nnx.max_pool(nnx.relu(_convolve(layer, x)), (2, 2), strides=(2, 2), padding="SAME")
+        x = max_pool(nnx.relu(_convolve(layer, x)), 2, ceil=True)
         activations.append(x.reshape(len(x), -1))
     return jnp.concatenate([*activations, classifier.classifier(activations[-1])], axis=1)
 

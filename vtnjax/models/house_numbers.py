@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.placed import PlacedSTN
+from vtnjax.models.pooling import max_pool
 from vtnjax.ops._checks import check_choice
 
 # Where transformers stand: STN 4.2, and X = 3, 6 and 8 of Table 2 of the study of STNs on feature maps.
@@ -37,7 +38,7 @@ class SequenceLayer(nnx.Module):
     def __call__(self, x: Float[Array, "n h w c"], rngs: nnx.Rngs | None = None) -> Float[Array, "n _h _w k"]:
         """The layer's output; `rngs` are for the dropout, in training."""
         x = nnx.relu(self.conv(x))
-        x = nnx.max_pool(x, (2, 2), strides=(2, 2)) if self.pool else x
+        x = max_pool(x, 2) if self.pool else x
         return self.dropout(x, rngs=rngs)
 
 
@@ -87,7 +88,7 @@ class ConvLocaliser(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
         """Features of the last layer."""
-        x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
+        x = max_pool(nnx.relu(self.conv1(x)), 2)
         return self.dense(nnx.relu(self.conv2(x)))
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from vtnjax.models._copies import copy_module
 from vtnjax.models.feature_warps import FeatureLocaliser
-from vtnjax.models.stn import average_pool
+from vtnjax.models.pooling import average_pool
 from vtnjax.models.vtn import features_shape
 from vtnjax.nn import SpatialTransformer
 

@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax.models._copies import copy_module
-from vtnjax.models.stn import FCNLocaliser, average_pool
+from vtnjax.models.pooling import average_pool, max_pool
+from vtnjax.models.stn import FCNLocaliser
 from vtnjax.nn import SpatialTransformer
 from vtnjax.ops._checks import check_choice
 
@@ -143,7 +144,7 @@ class ConvPool(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w k"]:
         """The layer's output."""
-        return nnx.relu(nnx.max_pool(self.conv(x), (2, 2), strides=(2, 2), padding="SAME"))
+        return nnx.relu(max_pool(self.conv(x), 2, ceil=True))
 
 
 class _Placed(nnx.Module):

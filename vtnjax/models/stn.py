@@ -5,10 +5,8 @@ All have about 400,000 parameters. The paper lets the classifier's widths vary t
 ranges: an FCN on 28 x 28 pixels has about 350 units, a CNN about 90 filters.
 """
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Sequence
 from typing import cast
 
@@ -19,6 +17,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax.models.pooling import average_pool, max_pool
 from vtnjax.nn import SpatialTransformer
 from vtnjax.ops._checks import check_choice
 
@@ -60,8 +59,8 @@ class CNN(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits, and `features` (n, h', w', width) of the last pooling."""
-        x = nnx.max_pool(nnx.relu(self.conv1(image)), (2, 2), strides=(2, 2), padding="SAME")
-        x = nnx.max_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2), padding="SAME")
+        x = max_pool(nnx.relu(self.conv1(image)), 2, ceil=True)
+        x = max_pool(nnx.relu(self.conv2(x)), 2, ceil=True)
         return self.classifier(x.reshape(len(x), -1)), {"features": x}
 
 
@@ -97,7 +96,7 @@ class CNNLocaliser(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 20"]:
         """Features of the last layer."""
         x = average_pool(image, 2)
-        x = nnx.max_pool(nnx.relu(self.conv1(x)), (2, 2), strides=(2, 2))
+        x = max_pool(nnx.relu(self.conv1(x)), 2)
         x = nnx.relu(self.conv2(x))
         return nnx.relu(self.hidden(x.reshape(len(x), -1)))
 
@@ -190,15 +189,6 @@ def count_parameters(module: nnx.Module | None) -> int:
     if module is None:
         return 0
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-
-
-def average_pool(x: Float[Array, "n *sizes c"], size: int) -> Float[Array, "n *smaller c"]:
-    """Means of squares of `size` pixels, or cubes of voxels; what fills none at an axis' end is left out."""
-    ends = [n // size * size for n in x.shape[1:-1]]
-    # Strided slices: their gradient is several times faster than that of a reshape, which explicit sharding refuses.
-    cells = itertools.product(range(size), repeat=len(ends))
-    shifted = [x[:, *(slice(i, end, size) for i, end in zip(cell, ends, strict=True))] for cell in cells]
-    return functools.reduce(operator.add, shifted) / size ** len(ends)
 
 
 def fcn_width(inputs: int, classes: int, parameters: int) -> int:

@@ -16,7 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.feature_warps import AffineGroups
-from vtnjax.models.stn import FCN, PARAMETERS, STN, FCNLocaliser, average_pool, count_parameters, fcn_width
+from vtnjax.models.pooling import average_pool
+from vtnjax.models.stn import FCN, PARAMETERS, STN, FCNLocaliser, count_parameters, fcn_width
 from vtnjax.nn import SpatialTransformer, VolumetricTransformer
 from vtnjax.ops._checks import check_choice
 

@@ -9,7 +9,8 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.models.stn import MODELS, PARAMETERS, STN, FCNLocaliser, average_pool, count_parameters
+from vtnjax.models.pooling import average_pool
+from vtnjax.models.stn import MODELS, PARAMETERS, STN, FCNLocaliser, count_parameters
 from vtnjax.nn import SpatialTransformer
 from vtnjax.ops._checks import check_choice
 

@@ -9,6 +9,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax.models.pooling import max_pool
+
 
 class WarpedFeatures(nnx.Module):
     """A network that warps the last features of its trunk before it classifies them (VTN sections 3.5 and 4.2).
@@ -85,7 +87,7 @@ class SmallTrunk(nnx.Module):
         features = {"conv1": nnx.relu(self.norms[0](self.conv1(image)))}
         x = features["conv1"]
         for number, conv in enumerate(self.pooled, 1):
-            x = nnx.max_pool(nnx.relu(self.norms[number](conv(x))), (2, 2), strides=(2, 2))
+            x = max_pool(nnx.relu(self.norms[number](conv(x))), 2)
             features[f"conv{number + 1}"] = x
         last = len(self.norms)
         return {**features, f"conv{last}": nnx.relu(self.norms[last - 1](self.last(x)))}

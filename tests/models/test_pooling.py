@@ -1,0 +1,57 @@
+"""Pooling by slices: against plain loops, with gradients, what hangs over the edge, and an explicit mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vtnjax.models.pooling import average_pool, max_pool
+
+pytestmark = pytest.mark.usefixtures("x64")
+SHAPES = [(2, 4, 6, 3), (2, 5, 7, 3), (1, 7, 6, 5, 2)]
+
+
+def looped(x, size, reduce, round_up):
+    """Squares, or cubes, one at a time."""
+    counts = [-(-n // size) if round_up else n // size for n in x.shape[1:-1]]
+    out = np.zeros((len(x), *counts, x.shape[-1]))
+    for n, *cell, c in np.ndindex(out.shape):
+        out[n, *cell, c] = reduce(x[n, *(slice(size * i, size * i + size) for i in cell), c])
+    return out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_maxima_and_means_are_those_of_a_loop(shape, size):
+    x = np.random.default_rng(0).normal(size=shape) - 3
+    for ceil in (False, True):
+        np.testing.assert_array_equal(max_pool(jnp.asarray(x), size, ceil=ceil), looped(x, size, np.max, ceil))
+    np.testing.assert_allclose(average_pool(jnp.asarray(x), size), looped(x, size, np.mean, False), atol=1e-14)
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+def test_the_gradient_goes_to_each_square_s_maximum(ceil):
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 3))
+    weights = np.random.default_rng(1).normal(size=looped(x, 2, np.max, ceil).shape)
+    expected = np.zeros_like(x)
+    for n, i, j, c in np.ndindex(weights.shape):
+        square = x[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2, c]
+        y, x_ = np.unravel_index(np.argmax(square), square.shape)
+        expected[n, 2 * i + y, 2 * j + x_, c] = weights[n, i, j, c]
+    found = jax.jit(jax.grad(lambda x: (weights * max_pool(x, 2, ceil=ceil)).sum()))(jnp.asarray(x))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_equal_maxima_share_the_gradient():
+    found = jax.grad(lambda x: max_pool(x, 2, ceil=True).sum())(jnp.zeros((1, 3, 3, 1)))[0, ..., 0]
+    assert np.all(found > 0)
+    np.testing.assert_array_equal([found[:2, :2].sum(), found[:2, 2].sum(), found[2, :2].sum(), found[2, 2]], 1)
+
+
+def test_pooling_over_an_explicit_mesh(explicit_mesh):
+    x = np.random.default_rng(0).normal(size=(8, 5, 7, 3))
+    with jax.set_mesh(explicit_mesh):
+        sharded = jax.device_put(x, NamedSharding(explicit_mesh, PartitionSpec("data")))
+        for pool in (average_pool, max_pool, lambda x, size: max_pool(x, size, ceil=True)):
+            np.testing.assert_array_equal(jax.jit(pool, static_argnums=1)(sharded, 2), pool(jnp.asarray(x), 2))
