@@ -5,8 +5,9 @@
     python benchmarks/warps.py hidden_digits --jobs 2
     python benchmarks/warps.py attentions --seeds 1 --jobs 2
 
-runs train.py for every row and seed (or goes on with runs that were stopped) and writes results/TABLE.json.
-`--split validation` is for tuning, and `--config.key=value` goes to train.py: then it only prints.
+runs train.py for every row and seed (or goes on with runs that were stopped) and writes results/TABLE.json,
+each row with its command; `--rows` replaces these and keeps the others. `--split validation` is for tuning, and
+`--config.key=value` goes to train.py: then it only prints.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import datetime
 import json
 import os
 import queue
+import shlex
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,7 @@ TABLES = {
         "VTN, a field a channel": "model=vtn_two",
         "VTN, a field a channel, E = 0": "model=vtn_two,frozen",
         "FCN (42 x 42)": "model=fcn",
+        "CNN (42 x 42)": "model=cnn",
         "ST-FCN (42 x 42)": "model=st_fcn",
         "2xST-FCN (42 x 42)": "model=2xst_fcn",
     },
@@ -126,25 +129,26 @@ def main() -> None:
             pool.submit(run, arguments.table, full, seed, folder / str(seed), overrides, shares)
             for seed in range(arguments.seeds)
         ]
-    whole = arguments.split == "test" and not arguments.rows and not more
+    kept = arguments.split == "test" and not more
     path = ROOT / "results" / f"{arguments.table}.json"
-    record = {
-        "command": f"python benchmarks/warps.py {arguments.table} --seeds {arguments.seeds} --jobs {arguments.jobs}",
+    rows = json.loads(path.read_text())["rows"] if arguments.rows and path.exists() else {}
+    circumstances = {
+        "command": shlex.join(["python", "benchmarks/warps.py", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
         "cores_of_a_run": len(cores) / arguments.jobs,
         "jax": jax.__version__,
-        "rows": {},
     }
     for name, futures in started.items():
         runs = [future.result() for future in futures]
         errors = [each["error"] for each in runs]
         row = {"variant": TABLES[arguments.table][name], "runs": runs, "mean_error": statistics.mean(errors)}
+        row |= circumstances
         shown = ", ".join(f"{100 * error:.1f}" for error in errors)
         print(f"{name:45} {100 * row['mean_error']:5.1f} %  ({shown})  {runs[0]['seconds']:.0f} s", flush=True)
-        record["rows"][name] = row
-        if whole:  # after each row: a table takes hours
-            path.write_text(json.dumps(record, indent=2) + "\n")
+        rows[name] = row
+        if kept:  # after each row: a table takes hours
+            path.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

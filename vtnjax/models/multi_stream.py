@@ -9,7 +9,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.models._copies import copy_module
 from vtnjax.models.feature_warps import FeatureLocaliser
 from vtnjax.models.pooling import average_pool
 from vtnjax.models.vtn import features_shape
@@ -103,12 +102,12 @@ class MultiStreamSTN(nnx.Module):
         """
         if count < 0 or count == 1:
             raise ValueError(f"count must be 0, without windows, or at least 2, not {count}")
-        self.streams = nnx.List([trunk, *(copy_module(trunk) for _ in range(count - 1))])
+        self.streams = nnx.List([trunk, *(nnx.clone(trunk, arrays=True) for _ in range(count - 1))])
         if not count:
             self.transformer = None
         else:
             localiser = WindowLocaliser(
-                copy_module(trunk), shape, width=width, downscale=downscale, dtype=dtype, rngs=rngs
+                nnx.clone(trunk, arrays=True), shape, width=width, downscale=downscale, dtype=dtype, rngs=rngs
             )
             options = {"warp": "attention", "scale": scale, "count": count, "shape": window}
             # Named so that the optimiser knows the localiser's parameters.

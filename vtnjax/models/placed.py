@@ -11,7 +11,6 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.models._copies import copy_module
 from vtnjax.models.pooling import average_pool, max_pool
 from vtnjax.models.stn import FCNLocaliser
 from vtnjax.nn import SpatialTransformer
@@ -82,7 +81,7 @@ class PlacedSTN(nnx.Module):
         self.transformer = nnx.List(
             [
                 _Placed(
-                    [copy_module(layer) for layer in layers[:place]] if mode == "deep" else [],
+                    [nnx.clone(layer, arrays=True) for layer in layers[:place]] if mode == "deep" else [],
                     localiser(_shape(layers[:place], shape), dtype=dtype, rngs=rngs),
                     padding,
                     rngs,
