@@ -13,8 +13,12 @@ from jaxtyping import Array, Float
 
 
 def average_pool(x: Float[Array, "n *sizes c"], size: int) -> Float[Array, "n *smaller c"]:
-    """Means of squares of `size` pixels, or cubes of voxels; what fills none at an axis' end is left out."""
-    return functools.reduce(operator.add, _shifted(x, size)) / size ** (x.ndim - 2)
+    """Means of squares of `size` pixels, or cubes of voxels; what fills none at an axis' end is left out.
+
+    The dtype is that of `x`; the sums are float32 at least.
+    """
+    exact = x if x.dtype.itemsize > 2 else x.astype(jnp.float32)
+    return (functools.reduce(operator.add, _shifted(exact, size)) / size ** (x.ndim - 2)).astype(x.dtype)
 
 
 def max_pool(x: Float[Array, "n *sizes c"], size: int, *, ceil: bool = False) -> Float[Array, "n *smaller c"]:
