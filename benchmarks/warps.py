@@ -132,8 +132,10 @@ def main() -> None:
     kept = arguments.split == "test" and not more
     path = ROOT / "results" / f"{arguments.table}.json"
     rows = json.loads(path.read_text())["rows"] if arguments.rows and path.exists() else {}
+    command = ["python", "benchmarks/warps.py", arguments.table, "--seeds", str(arguments.seeds)]
+    command += ["--jobs", str(arguments.jobs), *(["--rows", *arguments.rows] if arguments.rows else [])]
     circumstances = {
-        "command": shlex.join(["python", "benchmarks/warps.py", *sys.argv[1:]]),
+        "command": shlex.join(command),
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
         "cores_of_a_run": len(cores) / arguments.jobs,
