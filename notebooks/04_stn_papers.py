@@ -75,8 +75,7 @@ table("stn_table1")
 picture("digits_stn.png", 3.6)
 
 # %% [markdown]
-# And what a thin-plate spline does with elastic digits (`results/stn_table1-tps-E.png`, the picture that the run of that
-# cell with seed 0 left).
+# And what a thin-plate spline does with elastic digits: the picture that the run of that cell with seed 0 left.
 
 # %%
 picture("stn_table1-tps-E.png", 3.6)
