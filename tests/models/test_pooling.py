@@ -50,11 +50,11 @@ def test_equal_maxima_share_the_gradient():
 
 
 def test_means_of_bfloat16_are_summed_in_float32():
-    x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 32, 32, 1)), jnp.bfloat16)
-    expected = jnp.asarray(np.mean(np.asarray(x, np.float64)), jnp.bfloat16)
-    found = average_pool(x, 32)
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(1, 8, 8, 5)), jnp.bfloat16)
+    expected = jnp.asarray(np.mean(np.asarray(x, np.float64), (1, 2)), jnp.bfloat16)
+    found = average_pool(x, 8)
     assert found.dtype == jnp.bfloat16
-    assert found[0, 0, 0, 0] == expected
+    np.testing.assert_array_equal(found[:, 0, 0], expected)
 
 
 def test_pooling_over_an_explicit_mesh(explicit_mesh):
