@@ -1,7 +1,7 @@
 """Pooling of squares of pixels that do not overlap, by strided slices.
 
 The gradient of a slice is several times faster on a CPU than that of a reshape, which explicit sharding refuses
-besides, or of `nnx.max_pool`: 5 against 44 ms for squares of 2 in 64 x 34 x 34 x 64.
+besides, or of `nnx.max_pool`.
 """
 
 import functools
