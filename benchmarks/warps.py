@@ -116,9 +116,10 @@ def main() -> None:
     overrides = [f"--config.data_dir={arguments.data_dir}", *more]
     cores = sorted(os.sched_getaffinity(0))
     shares: queue.Queue[set[int]] = queue.Queue()
-    for number in range(arguments.jobs):
-        shares.put(set(cores[number :: arguments.jobs]))
-    pool = concurrent.futures.ThreadPoolExecutor(arguments.jobs)
+    jobs = min(arguments.jobs, len(cores))
+    for number in range(jobs):
+        shares.put(set(cores[number::jobs]))
+    pool = concurrent.futures.ThreadPoolExecutor(jobs)
     started = {}
     for name, variant in TABLES[arguments.table].items():
         if arguments.rows and name not in arguments.rows:
@@ -138,7 +139,7 @@ def main() -> None:
         "command": shlex.join(command),
         "date": datetime.date.today().isoformat(),
         "device": jax.devices()[0].device_kind,
-        "cores_of_a_run": len(cores) / arguments.jobs,
+        "cores_of_a_run": len(cores) / jobs,
         "jax": jax.__version__,
     }
     for name, futures in started.items():

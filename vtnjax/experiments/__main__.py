@@ -40,8 +40,9 @@ def _missing(runner: Runner, suffix: str, rows, columns, seeds) -> Iterator[tupl
 
 
 def _run_separately(runner: Runner, wanted: list[tuple[str, list[int]]], jobs: int) -> None:
-    """Each run by itself, `jobs` at a time on shares of the cores."""
+    """Each run by itself, `jobs` at a time on shares of the cores, of which none is less than one."""
     cores = sorted(os.sched_getaffinity(0))
+    jobs = min(jobs, len(cores))
     shares: queue.Queue[set[int]] = queue.Queue()
     for number in range(jobs):
         shares.put(set(cores[number::jobs]))
