@@ -113,6 +113,9 @@ def main() -> None:
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--runs", type=Path, default=Path("runs/warps"), help="where the runs go")
     arguments, more = parser.parse_known_args()
+    unknown = [name for name in arguments.rows or () if name not in TABLES[arguments.table]]
+    if unknown:
+        parser.error(f"{arguments.table} has no row {unknown[0]!r}; its rows are {', '.join(TABLES[arguments.table])}")
     overrides = [f"--config.data_dir={arguments.data_dir}", *more]
     cores = sorted(os.sched_getaffinity(0))
     shares: queue.Queue[set[int]] = queue.Queue()
