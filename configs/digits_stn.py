@@ -26,6 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.model = chosen["model"]
     config.warp = chosen["warp"]
     config.distortion = chosen["distortion"]
+    config.parameters = 400_000  # about so many, A.4
     config.pool = 2 if config.distortion in ("RTS", "TC") else 1  # after the transformer, A.4
 
     config.dataset = chosen["dataset"]

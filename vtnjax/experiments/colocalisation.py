@@ -5,8 +5,8 @@
 
 Each image is a test digit of one class at a random whole-pixel place of 84 x 84 black pixels (T), among 16 random 6 x 6
 pieces of training digits (TC). A localiser is trained on those 100 images alone, by the triplet hinge of Eq. 8 in the
-descriptors of a digit classifier that stays as it is, and the percentage of boxes that overlap the digit's square of
-28 x 28 pixels by more than half stands beside the paper's. The classifier is the latest checkpoint of `--encoder`, a
+descriptors of a digit classifier that stays as it is, `--tries` times, of which the lowest loss counts; the percentage
+of boxes that overlap the digit's square of 28 x 28 pixels by more than half stands beside the paper's. The classifier is the latest checkpoint of `--encoder`, a
 workdir of train.py; without it one is trained first, on the training digits as they are.
 
 Each class leaves a JSON file in `results/experiments/colocalisation/`; pictures go to `runs/colocalisation`.
@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 
-from vtnjax import data, distort, losses, models, nn, plot, train
+from vtnjax import data, distort, losses, models, nn, ops, plot, train
 from vtnjax.evaluate import intersection_over_union, window_boxes
 from vtnjax.experiments.runner import ROOT, write_record
 from vtnjax.models.stn import CNN
@@ -40,34 +40,43 @@ PATCHES = {"T": 0, "TC": 16}
 CANVAS, WINDOW = (84, 84), (28, 28)
 DIGIT_SCALE = (WINDOW[0] - 1) / (CANVAS[0] - 1)  # of the window that copies a square of WINDOW pixels
 BATCH, BLOCK = 16, 25
+JITTERED = 0.6
+ENCODER_PARAMETERS = 54_000  # 32 filters a layer, the fewest of A.4
 _CELLS = 4  # of the CNN's last layer on 28 x 28 pixels
 SHOWN = 6
 
 
 class Recipe(NamedTuple):
-    """How a localiser is trained. The defaults found 93 % of the eights once; `AS_WRITTEN` keeps to the paper.
+    """How a localiser is trained. `AS_WRITTEN` keeps to the paper.
+
+    The gradient of a window tells no more than its own pixels do: where no digit is near, nothing, and clutter tells
+    wrong things. So windows are moved at random while training, ever less, which is the gradient of a smoother loss.
 
     As written, all crops can become alike by showing nothing: a window off the image, or many times its size, sees
     black, which is at no distance from other black. Then each hinge is at most the margin.
 
     Attributes:
-        steps: of Adam, each on BATCH images, all pairs of them, and a random crop of each.
+        steps: of Adam, each on BATCH images, all pairs of them, and random crops of each.
         rate: the learning rate at its highest, after a tenth of the steps; it falls to 0 by a cosine.
         margin: alpha of Eq. 8, in squared units of the descriptors, whose squared distances are thousands.
         scale: the windows' size over the image's, fixed at a digit's; None: learned, beginning at the whole image.
         detached: whether a pair's hinge moves the window of its first image alone; see `losses.colocalisation_loss`.
-        inside: weight of the squared normalised distance by which a window's centre lies outside the image.
+        inside: weight of the squared normalised distance by which a window leaves the image.
+        jitter: the standard deviation of a window's random move at first, normalised; 0 after JITTERED of the steps.
+        looks: how often a step moves the windows and cuts random crops; their losses are averaged.
     """
 
-    steps: int = 300
-    rate: float = 4e-3
-    margin: float = 300.0
+    steps: int = 800
+    rate: float = 1e-3
+    margin: float = 150.0
     scale: float | None = DIGIT_SCALE
     detached: bool = True
-    inside: float = 1000.0
+    inside: float = 10_000.0
+    jitter: float = 0.25
+    looks: int = 4
 
 
-AS_WRITTEN = Recipe(margin=1.0, scale=None, detached=False, inside=0.0)
+AS_WRITTEN = Recipe(margin=1.0, scale=None, detached=False, inside=0.0, jitter=0.0, looks=1)
 
 
 def hidden_digits(
@@ -91,6 +100,12 @@ def random_crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array,
     return jax.lax.dynamic_slice(image, (y, x, jnp.zeros((), jnp.int32)), (*WINDOW, image.shape[-1]))
 
 
+def cut_window(image: Float[Array, "h w c"], window: Float[Array, "3"]) -> Float[Array, "28 28 c"]:
+    """I^T: WINDOW pixels of the window of a scale and a translation."""
+    grid = ops.attention_grid(window[0], window[1:], WINDOW)
+    return ops.sample(image, ops.to_pixels(grid, CANVAS))
+
+
 class Colocaliser:
     """Trains localisers for sets of images, compiled once."""
 
@@ -100,7 +115,7 @@ class Colocaliser:
         self._optimiser = optax.adam(rate)
         self._graphdef, _ = nnx.split(self._make(0))
         self._block = jax.jit(self._run_block)
-        self._boxes = jax.jit(lambda params, images: window_boxes(self._look(params, images)[1], CANVAS, WINDOW))
+        self._boxes = jax.jit(lambda params, images: window_boxes(self._windows(params, images), CANVAS, WINDOW))
 
     def run(
         self, images: Float[Array, "n 84 84 1"], seed: int, *, say: Callable[[str], None] = print
@@ -108,9 +123,11 @@ class Colocaliser:
         """The images' boxes before the first step and after every BLOCK steps, and the mean loss of the last block."""
         _, params = nnx.split(self._make(seed))
         state, boxes, loss = (params, self._optimiser.init(params)), [self._boxes(params, images)], jnp.nan
-        keys = jax.random.split(jax.random.key(seed), self._recipe.steps)
-        for start in range(0, self._recipe.steps, BLOCK):
-            state, loss = self._block(state, images, keys[start : start + BLOCK])
+        steps = self._recipe.steps
+        keys = jax.random.split(jax.random.key(seed), steps)
+        jitter = self._recipe.jitter * np.maximum(0, 1 - np.arange(steps, dtype=np.float32) / (JITTERED * steps))
+        for start in range(0, steps, BLOCK):
+            state, loss = self._block(state, images, keys[start : start + BLOCK], jitter[start : start + BLOCK])
             boxes.append(self._boxes(state[0], images))
             if (start // BLOCK) % 4 == 3:
                 say(f"  step {start + BLOCK}: loss {float(loss):.4g}")
@@ -122,33 +139,43 @@ class Colocaliser:
         options: dict[str, Any] = {"warp": "attention", "shape": WINDOW, "scale": self._recipe.scale}
         return nn.SpatialTransformer(localiser, localiser.features, **options, rngs=rngs)
 
-    def _look(self, params, images):
-        """Crops, and the windows' scale and translation."""
-        warped, out = nnx.merge(self._graphdef, params, copy=True)(images)
-        crops = cast(Array, warped)
+    def _windows(self, params, images):
+        """The windows' scale and translation, (n, 3)."""
+        theta = nnx.merge(self._graphdef, params, copy=True)(images)[1]["theta"]
         if self._recipe.scale is None:
-            return crops, out["theta"]
-        return crops, jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), out["theta"]], axis=1)
+            return theta
+        return jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), theta], axis=1)
 
-    def _objective(self, params, images, random):
-        crops, windows = self._look(params, images)
+    def _objective(self, params, images, key, jitter):
+        """What is minimised, and the loss of Eq. 8 in it."""
+        windows = self._windows(params, images)
         options: dict[str, Any] = {"margin": self._recipe.margin, "detach_partner": self._recipe.detached}
-        loss = losses.colocalisation_loss(self._describe(crops), random, reduction="mean", **options)
-        outside = jnp.sum(jax.nn.relu(jnp.abs(windows[:, 1:]) - 1) ** 2, axis=1).mean()
-        return loss + self._recipe.inside * outside, loss
 
-    def _run_block(self, state, images, keys):
-        def step(state, key):
+        def look(key):
+            move_key, crop_key = jax.random.split(key)
+            moves = jitter * jax.random.normal(move_key, (len(images), 2))
+            crops = jax.vmap(cut_window)(images, windows.at[:, 1:].add(moves))
+            random = jax.vmap(random_crop)(jax.random.split(crop_key, len(images)), images)
+            return losses.colocalisation_loss(
+                self._describe(crops), self._describe(random), reduction="mean", **options
+            )
+
+        loss = jax.vmap(look)(jax.random.split(key, self._recipe.looks)).mean()
+        beyond = jax.nn.relu(jnp.abs(windows[:, 1:]) + windows[:, :1] - 1)
+        return loss + self._recipe.inside * jnp.sum(beyond**2, axis=1).mean(), loss
+
+    def _run_block(self, state, images, keys, jitter):
+        def step(state, drawn):
             params, slots = state
-            batch_key, crop_key = jax.random.split(key)
+            key, jitter = drawn
+            batch_key, look_key = jax.random.split(key)
             chosen = jax.random.choice(batch_key, len(images), (min(BATCH, len(images)),), replace=False)
             batch = jnp.take(images, chosen, axis=0)
-            random = self._describe(jax.vmap(random_crop)(jax.random.split(crop_key, len(batch)), batch))
-            slopes, loss = jax.grad(self._objective, has_aux=True)(params, batch, random)
+            slopes, loss = jax.grad(self._objective, has_aux=True)(params, batch, look_key, jitter)
             updates, slots = self._optimiser.update(slopes, slots, params)
             return (optax.apply_updates(params, updates), slots), loss
 
-        state, found = jax.lax.scan(step, state, keys)
+        state, found = jax.lax.scan(step, state, (keys, jitter))
         return state, found.mean()
 
 
@@ -163,6 +190,7 @@ def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[
         say(f"no --encoder: training one in {workdir}, or taking it from there")
         command = [sys.executable, "train.py", "--config", "configs/digits_stn.py:model=cnn,distortion=none"]
         command += ["--config.steps=600", "--config.batch_size=64", "--config.learning_rate=0.001"]
+        command += [f"--config.parameters={ENCODER_PARAMETERS}"]
         subprocess.run([*command, "--workdir", str(workdir)], cwd=ROOT, check=True)
     graphdef, state, _ = train.load_run(workdir, data.load_source("digits", "train"), train.data_mesh(), say)
     model = nnx.merge(graphdef, state.params, state.statistics)
@@ -226,7 +254,8 @@ def run_class(colocaliser: Colocaliser, arguments: argparse.Namespace, label: in
     """One class: images, training, pictures and the record of it."""
     began = time.perf_counter()
     images, truth = class_images(arguments.images, label, arguments.seed)
-    boxes, loss = colocaliser.run(images, arguments.seed)
+    tries = [colocaliser.run(images, seed) for seed in range(arguments.seed, arguments.seed + arguments.tries)]
+    boxes, loss = min(tries, key=lambda found: found[1])  # no label is needed for that
     test = data.Digits("test")
     tight = tight_boxes(np.asarray(truth), test.images[test.labels == label])
     figures = measure(boxes[-1], truth) | {"found_tight": measure(boxes[-1], jnp.asarray(tight))["found"]}
@@ -243,6 +272,7 @@ def run_class(colocaliser: Colocaliser, arguments: argparse.Namespace, label: in
         recipe=recipe._asdict(),
         label=label,
         figures=figures,
+        tries=[{"loss": loss, "found": measure(boxes[-1], truth)["found"]} for boxes, loss in tries],
     )
     return figures
 
@@ -256,11 +286,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--images", choices=list(PATCHES), required=True)
     parser.add_argument("--classes", type=int, nargs="+", choices=range(10), default=list(range(10)), metavar="DIGIT")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tries", type=int, default=3, help="localisers trained; the one of the lowest loss counts")
+    parser.add_argument("--seed", type=int, default=0, help="of the images and the first localiser")
     parser.add_argument("--as_written", action="store_true", help="keep to the paper, which fails here")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "experiments", help="where results go")
     parser.add_argument("--pictures", type=Path, default=ROOT / "runs" / "colocalisation", help="where pictures go")
     arguments = parser.parse_args()
+    if arguments.tries < 1:
+        parser.error(f"--tries must be at least 1, not {arguments.tries}")
     if arguments.steps < BLOCK or arguments.steps % BLOCK:
         parser.error(f"--steps must be a multiple of {BLOCK}, not {arguments.steps}")
     return arguments

@@ -10,6 +10,7 @@ from flax import nnx
 from vtnjax import data, distort, models, nn
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
+from vtnjax.models.stn import PARAMETERS
 from vtnjax.train.config import Config, nearest
 
 BACKBONES = (*RESNETS, *VGGS, "inception", "squeezenet", "small")
@@ -43,6 +44,7 @@ def build_model(config: Config, source: data.Source) -> nnx.Module:
     if config.dataset == "two_digits":
         options["warp_options"] = dict(config.warp_options)
         return models.TwoDigitNetwork(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
+    options["parameters"] = config.get("parameters", PARAMETERS)  # configs older than the field have none
     return models.STN(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
 
 
