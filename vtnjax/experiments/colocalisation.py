@@ -6,8 +6,9 @@
 Each image is a test digit of one class at a random whole-pixel place of 84 x 84 black pixels (T), among 16 random 6 x 6
 pieces of training digits (TC). A localiser is trained on those 100 images alone, by the triplet hinge of Eq. 8 in the
 descriptors of a digit classifier that stays as it is, `--tries` times, of which the lowest loss counts; the percentage
-of boxes that overlap the digit's square of 28 x 28 pixels by more than half stands beside the paper's. The classifier is the latest checkpoint of `--encoder`, a
-workdir of train.py; without it one is trained first, on the training digits as they are.
+of boxes that overlap the digit's square of 28 x 28 pixels by more than half stands beside the paper's. The classifier
+is the latest checkpoint of `--encoder`, a workdir of train.py; without it one is trained first, on the training digits
+as they are.
 
 Each class leaves a JSON file in `results/experiments/colocalisation/`; pictures go to `runs/colocalisation`.
 """
@@ -150,15 +151,14 @@ class Colocaliser:
         """What is minimised, and the loss of Eq. 8 in it."""
         windows = self._windows(params, images)
         options: dict[str, Any] = {"margin": self._recipe.margin, "detach_partner": self._recipe.detached}
+        options["reduction"] = "mean"
 
         def look(key):
             move_key, crop_key = jax.random.split(key)
             moves = jitter * jax.random.normal(move_key, (len(images), 2))
             crops = jax.vmap(cut_window)(images, windows.at[:, 1:].add(moves))
             random = jax.vmap(random_crop)(jax.random.split(crop_key, len(images)), images)
-            return losses.colocalisation_loss(
-                self._describe(crops), self._describe(random), reduction="mean", **options
-            )
+            return losses.colocalisation_loss(self._describe(crops), self._describe(random), **options)
 
         loss = jax.vmap(look)(jax.random.split(key, self._recipe.looks)).mean()
         beyond = jax.nn.relu(jnp.abs(windows[:, 1:]) + windows[:, :1] - 1)
