@@ -1,10 +1,13 @@
 """Co-localisation: images and their true boxes, and that training moves the windows to what the images share."""
 
+import argparse
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.experiments import colocalisation as experiment
 
@@ -62,3 +65,31 @@ def test_training_moves_the_windows_to_what_the_images_share(tmp_path):
     experiment.save_pictures(images, truth, boxes, tmp_path / "boxes")
     assert (tmp_path / "boxes.png").exists()
     assert (tmp_path / "boxes.gif").exists()
+
+
+def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
+    image = jax.random.uniform(jax.random.key(0), (84, 84, 1))
+    for top, left in ((0, 0), (31, 7), (56, 56)):
+        centre = 2 * (np.array([left, top]) + 13.5) / 83 - 1
+        window = jnp.asarray(np.array([experiment.DIGIT_SCALE, *centre]), jnp.float32)
+        expected = image[top : top + 28, left : left + 28]
+        assert_allclose(experiment.cut_window(image, window), expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_the_try_of_the_lowest_loss_counts(tmp_path):
+    class Tried:
+        """Windows nearer to the digits, and more of them found, the lower the loss is; seed 1 has the lowest."""
+
+        def run(self, images, seed):
+            assert images.shape == (100, 84, 84, 1)
+            loss = {0: 3.0, 1: 1.0, 2: 2.0}[seed]
+            return np.stack([truth + 100, truth + np.float32(4 * (loss - 1))]), loss
+
+    _, truth = experiment.class_images("T", 8, 0)
+    truth = np.asarray(truth)
+    options = {"images": "T", "seed": 0, "tries": 3, "as_written": False, "results": tmp_path, "pictures": tmp_path}
+    figures = experiment.run_class(Tried(), argparse.Namespace(**options), 8, experiment.Recipe())
+    assert (figures["loss"], figures["found"], figures["overlap"], figures["found_at_first"]) == (1.0, 1.0, 1.0, 0.0)
+    record = json.loads((tmp_path / "colocalisation" / "T-8-0.json").read_text())
+    assert record["tries"] == [{"loss": 3.0, "found": 0.0}, {"loss": 1.0, "found": 1.0}, {"loss": 2.0, "found": 1.0}]

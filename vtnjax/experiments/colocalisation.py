@@ -288,12 +288,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--tries", type=int, default=3, help="localisers trained; the one of the lowest loss counts")
     parser.add_argument("--seed", type=int, default=0, help="of the images and the first localiser")
+    parser.add_argument("--jitter", type=float, help="how far windows move at random at first, normalised; 0: not")
     parser.add_argument("--as_written", action="store_true", help="keep to the paper, which fails here")
     parser.add_argument("--results", type=Path, default=ROOT / "results" / "experiments", help="where results go")
     parser.add_argument("--pictures", type=Path, default=ROOT / "runs" / "colocalisation", help="where pictures go")
     arguments = parser.parse_args()
     if arguments.tries < 1:
         parser.error(f"--tries must be at least 1, not {arguments.tries}")
+    if arguments.jitter is not None and not 0 <= arguments.jitter < 1:
+        parser.error(f"--jitter must be at least 0 and below 1, not {arguments.jitter}")
     if arguments.steps < BLOCK or arguments.steps % BLOCK:
         parser.error(f"--steps must be a multiple of {BLOCK}, not {arguments.steps}")
     return arguments
@@ -303,6 +306,8 @@ def main() -> None:
     """The command."""
     arguments = parse()
     recipe = (AS_WRITTEN if arguments.as_written else Recipe())._replace(steps=arguments.steps)
+    if arguments.jitter is not None:
+        recipe = recipe._replace(jitter=arguments.jitter)
     try:
         colocaliser = Colocaliser(load_encoder(arguments.encoder, print), recipe)
     except (ValueError, OSError, ImportError, subprocess.CalledProcessError) as error:
