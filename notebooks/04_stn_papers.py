@@ -136,8 +136,7 @@ table("stn_addition")
 # What 100 images share is found without labels, by the triplet hinge of Eq. 8 in the descriptors of a digit classifier.
 # Green is the digit's square, orange the window. The paper finds 100 % of the digits on black (T) and 75 to 94 % among
 # clutter (TC). Here the windows' size is fixed, Eq. 8's gradient goes to one image of a pair, and the windows are moved
-# at random while training, without which they find nothing among clutter. `results/colocalisation.gif` shows every 25th
-# step among clutter.
+# at random while training, which helps among clutter. `results/colocalisation.gif` shows every 25th step among clutter.
 
 # %%
 for images in ("T", "TC"):
