@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import train_runs as runs
+from flax import nnx
 
 from vtnjax import data, distort
-from vtnjax.models.stn import MODELS
+from vtnjax.models.stn import MODELS, count_parameters
 from vtnjax.train import (
     build_model,
     build_prepare,
@@ -80,6 +81,16 @@ def test_the_plain_config_is_the_default_job():
     assert (config.model, config.distortion, config.warp, config.dataset) == ("st_fcn", "RTS", "affine", "digits")
     assert get_config("dataset=generated").steps == config.steps
     assert get_config("smoke").dataset == "generated"
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("parameters", [400_000, 54_000])
+def test_a_network_has_about_the_parameters_of_its_config(parameters):
+    config = get_config("model=cnn,distortion=none")
+    assert config.parameters == 400_000
+    config.parameters = parameters
+    network = nnx.eval_shape(lambda: build_model(config, source()))
+    assert count_parameters(network) == pytest.approx(parameters, rel=0.02)
 
 
 def test_sources_of_different_classes_are_refused(monkeypatch):
