@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.experiments import colocalisation as experiment
@@ -93,3 +94,25 @@ def test_the_try_of_the_lowest_loss_counts(tmp_path):
     assert (figures["loss"], figures["found"], figures["overlap"], figures["found_at_first"]) == (1.0, 1.0, 1.0, 0.0)
     record = json.loads((tmp_path / "colocalisation" / "T-8-0.json").read_text())
     assert record["tries"] == [{"loss": 3.0, "found": 0.0}, {"loss": 1.0, "found": 1.0}, {"loss": 2.0, "found": 1.0}]
+
+
+def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_image():
+    def describe(crops):  # the mean brightness: the loss of two images is then easy to write down
+        return crops.mean((1, 2))
+
+    images = jnp.stack([jnp.full((84, 84, 1), 1.0), jnp.full((84, 84, 1), 3.0)])
+    recipe = experiment.Recipe(margin=5.0, inside=100.0, jitter=0.0, looks=2)
+    colocaliser = experiment.Colocaliser(describe, recipe)
+    transformer = colocaliser._make(0)
+    transformer.head.bias[...] = jnp.array([0.8, 0.0])
+    params = nnx.state(transformer)
+    aim, loss = colocaliser._objective(params, images, jax.random.key(0), jnp.float32(0))
+    beyond = 0.8 + experiment.DIGIT_SCALE - 1
+    columns = 0.9 * 83 - 13.5 + np.arange(28)  # of which those beyond 83 read zeros, or a part of the last pixel
+    crops = np.array([1.0, 3.0]) * np.clip(84 - columns, 0, 1).mean()
+    expected = np.mean((crops[0] - crops[1]) ** 2 - (crops - [1, 3]) ** 2 + 5)
+    assert loss == pytest.approx(expected, rel=1e-4)
+    assert aim - loss == pytest.approx(100 * beyond**2, rel=1e-4)
+    moved = [colocaliser._objective(params, images, jax.random.key(0), jnp.float32(s))[1] for s in (0, 0.5)]
+    assert moved[0] == loss
+    assert abs(moved[1] - loss) > 0.01

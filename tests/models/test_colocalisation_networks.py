@@ -12,7 +12,7 @@ from vtnjax import models, nn
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
-def test_the_localiser_has_the_layers_of_the_paper():
+def test_the_localiser_has_the_layers_of_the_paper_with_stride_two():
     localiser = models.ColocalisationLocaliser((84, 84, 1), rngs=nnx.Rngs(0))
     shapes = [leaf.shape for leaf in jax.tree.leaves(nnx.state(localiser, nnx.Param))]
     assert sorted(shapes) == sorted([(9, 9, 1, 8), (8,), (3528, 8), (8,), (8, 8), (8,)])
