@@ -57,6 +57,19 @@ def test_two_transformers_pass_both_channels_on_twice():
     assert_allclose(out["warped"], np.concatenate([images()] * 2, axis=-1), atol=1e-4)
 
 
+def test_two_transformers_share_nothing():
+    module = network("2xst_fcn")
+    first, second = module.transformer.each
+    for transformer in (first, second):
+        transformer.head.kernel[...] += 0.01
+    _, before = run(module, images())
+    second.localiser.layers[2].bias[...] += 1.0
+    _, after = run(module, images())
+    for name, its in (("coords", (Ellipsis, 0, slice(None))), ("warped", (Ellipsis, slice(2)))):
+        assert_allclose(after[name][its], before[name][its], atol=1e-5)
+        assert np.abs(after[name] - before[name]).max() > 0.1
+
+
 def test_the_map_is_averaged_over_3_x_3():
     _, out = run(network("affine"), images())
     assert_allclose(out["features"][0, 1, 2, 1], np.mean(images()[0, 3:6, 6:9, 1]), atol=1e-6)

@@ -8,7 +8,7 @@ have about 400,000 parameters.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from flax import nnx
@@ -77,8 +77,7 @@ class TwoDigitNetwork(nnx.Module):
             return
         h, w, c = shape
         if model == "2xst_fcn":
-            localiser = FCNLocaliser(shape, dtype=dtype, rngs=rngs)
-            self.transformer = SpatialTransformer(localiser, localiser.features, warp=warp, count=2, rngs=rngs)
+            self.transformer = _TwoTransformers(shape, warp, dtype, rngs)
             self.pool_after, inputs = pool, math.prod((h // pool, w // pool, 2 * c))
         else:
             self.pool = _POOL
@@ -93,15 +92,27 @@ class TwoDigitNetwork(nnx.Module):
         features, out = average_pool(image, self.pool), {}
         x = features
         if self.transformer is not None:
-            x, out = self.transformer(features)
-            if isinstance(x, tuple):
-                x, out["coords"] = jnp.concatenate(x, axis=-1), jnp.moveaxis(out["coords"], 1, 3)
+            warped, out = self.transformer(features)
+            x = cast(Array, warped)
             out |= {"features": features, "warped": x}
         logits, inner = self.network(average_pool(x, self.pool_after))
         logits = logits.astype(jnp.float32)
         if self.pairs:
             logits = (logits[:, :10, None] + logits[:, None, 10:]).reshape(len(logits), _PAIRS)
         return logits, {**inner, **out}
+
+
+class _TwoTransformers(nnx.Module):
+    """Two transformers of one image, each with a localiser of its own; the first's channels come first."""
+
+    def __init__(self, shape: Sequence[int], warp: str, dtype: DTypeLike | None, rngs: nnx.Rngs):
+        localisers = [FCNLocaliser(shape, dtype=dtype, rngs=rngs) for _ in range(2)]
+        self.each = nnx.List([SpatialTransformer(loc, loc.features, warp=warp, rngs=rngs) for loc in localisers])
+
+    def __call__(self, image: Float[Array, "n h w 2"]) -> tuple[Float[Array, "n h w 4"], dict[str, Array]]:
+        (first, a), (second, b) = (transformer(image) for transformer in self.each)
+        out = {"theta": jnp.stack([a["theta"], b["theta"]], 1), "coords": jnp.stack([a["coords"], b["coords"]], 3)}
+        return jnp.concatenate([cast(Array, first), cast(Array, second)], -1), out
 
 
 def _on_a_map(model, shape, options, dtype, rngs):
