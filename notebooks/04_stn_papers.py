@@ -72,13 +72,13 @@ table("stn_table1")
 # grid that was read, its top edge cyan, and what the classifier sees.
 
 # %%
-picture("digits_stn.png", 3.6)
+picture("digits_stn.png", 3.2)
 
 # %% [markdown]
 # And what a thin-plate spline does with elastic digits: the picture that the run of that cell with seed 0 left.
 
 # %%
-picture("stn_table1-tps-E.png", 3.6)
+picture("stn_table1-tps-E.png", 3.2)
 
 # %% [markdown]
 # ## Sampling kernels
@@ -127,6 +127,16 @@ figure
 
 # %%
 table("stn_addition")
+
+# %% [markdown]
+# Which digit does each of two transformers follow (Table 4, right)? `python -m vtnjax.experiments.addition
+# runs/two_digits/2xst`, the workdir of a run that names both digits: the first transformer brings the first digit to one
+# place in the first channel, the second the second in the second. Below, for each transformer, how the place it reads
+# correlates with that of either digit.
+
+# %%
+print(json.loads((RESULTS / "addition.json").read_text())["correlation"])
+picture("addition.png", 3.6)
 
 # %% [markdown]
 # ## Co-localisation: STN A.2
