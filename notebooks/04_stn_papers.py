@@ -130,9 +130,9 @@ table("stn_addition")
 
 # %% [markdown]
 # Which digit does each of two transformers follow (Table 4, right)? `python -m vtnjax.experiments.addition
-# runs/two_digits/2xst`, the workdir of a run that names both digits: the first transformer brings the first digit to one
-# place in the first channel, the second the second in the second. Below, for each transformer, how the place it reads
-# correlates with that of either digit.
+# runs/two_digits/2xst`, the workdir of a run that names both digits: the first transformer brings the first digit to
+# one place in the first channel, the second the second in the second. Below, for each transformer, how the place it
+# reads correlates with that of either digit.
 
 # %%
 print(json.loads((RESULTS / "addition.json").read_text())["correlation"])
