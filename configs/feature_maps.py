@@ -40,7 +40,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = ConfigDict()
     config.model = "placed"
     config.distortion = chosen["distortion"]
-    config.pool = 2 if config.distortion == "TC" else 1
+    config.pool = 2 if placements and config.distortion == "TC" else 1
     config.placed = ConfigDict({"width": 64, "placements": placements, "mode": mode, "padding": "border"})
 
     config.dataset = chosen["dataset"]

@@ -142,6 +142,15 @@ def test_what_was_warped_may_be_pooled(mode, placement):
     assert_allclose(out["features"], through(layers, pooled), atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["features", "shared"])
+def test_without_a_warp_the_image_is_pooled(mode):
+    network = make(mode=mode, placements=(), pool=2, shape=(30, 30, 1))
+    x = np.random.default_rng(3).uniform(size=(2, 30, 30, 1)).astype(np.float32)
+    _, out = run(network, jnp.asarray(x))
+    pooled = jnp.asarray((x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4)
+    assert_allclose(out["features"], through(network.layers, pooled), atol=1e-5)
+
+
 def test_a_warp_of_features_cannot_undo_a_turn_and_one_of_the_input_does():
     """Eq. 1, with a quarter turn, which reads pixels exactly, and one filter that answers to edges of one side."""
     image = jnp.asarray(np.random.default_rng(2).normal(size=(9, 9, 1)), jnp.float32)

@@ -143,9 +143,12 @@ def test_the_classifier_sees_the_warped_image_pooled_by_2(size):
     assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_without_a_transformer_nothing_is_pooled():
-    network = abstract("fcn", 42, pool=2)
-    assert network.classifier.hidden[0].in_features == 42 * 42
+@pytest.mark.parametrize("model", ["fcn", "cnn"])
+def test_without_a_transformer_the_image_is_pooled(model):
+    network, image = make(model, 42, pool=2), images(42)
+    logits, out = run(network, image)
+    assert set(out) == {"features"}
+    assert_allclose(logits, run(network.classifier, jnp.asarray(average_pooled(image, 2)))[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [21, 22, 28])

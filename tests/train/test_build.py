@@ -57,6 +57,19 @@ def assert_builds(variant):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "plain", "warped"),
+    [
+        ("digits_stn", "model=fcn,distortion=RTS", "model=st_fcn,distortion=RTS"),
+        ("distorted_digits", "model=cnn,distortion=TC", "model=st_cnn,distortion=TC"),
+        ("feature_maps", "network=cnn,distortion=TC", "network=stn_c0,distortion=TC"),
+    ],
+)
+def test_only_what_was_warped_is_halved(name, plain, warped):
+    read = runpy.run_path(str(runs.ROOT / "configs" / f"{name}.py"))["get_config"]
+    assert (read(plain).pool, read(warped).pool) == (1, 2)
+
+
 def variants(pairs):
     return [f"smoke,model={m},distortion={d},warp={w}" for m in MODELS for d, w in pairs if "st_" in m or w == "affine"]
 

@@ -62,7 +62,7 @@ class PlacedSTN(nnx.Module):
             mode: "features", "shared" or "deep"; see the class.
             localiser: makes a module with an attribute `features` from a shape, `dtype` and `rngs`.
             padding: of the warps, as in `ops.sample`; the authors have "border" for digits, "zeros" for house numbers.
-            pool: average pooling of what the last warp made.
+            pool: average pooling of what the last warp made, or of the image if there is none.
             draws: whether the layers and the classifier draw, as dropout does, and are called with `rngs=`.
             dtype: of the computation, float32 by default; the warps' coordinates stay float32.
             rngs: NNX's random streams; `params` is used.
@@ -74,7 +74,7 @@ class PlacedSTN(nnx.Module):
         placements, layers = tuple(placements), list(layers)
         if list(placements) != sorted(set(placements)) or not all(0 <= place <= len(layers) for place in placements):
             raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, but are {placements}")
-        self.mode, self.placements, self.padding, self.pool = mode, placements, padding, pool if placements else 1
+        self.mode, self.placements, self.padding, self.pool = mode, placements, padding, pool
         self.draws = draws
         self.layers = nnx.List(layers)
         # Named so that the optimiser knows the localisers' parameters.
@@ -96,9 +96,13 @@ class PlacedSTN(nnx.Module):
     ) -> tuple[Float[Array, "n *k classes"], dict[str, Array]]:
         """Logits in float32 and what there is to see; see the class. `rngs` are for layers that draw, in training."""
         options = {"rngs": rngs} if self.draws else {}
-        x, out = (self._warp_features if self.mode == "features" else self._warp_input)(image, options)
+        x, out = (self._warp_input if self._pools_input else self._warp_features)(image, options)
         logits = self.classifier(x.reshape(len(x), -1), **options)
         return logits.astype(jnp.float32), {"features": x, **out}
+
+    @property
+    def _pools_input(self):
+        return self.mode != "features" or not self.placements
 
     def _warp_features(self, image, options):
         x, out, done = image, {}, 0
@@ -129,7 +133,7 @@ class PlacedSTN(nnx.Module):
 
     def _features_shape(self, shape):
         h, w, c = shape
-        if self.mode != "features" or not self.placements:
+        if self._pools_input:
             return _shape(self.layers, (h // self.pool, w // self.pool, c))
         h, w, c = _shape(self.layers[: self.placements[-1]], shape)
         return _shape(self.layers[self.placements[-1] :], (h // self.pool, w // self.pool, c))

@@ -128,7 +128,7 @@ class STN(nnx.Module):
             classes: how many classes.
             warp: the transformer's warp; see `nn.SpatialTransformer`. "linear" learns its basis, which begins as
                 `linear_basis`.
-            pool: average pooling after the transformer (2 for RTS and TC in A.4); without a transformer there is none.
+            pool: average pooling of what the classifier reads (A.4 has 2 after a transformer, for RTS and TC).
             parameters: about how many parameters the whole network has.
             dtype: of the computation, float32 by default; the warp's coordinates stay float32.
             rngs: NNX's random streams; `params` is used.
@@ -140,7 +140,7 @@ class STN(nnx.Module):
         check_choice("model", model, MODELS)
         h, w, c = shape
         convolutional = model.endswith("cnn")
-        self.pool = pool if model.startswith("st_") else 1
+        self.pool = pool
         inner = (h // self.pool, w // self.pool, c)
         if convolutional and min(inner[:2]) < 21:
             raise ValueError(
@@ -167,8 +167,7 @@ class STN(nnx.Module):
         if self.transformer is not None:
             x, out = self.transformer(image)
             out = {**out, "warped": x}
-            x = average_pool(cast(Array, x), self.pool)
-        logits, inner = self.classifier(x)
+        logits, inner = self.classifier(average_pool(cast(Array, x), self.pool))
         return logits.astype(jnp.float32), {**inner, **out}
 
 

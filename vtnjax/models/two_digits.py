@@ -73,6 +73,7 @@ class TwoDigitNetwork(nnx.Module):
         self.pool, self.pool_after = 1, 1
         if model in ("fcn", "cnn", "st_fcn"):
             self.transformer = None
+            pool = pool if model == "st_fcn" else 1
             self.network = STN(model, shape, classes=outputs, warp=warp, pool=pool, dtype=dtype, rngs=rngs)
             return
         h, w, c = shape
