@@ -55,9 +55,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.tensorboard = False
 
     if chosen["short"]:
-        config.steps, config.batch_size = 1000, 32
+        config.steps, config.batch_size = 4000, 32
         config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 1e-3, "cosine", 1.0
-        config.log_every, config.eval_every, config.checkpoint_every = 100, 1000, 500
+        config.log_every, config.eval_every, config.checkpoint_every = 100, 1000, 1000
     if chosen["short"] or chosen["smoke"]:
         # The pooled plane has as many pixels as above, each the sum of 15 voxels and not of 4 x 60.
         config.sampled, config.pool = (15, 30, 30), 1 if config.model.startswith("st_") else 2
