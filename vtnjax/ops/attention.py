@@ -152,10 +152,14 @@ def _highest(attention, axis):
 
 @_highest.defjvp
 def _highest_jvp(axis, primals, tangents):
-    """Equal shares to all that are highest, as `jnp.max` has it."""
+    """Equal shares to all that are highest, as `jnp.max` has it.
+
+    Within rounding: what a compiler computes a second time may be rounded otherwise than what was reduced, and where
+    none equals the highest there would be no gradient, or as `jnp.max` has it, one that is not a number.
+    """
     (attention,), (dattention,) = primals, tangents
     highest = _highest(attention, axis)
-    found = attention == jnp.expand_dims(highest, axis)
+    found = attention >= jnp.expand_dims(highest * (1 - 8 * jnp.finfo(attention.dtype).eps), axis)
     count = jnp.maximum(found.sum(axis), 1).astype(attention.dtype)
     return highest, jnp.sum(jnp.where(found, dattention, 0), axis) / count
 
@@ -199,7 +203,7 @@ def attention_coords(
     if dense is not None:
         limit = dense
         for _ in range(iterations):
-            highest = jnp.minimum(*(density.max() for density in densities))
+            highest = jnp.minimum(*(_highest(density, 0) for density in densities))
             clipped = [jnp.minimum(density, jnp.minimum(highest, limit)) for density in densities]
             densities = [density + (1 - density.mean()) for density in clipped]
             limit = jnp.inf
