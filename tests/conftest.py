@@ -1,14 +1,6 @@
 import os
 
-# XLA_FLAGS: eight devices; and the older of two code generators, which compiles these many small programs in two thirds
-# of the time (JAX 0.10; JAX 0.12 has one only). Tests that run train.py in a process of its own keep the default.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=8",
-        "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
-    ]
-).strip()
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
