@@ -110,6 +110,20 @@ def test_a_deformed_trunk_starts_as_it_was_and_moves(name):
     assert np.abs(run(trunk, image)[last] - before[last]).max() > 1e-3
 
 
+def test_a_convolution_in_groups_stays_one():
+    class Grouped(nnx.Module):
+        def __init__(self):
+            self.last = nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.last(x)
+
+    trunk, image = Grouped(), jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 6, 4)), jnp.float32)
+    before = run(trunk, image)
+    models.deform_last_convolution(trunk, rngs=nnx.Rngs(1))
+    assert_allclose(run(trunk, image), before, atol=1e-5)
+
+
 def test_an_unknown_trunk_is_refused():
     with pytest.raises(ValueError, match=r"backbone must be a ResNet, a VGG, a SqueezeNet or .* not a Linear"):
         models.deform_last_convolution(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))

@@ -31,7 +31,7 @@ def run(layer, x):
 
 def ordinary(layer, **options):
     """Flax's own convolution with the layer's kernel and bias."""
-    conv = nnx.Conv(*layer.kernel.shape[2:], layer.kernel_size, rngs=nnx.Rngs(1), **options)
+    conv = nnx.Conv(layer.features_in, layer.kernel.shape[-1], layer.kernel_size, rngs=nnx.Rngs(1), **options)
     conv.kernel[...] = layer.kernel[...]
     conv.bias[...] = layer.bias[...]
     return conv
@@ -55,11 +55,13 @@ def stir(layer, amount=0.3):
         ((2, 3), {"dilation": (2, 1), "padding": "VALID"}, {"kernel_dilation": (2, 1), "padding": "VALID"}),
         ((3, 3), {"stride": 2, "padding": ((1, 1), (1, 1))}, {"strides": 2, "padding": ((1, 1), (1, 1))}),
         ((3, 3), {"mask": True, "mask_scale": 2.0, "groups": 4}, {}),
+        ((3, 3), {"features_out": 6, "feature_group_count": 2, "groups": 4}, {"feature_group_count": 2}),
+        ((3, 3), {"features_out": 8, "feature_group_count": 4}, {"feature_group_count": 4}),
     ],
 )
 def test_an_untrained_layer_is_the_ordinary_convolution(kernel_size, options, plain):
-    layer = make(4, 5, kernel_size, **options)
-    layer.bias[...] = jnp.arange(5.0)
+    layer = make(**{"features_in": 4, "features_out": 5, "kernel_size": kernel_size, **options})
+    layer.bias[...] = jnp.arange(float(layer.bias.size))
     y, out = run(layer, features())
     np.testing.assert_allclose(y, ordinary(layer, **plain)(features()), atol=1e-5)
     np.testing.assert_array_equal(out["offsets"], 0)
@@ -153,6 +155,8 @@ def test_bfloat16_features_keep_float32_offsets(dtype, expected):
         ({"features_in": 0}, "features_in and features_out must be at least 1, not 0 and 5"),
         ({"groups": 3}, "groups must divide the 4 features that come in, but it is 3"),
         ({"groups": 0}, "groups must divide the 4 features that come in, but it is 0"),
+        ({"feature_group_count": 2}, "feature_group_count must .* the 4 channels .* and the 5 that go out, not 2"),
+        ({"feature_group_count": 0}, "feature_group_count must be a whole number that divides .*, not 0"),
         ({"mask_scale": 2.0}, "mask_scale belongs to mask=True, but it is 2.0 without a mask"),
         ({"kernel_size": (3, 0)}, r"kernel_size must be a whole number of at least 1, or two .*, not \(3, 0\)"),
         ({"stride": 0}, "stride must be a whole number of at least 1, or two .*, not 0"),

@@ -138,9 +138,12 @@ def grid_sample(image, grid, *, method="bilinear", padding="zeros", align_corner
 # Dai et al. (2017) Eq. 2, and Zhu et al. (2019) Eq. 1 with a mask.
 
 
-def deformable_conv(image, kernel, offsets, mask=None, *, stride=(1, 1), pads=((0, 0), (0, 0)), dilation=(1, 1)):
-    """`pads` are ((top, bottom), (left, right)); the output's size is that of the offsets."""
+def deformable_conv(
+    image, kernel, offsets, mask=None, *, bias=0.0, stride=(1, 1), pads=((0, 0), (0, 0)), dilation=(1, 1), count=1
+):
+    """`pads` are ((top, bottom), (left, right)), the output is as large as the offsets, `count` is of weight groups."""
     rows, columns, groups, *cells = offsets.shape[:-1]
+    kernel = whole_kernel(kernel, count)
     width = image.shape[-1] // groups
     out = np.zeros((rows, columns, kernel.shape[-1]))
     for i, j, g, m, n in np.ndindex(rows, columns, groups, *cells):
@@ -149,7 +152,18 @@ def deformable_conv(image, kernel, offsets, mask=None, *, stride=(1, 1), pads=((
         channels = slice(g * width, (g + 1) * width)
         read = sample(image[..., channels], np.array([x, y]))
         out[i, j] += (1 if mask is None else mask[i, j, g, m, n]) * (read @ kernel[m, n, channels])
-    return out
+    return out + bias
+
+
+def whole_kernel(kernel, count):
+    """A kernel (kh, kw, c / count, c') of `count` groups as one (kh, kw, c, c'), 0 where an output reads no channel."""
+    kh, kw, inputs, outputs = kernel.shape
+    whole = np.zeros((kh, kw, inputs * count, outputs))
+    for o in range(outputs):
+        group = o // (outputs // count)
+        for c in range(inputs):
+            whole[:, :, group * inputs + c, o] = kernel[:, :, c, o]
+    return whole
 
 
 # Recasens et al. (2018) Eq. 4-5.

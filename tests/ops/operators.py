@@ -14,7 +14,7 @@ sample_channels = jax.jit(ops.sample_channels, static_argnames=("method", "paddi
 sample_volume = jax.jit(ops.sample_volume, static_argnames=("padding",))
 sample_separable = jax.jit(ops.sample_separable, static_argnames=("padding", "backend"))
 grid_sample = jax.jit(ops.grid_sample, static_argnames=("method", "padding", "align_corners"))
-deformable_conv = jax.jit(ops.deformable_conv, static_argnames=("stride", "padding", "dilation"))
+deformable_conv = jax.jit(ops.deformable_conv, static_argnames=("stride", "padding", "dilation", "feature_group_count"))
 affine_grid = jax.jit(ops.affine_grid, static_argnums=1)
 
 GRID = (3, 4)
@@ -61,6 +61,12 @@ SAMPLERS = {
     "deformable": (
         lambda image, kernel, offsets, mask: ops.deformable_conv(image, kernel, offsets, mask=mask, stride=2),
         (IMAGE, normal(2, 3, 2, 3), coords(2, 3, 2, 2, 3) - 2, normal(2, 3, 2, 2, 3, seed=2)),
+    ),
+    "deformable depthwise": (
+        lambda image, kernel, offsets, bias: ops.deformable_conv(
+            image, kernel, offsets, bias=bias, stride=2, feature_group_count=2
+        ),
+        (IMAGE, normal(2, 3, 1, 4), coords(2, 3, 1, 2, 3) - 2, normal(4, seed=2)),
     ),
 }
 

@@ -194,6 +194,7 @@ def deform_last_convolution(
         stride=plain.strides,
         dilation=plain.kernel_dilation,
         padding=plain.padding,
+        feature_group_count=plain.feature_group_count,
         use_bias=plain.bias is not None,
         dtype=dtype,
         rngs=rngs,

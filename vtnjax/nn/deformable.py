@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from vtnjax import ops
 from vtnjax.ops._checks import check_floating, check_pair
 from vtnjax.ops.coords import widest
-from vtnjax.ops.deform import check_conv_padding, deformable_coords
+from vtnjax.ops.deform import check_conv_padding, check_feature_groups, deformable_coords
 
 
 class DeformableConv(nnx.Module):
@@ -31,7 +31,7 @@ class DeformableConv(nnx.Module):
     mask, is (n, h', w', groups, kh, kw), doubled if it was.
 
     Attributes:
-        kernel: (kh, kw, c, c'), as that of `nnx.Conv`.
+        kernel: (kh, kw, c / feature_group_count, c'), as that of `nnx.Conv`.
         bias: (c',), or None.
         predictor: the convolution that predicts: for each group and kernel cell (x, y), then all masks.
     """
@@ -48,6 +48,7 @@ class DeformableConv(nnx.Module):
         stride: int | Sequence[int] = 1,
         dilation: int | Sequence[int] = 1,
         padding: str | Sequence[Sequence[int]] = "SAME",
+        feature_group_count: int = 1,
         use_bias: bool = True,
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike = jnp.float32,
@@ -59,13 +60,15 @@ class DeformableConv(nnx.Module):
             features_in: c, the channels of the input.
             features_out: c', the channels of the output.
             kernel_size: of the kernel, one number or (rows, columns).
-            groups: how many groups of channels have offsets of their own (deformable groups; the kernel is whole). The
-                first paper's authors use 4 in the last stage of a ResNet.
+            groups: how many groups of channels have offsets of their own (deformable groups, not those of the kernel).
+                The first paper's authors use 4 in the last stage of a ResNet.
             mask: whether to predict v2's modulation.
             mask_scale: what multiplies the sigmoid: 1 in v2's paper, 2 in its authors' implementation.
             stride: as in `ops.deformable_conv`.
             dilation: as in `ops.deformable_conv`.
             padding: as in `ops.deformable_conv`.
+            feature_group_count: groups of the kernel, as in `ops.deformable_conv`; c makes it depthwise. The
+                convolution that predicts is whole.
             use_bias: whether to add a bias.
             dtype: of the convolution and its output, as in `nnx.Conv`; by default what input and parameters promote to.
             param_dtype: of the parameters.
@@ -80,12 +83,13 @@ class DeformableConv(nnx.Module):
             raise ValueError(f"groups must divide the {features_in} features that come in, but it is {groups}")
         if not mask and mask_scale != 1.0:
             raise ValueError(f"mask_scale belongs to mask=True, but it is {mask_scale} without a mask")
+        check_feature_groups(feature_group_count, features_in, features_out)
         self.features_in, self.groups, self.dtype = features_in, groups, dtype
         self.mask, self.mask_scale = mask, mask_scale
         self.kernel_size = check_pair("kernel_size", kernel_size)
         self.stride, self.dilation = check_pair("stride", stride), check_pair("dilation", dilation)
-        self.padding = check_conv_padding(padding)
-        shape = (*self.kernel_size, features_in, features_out)
+        self.padding, self.feature_group_count = check_conv_padding(padding), feature_group_count
+        shape = (*self.kernel_size, features_in // feature_group_count, features_out)
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(features_out, param_dtype)) if use_bias else None
         self.predictor = nnx.Conv(
@@ -110,13 +114,14 @@ class DeformableConv(nnx.Module):
         dtype = widest(x.dtype, self.kernel.dtype) if self.dtype is None else self.dtype
         kernel = self.kernel[...].astype(dtype)
 
+        bias = None if self.bias is None else self.bias[...].astype(dtype)
+        more = {"bias": bias, "feature_group_count": self.feature_group_count}
+
         def convolve(x, out):
-            y = ops.deformable_conv(x, kernel, out["offsets"], mask=out.get("mask"), **options)
+            y = ops.deformable_conv(x, kernel, out["offsets"], mask=out.get("mask"), **more, **options)
             return y, deformable_coords(out["offsets"], x.shape[:2], self.kernel_size, **options)
 
         y, out["coords"] = jax.vmap(convolve)(x.astype(dtype), out)
-        if self.bias is not None:
-            y = y + self.bias[...].astype(dtype).reshape(1, 1, 1, -1)
         return y, out
 
     def _predict(self, x) -> dict[str, Array]:
