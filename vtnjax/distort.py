@@ -190,7 +190,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
     check_choice("name", name, DISTORTIONS)
     if name == "none":
         return images
-    keys = _spread(jax.random.split(key, len(images)), images)
+    keys = _spread(jax.random.split(key, images.shape[0]), images)
     if name != "TC":
         distortion = {
             "R": rotate,
@@ -201,10 +201,10 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
             "VOLUME": place_in_volume,
         }[name]
         return jax.vmap(distortion)(keys, images)
-    if len(images) <= CLUTTER_PATCHES:
-        raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {len(images)}")
-    following = [(np.arange(len(images)) + k) % len(images) for k in range(1, CLUTTER_PATCHES + 1)]
-    others = jnp.take(everywhere(images), jnp.asarray(np.stack(following, axis=1)), axis=0)
+    if images.shape[0] <= CLUTTER_PATCHES:
+        raise ValueError(f"images must be at least {CLUTTER_PATCHES + 1} for the clutter of TC, not {images.shape[0]}")
+    following = jnp.arange(images.shape[0])[:, None] + jnp.arange(1, CLUTTER_PATCHES + 1)[None]
+    others = jnp.take(everywhere(images), following % images.shape[0], axis=0)
     return jax.vmap(translate_clutter)(keys, images, _spread(others, images))
 
 

@@ -97,7 +97,7 @@ def colocalisation_loss(
     check_choice("reduction", reduction, REDUCTIONS)
     for name, array in encodings.items():
         check_floating(name, array)
-        if array.ndim != 2 or len(array) < 2 or array.shape != encodings["localised"].shape:
+        if array.ndim != 2 or array.shape[0] < 2 or array.shape != encodings["localised"].shape:
             raise ValueError(
                 f"{name} must have the shape (n, d) of localised, {encodings['localised'].shape}, n at least 2, but "
                 f"its shape is {array.shape}"
@@ -109,8 +109,8 @@ def colocalisation_loss(
     partner = jax.lax.stop_gradient(localised) if detach_partner else localised
     away = _squared_distance(localised, random)
     hinges = jax.nn.relu(_squared_distances(localised, everywhere(partner)) - away[:, None] + margin)
-    total = jnp.where(jnp.eye(len(hinges), dtype=bool), 0, hinges).sum()
-    return total if reduction == "sum" else total / (len(hinges) * (len(hinges) - 1))
+    total = jnp.where(jnp.eye(hinges.shape[0], dtype=bool), 0, hinges).sum()
+    return total if reduction == "sum" else total / (hinges.shape[0] * (hinges.shape[0] - 1))
 
 
 def soft_cross_entropy(
@@ -164,7 +164,7 @@ def draw_triplets(key: PRNGKeyArray, labels: Int[Array, "n"]) -> tuple[Int[Array
         and its own negative if there is no other class: the distance to it is 0.
     """
     same = labels[:, None] == labels[None, :]
-    itself = jnp.eye(len(labels), dtype=bool)
+    itself = jnp.eye(labels.shape[0], dtype=bool)
     keys = jax.random.split(key)
     return _draw(keys[0], same & ~itself), _draw(keys[1], ~same)
 
@@ -173,7 +173,7 @@ def _draw(key, allowed):
     """For each row one of the columns allowed there, or the row's own number."""
     # Not the row itself, unless nothing is allowed: a score below that of any other column.
     scores = jnp.where(allowed, jax.random.uniform(key, allowed.shape), -1.0)
-    scores = jnp.where(jnp.eye(len(allowed), dtype=bool) & ~allowed, -0.5, scores)
+    scores = jnp.where(jnp.eye(allowed.shape[0], dtype=bool) & ~allowed, -0.5, scores)
     return scores.argmax(axis=1).astype(jnp.int32)
 
 

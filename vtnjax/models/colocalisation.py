@@ -43,7 +43,7 @@ class ColocalisationLocaliser(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n 8"]:
         """Features of the last layer."""
         x = max_pool(nnx.relu(self.conv(image)), 2)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for layer in self.layers:
             x = nnx.relu(layer(x))
         return x
@@ -58,7 +58,7 @@ def describe_crops(classifier: CNN, image: Float[Array, "n h w c"]) -> Float[Arr
     activations, x = [], image
     for layer in (classifier.conv1, classifier.conv2):
         x = max_pool(nnx.relu(_convolve(layer, x)), 2, ceil=True)
-        activations.append(x.reshape(len(x), -1))
+        activations.append(x.reshape(x.shape[0], -1))
     return jnp.concatenate([*activations, classifier.classifier(activations[-1])], axis=1)
 
 
@@ -72,5 +72,5 @@ def _convolve(layer: nnx.Conv, x: Array) -> Array:
     band = jnp.stack(shifted, axis=3).reshape(rows * x.shape[2] * inputs, w * filters)
     lines = x.reshape(*x.shape[:2], x.shape[2] * inputs)
     windows = jnp.concatenate([lines[:, i : i + h] for i in range(rows)], axis=2)
-    y = (windows @ band).reshape(len(x), h, w, filters)
+    y = (windows @ band).reshape(x.shape[0], h, w, filters)
     return y + jnp.broadcast_to(bias[...], y.shape)

@@ -78,7 +78,7 @@ class FeatureLocaliser(nnx.Module):
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
         """The units."""
         x = nnx.relu(self.conv(features))
-        return nnx.relu(self.hidden(x.reshape(len(x), -1)))
+        return nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
 
 
 class AffineGroups(nnx.Module):
@@ -124,7 +124,7 @@ class AffineGroups(nnx.Module):
 
     def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
         """Warp a batch; see the class."""
-        theta = self.head(self.localiser(features).astype(jnp.float32)).reshape(len(features), self.groups, 2, 3)
+        theta = self.head(self.localiser(features).astype(jnp.float32)).reshape(features.shape[0], self.groups, 2, 3)
         shape = features.shape[1:3]
 
         def warp(image, thetas):

@@ -55,7 +55,7 @@ class SequenceHead(nnx.Module):
         """The logits; `rngs` are for the dropout, in training."""
         for layer in self.hidden:
             x = self.dropout(nnx.relu(layer(x)), rngs=rngs)
-        return self.places(x).reshape(len(x), DIGITS, CLASSES)
+        return self.places(x).reshape(x.shape[0], DIGITS, CLASSES)
 
 
 class DenseLocaliser(nnx.Module):
@@ -69,7 +69,7 @@ class DenseLocaliser(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
         """Features of the last layer."""
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         for layer in self.layers:
             x = nnx.relu(layer(x))
         return x

@@ -97,7 +97,7 @@ class PlacedSTN(nnx.Module):
         """Logits in float32 and what there is to see; see the class. `rngs` are for layers that draw, in training."""
         options = {"rngs": rngs} if self.draws else {}
         x, out = (self._warp_input if self._pools_input else self._warp_features)(image, options)
-        logits = self.classifier(x.reshape(len(x), -1), **options)
+        logits = self.classifier(x.reshape(x.shape[0], -1), **options)
         return logits.astype(jnp.float32), {"features": x, **out}
 
     @property
@@ -163,7 +163,7 @@ class _Placed(nnx.Module):
 
 def compose(first: Float[Array, "n 2 3"], second: Float[Array, "n 2 3"]) -> Float[Array, "n 2 3"]:
     """The affine matrices of a warp by `first` and of its result by `second`: coordinates pass the second one first."""
-    last = jnp.broadcast_to(jnp.asarray([0, 0, 1], second.dtype), (len(second), 1, 3))
+    last = jnp.broadcast_to(jnp.asarray([0, 0, 1], second.dtype), (second.shape[0], 1, 3))
     return jnp.einsum(
         "nij,njk->nik", first, jnp.concatenate([second, last], axis=1), precision=jax.lax.Precision.HIGHEST
     )

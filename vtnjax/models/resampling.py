@@ -45,7 +45,7 @@ def resample(
     """
     check_choice("sampler", sampler, SAMPLERS)
     if attention is None:
-        attention = jnp.ones((len(image), 2, 2), jnp.float32)
+        attention = jnp.ones((image.shape[0], 2, 2), jnp.float32)
     if sampler == "inverse_cdf":
         y, out = AttentionSampler(shape, dense=dense, iterations=iterations)(image, attention)
         return y, out["coords"]

@@ -36,7 +36,7 @@ class FCN(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits, and `features` (n, width) of the last hidden layer."""
-        x = image.reshape(len(image), -1)
+        x = image.reshape(image.shape[0], -1)
         for layer in self.hidden:
             x = nnx.relu(layer(x))
         return self.classifier(x), {"features": x}
@@ -61,7 +61,7 @@ class CNN(nnx.Module):
         """Logits, and `features` (n, h', w', width) of the last pooling."""
         x = max_pool(nnx.relu(self.conv1(image)), 2, ceil=True)
         x = max_pool(nnx.relu(self.conv2(x)), 2, ceil=True)
-        return self.classifier(x.reshape(len(x), -1)), {"features": x}
+        return self.classifier(x.reshape(x.shape[0], -1)), {"features": x}
 
 
 class FCNLocaliser(nnx.Module):
@@ -75,7 +75,7 @@ class FCNLocaliser(nnx.Module):
 
     def __call__(self, image: Float[Array, "n *sizes c"]) -> Float[Array, "n 32"]:
         """Features of the last layer."""
-        x = image.reshape(len(image), -1)
+        x = image.reshape(image.shape[0], -1)
         for layer in self.layers:
             x = nnx.relu(layer(x))
         return x
@@ -98,7 +98,7 @@ class CNNLocaliser(nnx.Module):
         x = average_pool(image, 2)
         x = max_pool(nnx.relu(self.conv1(x)), 2)
         x = nnx.relu(self.conv2(x))
-        return nnx.relu(self.hidden(x.reshape(len(x), -1)))
+        return nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
 
 
 class STN(nnx.Module):

@@ -217,10 +217,10 @@ class TASN(nnx.Module):
             if rngs is None:
                 raise ValueError("rngs must be given in training, to choose the maps, unless `chosen` is")
             key = rngs["select"]() if "select" in rngs else rngs()
-            weights = maps.mean((1, 2)) if self.selection == "ranked" else jnp.ones((len(maps), count), maps.dtype)
+            weights = maps.mean((1, 2)) if self.selection == "ranked" else jnp.ones((maps.shape[0], count), maps.dtype)
             # All equally likely where no map of an image answers.
             logits = jnp.log(jnp.maximum(weights, jnp.finfo(weights.dtype).tiny))
-            chosen = jax.random.categorical(key, logits[:, None], axis=-1, shape=(len(maps), self.parts))
+            chosen = jax.random.categorical(key, logits[:, None], axis=-1, shape=(maps.shape[0], self.parts))
         one_hot = jax.nn.one_hot(chosen, count, dtype=maps.dtype)  # (n, parts, k)
         return jnp.einsum("npk,nhwk->nphw", one_hot, maps, precision=lax.Precision.HIGHEST)
 

@@ -99,7 +99,7 @@ class TwoDigitNetwork(nnx.Module):
         logits, inner = self.network(average_pool(x, self.pool_after))
         logits = logits.astype(jnp.float32)
         if self.pairs:
-            logits = (logits[:, :10, None] + logits[:, None, 10:]).reshape(len(logits), _PAIRS)
+            logits = (logits[:, :10, None] + logits[:, None, 10:]).reshape(logits.shape[0], _PAIRS)
         return logits, {**inner, **out}
 
 

@@ -62,7 +62,7 @@ class FlatClassifier(nnx.Module):
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
         """Logits."""
-        x = features.reshape(len(features), -1)
+        x = features.reshape(features.shape[0], -1)
         return self.linear(x if self.hidden is None else nnx.relu(self.hidden(x)))
 
 

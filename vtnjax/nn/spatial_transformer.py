@@ -126,7 +126,7 @@ class SpatialTransformer(nnx.Module):
         if features.shape != wanted:
             raise ValueError(f"the localiser's features must have the shape {wanted}, but it is {features.shape}")
         theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
-        return theta.reshape(len(theta), self.count, *self.theta_shape)
+        return theta.reshape(theta.shape[0], self.count, *self.theta_shape)
 
     def _identity(self, basis) -> np.ndarray:
         if self.warp == "translation":

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
+from jax import export, lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -18,7 +18,8 @@ from vtnjax.ops.coords import widest
 
 _SQUEEZED = (3 / 4, 1 / 2, 3 / 8, 1 / 4)
 _EPSILON = 1e-5
-# More candidates of one batch than this and they are computed again in the backward pass instead of kept: 256 MB.
+# More candidates of one batch than this (256 MB), or of one whose size is not known when it is exported, are computed
+# again in the backward pass instead of kept.
 _KEPT = 2**26
 
 
@@ -149,7 +150,8 @@ class VolumetricTransformer(nnx.Module):
             residual = jnp.moveaxis(self.head(estimate), 1, 3)
             return jax.vmap(one)(residual.astype(response.dtype), response)
 
-        if response.size * self.window[0] * self.window[1] > _KEPT:
+        candidates = response.size * self.window[0] * self.window[1]
+        if export.is_symbolic_dim(candidates) or candidates > _KEPT:
             infer = jax.checkpoint(infer)
         displacement, probabilities = infer(estimate, response)
         return displacement, {"probabilities": probabilities}

@@ -71,8 +71,9 @@ def check_maps(image: jax.Array, name: str, maps: jax.Array) -> None:
     """Raise a ValueError unless the images are (n, h, w, c) and there is a map (h0, w0), or (h0, w0, 1), for each."""
     if image.ndim != 4:
         raise ValueError(f"image must have the shape (n, h, w, c), but it is {image.shape}")
-    if maps.ndim not in (3, 4) or len(maps) != len(image) or maps.shape[3:] not in ((), (1,)):
+    count = image.shape[0]
+    if maps.ndim not in (3, 4) or maps.shape[0] != count or maps.shape[3:] not in ((), (1,)):
         raise ValueError(
-            f"{name} must have the shape ({len(image)}, h, w) or ({len(image)}, h, w, 1) with one map for each image, "
+            f"{name} must have the shape ({count}, h, w) or ({count}, h, w, 1) with one map for each image, "
             f"but it is {maps.shape}"
         )
