@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
         raise FileNotFoundError(f"There is no {path.name} in {path.parent}: {_ORIGIN}.")
     try:
         contents = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}): {_ORIGIN}.") from error
     for name, kinds in _FIELDS.items():
         rows = contents.get(name) if isinstance(contents, dict) else None

@@ -20,7 +20,7 @@ def read_text(path: Path, *, origin: str) -> list[str]:
         The lines, stripped.
 
     Raises:
-        ValueError: If the file is no such text.
+        ValueError: If the file is no such text, or empty.
         FileNotFoundError: If there is no such file.
     """
     if not path.is_file():
@@ -31,7 +31,10 @@ def read_text(path: Path, *, origin: str) -> list[str]:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no UTF-8 text ({error}): {origin}.") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} has no line: {origin}.")
+    return lines
 
 
 def read_pairs(path: Path, *, origin: str) -> dict[str, str]:
