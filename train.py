@@ -24,6 +24,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default ru
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
 FLIP = flags.DEFINE_bool("flip", False, "With --eval_only: average with the predictions for the mirrored images.")
 ALSO = flags.DEFINE_multi_string("also", [], "With --eval_only: average with this other run's workdir; may come again.")
+CHECK_DATA = flags.DEFINE_bool("check_data", False, "Only read every picture once and list what cannot be read.")
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -43,6 +44,8 @@ def run() -> None:
         train.connect_processes()
     first = jax.process_index() == 0
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
+    if CHECK_DATA.value:
+        sys.exit(1 if train.check_data(config, say) else 0)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
     workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
@@ -133,6 +136,7 @@ def run() -> None:
 def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
+    train.show_left_out()
     try:
         run()
     except (ValueError, OSError, ImportError, train.DivergedError) as error:

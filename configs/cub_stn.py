@@ -50,8 +50,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.streams.update({"downscale": int(chosen["resolution"]) // 224, "dropout": 0.7})
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     size, crop = IMAGES[chosen["resolution"]]
     config.photo = ConfigDict({"size": size, "crop": crop, "keep_aspect": True, "rotation": 0.0, "flip": True})
     config.data_threads = 8

@@ -55,8 +55,9 @@ def get_config(variant: str = "") -> ConfigDict:
     )
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     config.photo = ConfigDict({"size": 512, "crop": 512, "keep_aspect": True, "rotation": 30.0, "flip": True})
     config.photo.update({"colour": 0.4, "pca_noise": 0.1})
     config.data_threads = 8

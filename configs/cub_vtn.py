@@ -41,8 +41,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.warp_options = ConfigDict(warp_options(chosen, is_vgg))
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     config.photo = ConfigDict({"size": 512, "crop": 448, "rotation": 15.0, "flip": True})
     config.data_threads = 8
 

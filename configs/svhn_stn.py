@@ -34,7 +34,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.dataset = "svhn"
     config.test_split = chosen["split"]
     config.data_dir = ""
-    config.source_options = ConfigDict({"size": int(chosen["size"])})
+    config.source_options = ConfigDict({"size": int(chosen["size"]), "extra": True, "on_error": "raise"})
     config.data_threads = 8
 
     config.steps = 400_000

@@ -65,7 +65,10 @@ class Folder:
         self.skipped, self.left_out = (), tuple(path for _, others in found for path in others)
         if self.left_out:
             _logger.info(
-                "Left out %d entries that are no pictures by name: %s", len(self.left_out), listed(self.left_out)
+                "Left out %d of %d files and folders, which are no pictures by their names: %s",
+                len(self.left_out),
+                len(self.left_out) + len(self._records),
+                listed(self.left_out),
             )
         self._check_classes()
         if on_error == "skip":

@@ -12,6 +12,7 @@ from vtnjax.train.build import (
     distort_source,
     to_float,
 )
+from vtnjax.train.check_data import check_data, show_left_out
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
@@ -49,6 +50,7 @@ __all__ = [
     "build_sources",
     "check_batch_size",
     "check_config",
+    "check_data",
     "choose",
     "connect_processes",
     "create_state",
@@ -69,6 +71,7 @@ __all__ = [
     "parse_flags",
     "replicated",
     "save_figure",
+    "show_left_out",
     "split",
     "to_devices",
     "to_float",
