@@ -8,7 +8,6 @@ results/addition.json with the correlations, and results/addition.png, ten pairs
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -49,8 +48,7 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     Raises:
         ValueError: if the folder is no trained run of `configs/two_digits.py` with the paper's transformers.
     """
-    path = run / "config.json"
-    config = ConfigDict(json.loads(path.read_text())) if path.is_file() else ConfigDict()
+    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
     if config.get("dataset") != "two_digits" or config.model not in ("st_fcn", "2xst_fcn"):
         raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
     _, test = train.build_sources(config)

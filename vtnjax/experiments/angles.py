@@ -9,7 +9,6 @@ results/aligned.png, two digits at five angles and what the transformers pass on
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -77,8 +76,7 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
 
 
 def _read(run):
-    path = run / "config.json"
-    config = ConfigDict(json.loads(path.read_text())) if path.is_file() else ConfigDict()
+    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
     if not config.get("placed") or not config.placed.placements or config.distortion != "R":
         raise ValueError(f"{run} must be a run of configs/feature_maps.py with a transformer and distortion=R")
     return config

@@ -87,8 +87,7 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The step of the latest checkpoint that is whole on the disk."""
-        # Not by Orbax, which counts one it is writing or failed to write.
-        return max((int(path.name) for path in self._directory.iterdir() if path.name.isdecimal()), default=None)
+        return latest_step(self._directory)
 
     def restore(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
         """The latest checkpoint that can be read, as (state, position), or None if there is none.
@@ -172,6 +171,13 @@ class Checkpoints:
             yield
         except Exception as error:  # whatever the storage layers raise
             raise SaveError(f"a checkpoint could not be written to {self._directory} ({_first_line(error)})") from error
+
+
+def latest_step(directory: Path) -> int | None:
+    """The step of the latest checkpoint that is whole in a folder of checkpoints; None without one, or a folder."""
+    # Not by Orbax, which counts one it is writing or failed to write.
+    paths = directory.iterdir() if directory.is_dir() else ()
+    return max((int(path.name) for path in paths if path.name.isdecimal()), default=None)
 
 
 class _OtherNetworkError(Exception):
