@@ -6,6 +6,7 @@
 The same command goes on where a stopped run left off.
 """
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
