@@ -84,3 +84,11 @@ def test_options_that_a_source_has_not_are_refused(dataset, options, sentence):
 
 def test_every_source_may_be_told_to_raise():
     assert len(load_source("generated", "test", count=3, on_error="raise")) == 3
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    path = tmp_path / "birds" / "train" / "wren" / "1.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(photo(), "JPEG"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_source("folder", "train", data_dir="~/birds")) == 1

@@ -108,6 +108,14 @@ def test_another_word_than_raise_or_skip_is_refused(directory, dataset):
         opened(directory, dataset, on_error="ignore")
 
 
+def test_an_aircraft_without_more_than_its_banner_is_named(directory):
+    source = opened(directory, "aircraft")
+    source.path(1).write_bytes(encode(photo(20, 30), "JPEG"))
+    with pytest.raises(ValueError, match=rf"{source.path(1)} is 20 pixels high, but must be higher than its banner"):
+        source[1]
+    assert [name for name, _ in check_source(source)] == [str(source.path(1))]
+
+
 def test_ten_of_many_names_are_said(tmp_path, caplog):
     write_folder(tmp_path)
     for number in range(10, 23):

@@ -1,11 +1,13 @@
 """`--check_data`, and what a run says of the pictures it leaves out."""
 
+import logging
+
 import pytest
 import train_runs as runs
 from ml_collections import ConfigDict
 from PIL import Image
 
-from vtnjax import train
+from vtnjax import data, train
 
 CONFIG = "configs/digits_stn.py:dataset=folder"
 
@@ -56,6 +58,20 @@ def test_the_split_to_test_on_is_the_configs(folder):
     config = config_of(folder)
     config.test_split = "val"
     assert train.check_data(config, lambda line: None) == 1
+
+
+def test_what_is_left_out_is_said_once_however_often_it_is_set_up(folder, bad, capsys):
+    for _ in range(2):
+        train.show_left_out()
+    try:
+        data.load_source("folder", "test", data_dir=str(folder), on_error="skip")
+        assert capsys.readouterr().err.splitlines() == [
+            f"Skipped 2 of 9 files that do not decode: {bad[2]}, {bad[3]}",
+        ]
+    finally:
+        logger = logging.getLogger("vtnjax.data")
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
 
 
 @pytest.mark.slow

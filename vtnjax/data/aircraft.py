@@ -58,6 +58,11 @@ class Aircraft(Photographs):
 
     def __getitem__(self, index: int) -> Record:
         record = super().__getitem__(index)
+        if len(record["image"]) <= _BANNER:
+            raise ValueError(
+                f"{self.path(index)} is {len(record['image'])} pixels high, but must be higher than its banner of "
+                f"{_BANNER}: unpack its archive again."
+            )
         return {"image": record["image"][:-_BANNER], "label": record["label"]}
 
 

@@ -85,7 +85,7 @@ def _by_pillow(data: bytes, channels: int) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L"))
-    except (OSError, SyntaxError, ValueError):  # Pillow raises each of them for damaged data
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's for damaged data
         return None
 
 

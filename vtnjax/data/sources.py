@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 from typing import Any
 
 from vtnjax.data.aircraft import Aircraft
@@ -52,6 +53,7 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
     Raises:
         ValueError: If there is no such data set, it needs a `data_dir`, or it has no such option.
     """
+    data_dir = os.path.expanduser(data_dir) if data_dir else data_dir  # a shell leaves the ~ behind an = alone
     if dataset.startswith("tfds:"):
         return Catalogue(dataset.removeprefix("tfds:"), data_dir, split, **_fitting(Catalogue, dataset, options))
     if dataset.startswith("drawn:"):

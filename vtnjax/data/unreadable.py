@@ -13,7 +13,6 @@ from tqdm import tqdm
 from vtnjax.data.decode import decode_image
 from vtnjax.data.records import Source
 
-ON_ERROR = ("raise", "skip")
 _NAMED = 10
 _CHUNK = 64
 _logger = logging.getLogger(__name__)
@@ -28,12 +27,15 @@ class Pictures(Source, Protocol):
 
 
 def check_on_error(on_error: str) -> None:
-    """Checks what to do with a picture that cannot be read.
+    """Checks what is to be done with a picture that cannot be read.
+
+    Args:
+        on_error: The word for it.
 
     Raises:
         ValueError: If `on_error` is neither "raise" nor "skip".
     """
-    if on_error not in ON_ERROR:
+    if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}, but it must be 'raise' or 'skip'.")
 
 

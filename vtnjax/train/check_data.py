@@ -32,5 +32,5 @@ def show_left_out() -> None:
     """Write what the readers of data log, such as the names of pictures they skip, to stderr."""
     logger = logging.getLogger("vtnjax.data")
     logger.setLevel(logging.INFO)
-    logger.addHandler(logging.StreamHandler())
+    logger.handlers = [logging.StreamHandler()]  # one, also where a notebook runs train.py again
     logger.propagate = False
