@@ -1,4 +1,4 @@
-"""Configs: plain values, chosen by variant, checked before anything is built, and compared when a run goes on."""
+"""Configs: plain values, chosen by variant, checked before anything is built, and kept as JSON in a workdir."""
 
 import contextlib
 import difflib
