@@ -10,15 +10,9 @@ does it: otherwise the system clears every block above 32 MB again at every call
 """
 
 import argparse
-import datetime
 import functools
-import json
-import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from jax.scipy.ndimage import map_coordinates
+from saving import save
+from timing import CALLS, medians
 
 from vtnjax import ops
 from vtnjax.train.memory import keep_freed_memory
@@ -51,7 +47,6 @@ CASES = (
     Case("VTN channels", 8, 14, 14, 512, 512, (14, 14), (1.2, 1.2, 1.5)),
     Case("separable", 8, 448, 448, 3, 0, (224, 224), (1.0, 1.5, None)),
 )
-_WARM_SECONDS, _TIMED_CALLS = 0.03, 5
 PASSES = ("forward", "to coordinates", "to both")
 
 
@@ -170,25 +165,6 @@ def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: 
     }
 
 
-def medians(contenders: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[Any], Any]) -> dict[str, float]:
-    """Median milliseconds of each, the contenders taking turns.
-
-    A turn begins with untimed calls: OpenMP's threads spin on for milliseconds and would hold a core that is the
-    other's, and a core that slept is slow to wake.
-    """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            start = time.perf_counter()
-            while time.perf_counter() - start < _WARM_SECONDS:
-                wait(call())
-            for _ in range(_TIMED_CALLS):
-                began = time.perf_counter()
-                wait(call())
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[str, float]]:
     """Milliseconds by pass and contender."""
 
@@ -233,9 +209,7 @@ def report(case: Case, dtype: str, figures: dict[str, dict[str, float]]) -> list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=10, help=f"turns of {_TIMED_CALLS} timed calls of each (default 10)"
-    )
+    parser.add_argument("--rounds", type=int, default=10, help=f"turns of {CALLS} timed calls of each (default 10)")
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this case")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -246,7 +220,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(rows), flush=True)
-    results = []
+    began, results = time.perf_counter(), []
     for case in CASES:
         if arguments.case not in (None, case.name):
             continue
@@ -254,22 +228,10 @@ def main() -> None:
             figures = measure(case, arguments.rounds, dtype, device)
             results.append({"case": case.name, "dtype": dtype, "milliseconds": figures})
             print("\n".join(report(case, dtype, figures)), flush=True)
-    record = {
-        "command": f"python benchmarks/sampling.py --rounds {arguments.rounds}",
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "torch": torch.__version__,
-        "rounds": arguments.rounds,
-        "results": results,
-    }
     if arguments.case is None:
-        path = Path(__file__).parent.parent / "results" / f"sampling-{kind}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-        print(f"\nwrote {path}")
+        command = f"python benchmarks/sampling.py --rounds {arguments.rounds}"
+        figures = {"rounds": arguments.rounds, "results": results}
+        save("sampling", command, seconds=time.perf_counter() - began, figures=figures, packages=["torch"])
 
 
 if __name__ == "__main__":
