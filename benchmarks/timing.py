@@ -16,6 +16,7 @@ def medians(
     wait: Callable[[Any], Any] = jax.block_until_ready,
     *,
     calls: int = CALLS,
+    burst: int = 1,
     warm_seconds: float = 0.03,
 ) -> dict[str, float]:
     """Median milliseconds of a call of each, the contenders taking turns after one untimed call.
@@ -25,6 +26,8 @@ def medians(
         rounds: how many turns each has.
         wait: for what a call returned.
         calls: timed, of a turn.
+        burst: how many calls follow each other before they are waited for, as an accelerator is used; they are timed as
+            one, and the time is shared out.
         warm_seconds: for how long a turn begins with untimed calls, where contenders disturb each other: OpenMP's
             threads spin on for milliseconds and would hold a core that is the other's, and a core that slept is slow
             to wake.
@@ -39,11 +42,13 @@ def medians(
                 wait(call())
             for _ in range(calls):
                 began = time.perf_counter()
+                for _ in range(burst - 1):
+                    call()
                 wait(call())
-                times[name].append(1000 * (time.perf_counter() - began))
+                times[name].append(1000 * (time.perf_counter() - began) / burst)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def median(call: Callable[[], Any], rounds: int) -> float:
-    """Median milliseconds of a call, after one untimed call."""
-    return medians({"": call}, rounds, calls=1, warm_seconds=0.0)[""]
+def median(call: Callable[[], Any], rounds: int, *, burst: int = 1) -> float:
+    """Median milliseconds of a call, after one untimed call; `burst` is as `medians` takes it."""
+    return medians({"": call}, rounds, calls=1, burst=burst, warm_seconds=0.0)[""]
