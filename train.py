@@ -18,12 +18,14 @@ from ml_collections import config_flags
 from vtnjax import evaluate, train
 from vtnjax.data import eval_batches
 
+train.forget_flags()
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
 flags.mark_flag_as_required("config")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default runs/CONFIG[-variant].")
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
 FLIP = flags.DEFINE_bool("flip", False, "With --eval_only: average with the predictions for the mirrored images.")
 ALSO = flags.DEFINE_multi_string("also", [], "With --eval_only: average with this other run's workdir; may come again.")
+CHECK_DATA = flags.DEFINE_bool("check_data", False, "Only read every picture once and list what cannot be read.")
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -43,6 +45,8 @@ def run() -> None:
         train.connect_processes()
     first = jax.process_index() == 0
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
+    if CHECK_DATA.value:
+        sys.exit(1 if train.check_data(config, say) else 0)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
     workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
@@ -50,24 +54,27 @@ def run() -> None:
         raise ValueError("--flip and --also are for --eval_only")
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
-    train.open_workdir(workdir, config, write=first and not EVAL_ONLY.value)
+    writes = first and not EVAL_ONLY.value
+    history = train.open_workdir(workdir, config, write=writes)
+    optimiser = train.make_optimiser(config, history=history)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data
     train_set, test_set = train.build_sources(config)
+    train.own_data(workdir, train_set, test_set, write=writes)
     share: dict[str, Any] = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     batches = train.build_batches(config, train_set, **share)
     say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
 
-    # ---- Model, optimiser, state
-    optimiser = train.make_optimiser(config)
-    graphdef, state = train.create_state(train.build_model(config, train_set), optimiser, config.seed)
+    # ---- Model and state; a checkpoint has what the config's pretrained weights became
+    checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
+    model = train.build_model(config, train_set, pretrained=checkpoints.latest() is None)
+    graphdef, state = train.create_state(model, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
 
     # ---- Where an earlier run left off
     metrics = train.MetricsFile(workdir, active=first, tensorboard=config.tensorboard)
-    checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
     restored, start, recent = checkpoints.restore(state), 0, []
     if restored is not None:
         state, beside = restored
@@ -118,7 +125,8 @@ def run() -> None:
     schedule = train.learning_rate_schedule(config)
     loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console)
     try:
-        state = loop.run(state, start, device_batches, batches.get_state, recent)
+        with train.remembered_divergence(workdir, write=first):
+            state = loop.run(state, start, device_batches, batches.get_state, recent)
     finally:
         console.close()
         checkpoints.close()
@@ -133,16 +141,9 @@ def run() -> None:
 def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
-    try:
+    train.show_left_out()
+    with train.sentences():
         run()
-    except (ValueError, OSError, ImportError, train.DivergedError) as error:
-        sys.exit(f"train.py: {error}")
-    except train.StoppedError as stop:
-        print(f"train.py: {stop}", flush=True)
-        sys.exit(143)
-    except KeyboardInterrupt:
-        print("train.py: interrupted before or after the loop; the same command goes on", flush=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ as many, with the gathers and with the matrix products, in float32 and bfloat16.
 """
 
 import argparse
-import datetime
 import functools
-import json
-import os
-import platform
+import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from sampling import medians
+from saving import save
+from timing import medians
 
 from vtnjax import ops
 from vtnjax.train.memory import keep_freed_memory
@@ -131,7 +128,7 @@ def main() -> None:
     if device == "cuda":
         cases = [(s, o, d) for s, o in ((448, 224), (448, 448), (512, 512)) for d in ("float32", "bfloat16")]
     print("| size | dtype | pass | ms | ratio to torch | limit |\n|---|---|---|---|---|---|", flush=True)
-    results = []
+    began, results = time.perf_counter(), []
     for size, out, dtype in cases:
         figures = measure(size, out, dtype, arguments.rounds, device)
         results.append({"size": size, "out": out, "dtype": dtype, "milliseconds": figures})
@@ -139,19 +136,9 @@ def main() -> None:
             shown = ", ".join(f"{who} {ms:.2f}" for who, ms in times.items())
             ratio = min(ms for who, ms in times.items() if who != "torch") / times["torch"]
             print(f"| {size} to {out} | {dtype} | {name} | {shown} | {ratio:.2f} | {LIMIT} |", flush=True)
-    record = {
-        "command": f"python benchmarks/attention_sampler.py --rounds {arguments.rounds}",
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "torch": torch.__version__,
-        "results": results,
-    }
-    path = Path(__file__).parent.parent / "results" / f"attention-sampler-{kind}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"\nwrote {path}")
+    command = f"python benchmarks/attention_sampler.py --rounds {arguments.rounds}"
+    seconds = time.perf_counter() - began
+    save("attention-sampler", command, seconds=seconds, figures={"results": results}, packages=["torch"])
 
 
 if __name__ == "__main__":

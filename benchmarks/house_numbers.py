@@ -8,16 +8,14 @@ results/house-numbers-<platform>.json.
 """
 
 import argparse
-import datetime
-import json
-import os
-import statistics
+import functools
 import time
-from pathlib import Path
 
 import jax
 import optax
 from flax import nnx
+from saving import save
+from timing import medians
 
 from vtnjax import models
 from vtnjax.train.memory import keep_freed_memory
@@ -27,7 +25,7 @@ SIZE = 64
 
 
 def make_pass(model: str, batch: int):
-    """A compiled gradient of the loss to all parameters, and its arguments."""
+    """A compiled gradient of the loss to all parameters."""
     graphdef, params, rest = nnx.split(
         models.house_number_network(model, (SIZE, SIZE, 3), rngs=nnx.Rngs(0)), nnx.Param, ...
     )
@@ -41,7 +39,7 @@ def make_pass(model: str, batch: int):
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).sum(-1).mean()
 
     arguments = (params, images, jax.random.key(2))
-    return jax.jit(jax.grad(loss)).lower(*arguments).compile(), arguments
+    return functools.partial(jax.jit(jax.grad(loss)).lower(*arguments).compile(), *arguments)
 
 
 def main() -> None:
@@ -50,29 +48,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="timed calls of each (default 10)")
     arguments = parser.parse_args()
     keep_freed_memory()
+    began = time.perf_counter()
     passes = {model: make_pass(model, arguments.batch) for model in MODELS}
-    times: dict[str, list[float]] = {model: [] for model in MODELS}
-    for _ in range(arguments.rounds + 1):
-        for model, (gradient, given) in passes.items():
-            began = time.perf_counter()
-            jax.block_until_ready(gradient(*given))
-            times[model].append(1000 * (time.perf_counter() - began))
-    medians = {model: statistics.median(found[1:]) for model, found in times.items()}
+    found = medians(passes, arguments.rounds, calls=1, warm_seconds=0.0)
     print("| network | ms a step | over the CNN |\n|---|---|---|")
-    for model, found in medians.items():
-        print(f"| {model} | {found:.1f} | {100 * (found / medians['cnn'] - 1):+.1f} % |")
-    record = {
-        "command": f"python benchmarks/house_numbers.py --batch {arguments.batch} --rounds {arguments.rounds}",
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "jax": jax.__version__,
-        "size": SIZE,
-        "milliseconds": medians,
-    }
-    path = Path(__file__).parent.parent / "results" / f"house-numbers-{jax.default_backend()}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"\nwrote {path}")
+    for model, milliseconds in found.items():
+        print(f"| {model} | {milliseconds:.1f} | {100 * (milliseconds / found['cnn'] - 1):+.1f} % |")
+    command = f"python benchmarks/house_numbers.py --batch {arguments.batch} --rounds {arguments.rounds}"
+    figures = {"size": SIZE, "milliseconds": found}
+    save("house-numbers", command, seconds=time.perf_counter() - began, figures=figures)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,8 @@ the same where TensorFlow is installed (pip install tensorflow-cpu); it writes r
 
 import argparse
 import collections
-import contextlib
-import datetime
 import functools
-import importlib.metadata
 import itertools
-import json
-import os
 import runpy
 import statistics
 import tempfile
@@ -30,6 +25,7 @@ from typing import Any
 import cv2
 import jax
 import numpy as np
+from saving import save
 
 from vtnjax import train
 from vtnjax.data import Folder, decode_image, photo_augment, train_batches
@@ -216,33 +212,17 @@ def decode_rate(directory: Path) -> float:
     return rate(len(files), 1, lambda: [decode_image(data) for data in files])
 
 
-def save(record: dict[str, Any], name: str) -> None:
-    """Writes a record of what was measured, with where."""
-    record = {
-        "command": record["command"],
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "jax": jax.__version__,
-        **record,
-    }
-    path = Path(__file__).parent.parent / "results" / f"{name}-{jax.default_backend()}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"\nwrote {path}")
-
-
 def photos_main(steps: int) -> None:
+    began = time.perf_counter()
     train.keep_freed_memory()  # as train.py does
     results, size = measure_photos(rounds=3, batches=max(steps // 16, 1))
     print("| library | work | images/s |\n|---|---|---|")
     for row in results:
         print(f"| {row['library']} | {row['work']} | {row['images_per_second']:,.0f} |")
-    versions = {name: importlib.metadata.version(name) for name in ("opencv-python-headless", "grain")}
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        versions["tensorflow"] = importlib.metadata.version("tensorflow-cpu")
-    record = {"bytes_per_file": size, "threads": _THREADS, "versions": versions, "results": results}
-    save({"command": "python benchmarks/input.py --photos", **record}, "input-photos")
+    figures = {"bytes_per_file": size, "threads": _THREADS, "results": results}
+    packages = ["opencv-python-headless", "grain", "tensorflow-cpu"]
+    command, seconds = "python benchmarks/input.py --photos", time.perf_counter() - began
+    save("input-photos", command, seconds=seconds, figures=figures, packages=packages)
 
 
 def main() -> None:
@@ -258,7 +238,7 @@ def main() -> None:
 
 def digits_main(steps: int) -> None:
     print("| network | input images/s | step images/s | together images/s | waiting for input |\n|---|---|---|---|---|")
-    results = []
+    began, results = time.perf_counter(), []
     for model in ("st_fcn", "fcn", "st_cnn", "cnn"):
         figures = measure(f"model={model}", steps if model.endswith("fcn") else max(steps // 10, 5))
         results.append({"config": "digits_stn", "model": model, **figures})
@@ -267,7 +247,8 @@ def digits_main(steps: int) -> None:
             f"{100 * figures['waiting']:.1f} % |",
             flush=True,
         )
-    save({"command": "python benchmarks/input.py", "results": results}, "input")
+    seconds = time.perf_counter() - began
+    save("input", "python benchmarks/input.py", seconds=seconds, figures={"results": results})
 
 
 if __name__ == "__main__":

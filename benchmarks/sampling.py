@@ -3,22 +3,17 @@
     python benchmarks/sampling.py
 
 prints a table of medians in milliseconds with the ratio to PyTorch and writes results/sampling-<platform>.json.
-Needs PyTorch. On a GPU it adds bfloat16 and `torch.compile`. Each has its own natural layout: channels last here,
-channels first in PyTorch, where a field for each group of channels is a batch of groups. The coordinates are those of a
-slightly turned and shrunk grid with noise of one pixel, so that some fall outside. Freed memory is kept, as train.py
-does it: otherwise the system clears every block above 32 MB again at every call, of either library.
+Needs PyTorch. On a GPU it adds bfloat16 and `torch.compile`, the batches are 8 times as large, and calls are timed in
+bursts of 10 that are waited for at their end. Each has its own natural layout: channels last here, channels first in
+PyTorch, where a field for each group of channels is a batch of groups. The coordinates are those of a slightly turned
+and shrunk grid with noise of one pixel, so that some fall outside. Freed memory is kept, as train.py does it: otherwise
+the system clears every block above 32 MB again at every call, of either library.
 """
 
 import argparse
-import datetime
 import functools
-import json
-import os
-import platform
-import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from jax.scipy.ndimage import map_coordinates
+from saving import save
+from timing import CALLS, medians
 
 from vtnjax import ops
 from vtnjax.train.memory import keep_freed_memory
@@ -51,7 +48,7 @@ CASES = (
     Case("VTN channels", 8, 14, 14, 512, 512, (14, 14), (1.2, 1.2, 1.5)),
     Case("separable", 8, 448, 448, 3, 0, (224, 224), (1.0, 1.5, None)),
 )
-_WARM_SECONDS, _TIMED_CALLS = 0.03, 5
+_GPU_BATCHES, _GPU_BURST = 8, 10
 PASSES = ("forward", "to coordinates", "to both")
 
 
@@ -170,25 +167,6 @@ def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: 
     }
 
 
-def medians(contenders: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[Any], Any]) -> dict[str, float]:
-    """Median milliseconds of each, the contenders taking turns.
-
-    A turn begins with untimed calls: OpenMP's threads spin on for milliseconds and would hold a core that is the
-    other's, and a core that slept is slow to wake.
-    """
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            start = time.perf_counter()
-            while time.perf_counter() - start < _WARM_SECONDS:
-                wait(call())
-            for _ in range(_TIMED_CALLS):
-                began = time.perf_counter()
-                wait(call())
-                times[name].append(1000 * (time.perf_counter() - began))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[str, float]]:
     """Milliseconds by pass and contender."""
 
@@ -197,6 +175,9 @@ def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[
         if device == "cuda":
             torch.cuda.synchronize()
 
+    burst = 1
+    if device == "cuda":
+        case, burst = case._replace(n=_GPU_BATCHES * case.n), _GPU_BURST
     data = make_data(case, np.random.default_rng(0))
     contenders = {"vtnjax": jax_passes(ours(case), data, dtype)}
     contenders["torch"] = torch_passes(case, data, dtype, device, compiled=False)
@@ -207,7 +188,10 @@ def measure(case: Case, rounds: int, dtype: str, device: str) -> dict[str, dict[
     if case.c == case.groups:
         contenders["reads or writes alone"] = bare_passes(case, data, dtype)
     # A pass at a time, so that what runs in turn finds the caches alike.
-    return {name: medians({who: calls[name] for who, calls in contenders.items()}, rounds, wait) for name in PASSES}
+    return {
+        name: medians({who: calls[name] for who, calls in contenders.items()}, rounds, wait, burst=burst)
+        for name in PASSES
+    }
 
 
 def report(case: Case, dtype: str, figures: dict[str, dict[str, float]]) -> list[str]:
@@ -233,9 +217,7 @@ def report(case: Case, dtype: str, figures: dict[str, dict[str, float]]) -> list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--rounds", type=int, default=10, help=f"turns of {_TIMED_CALLS} timed calls of each (default 10)"
-    )
+    parser.add_argument("--rounds", type=int, default=10, help=f"turns of {CALLS} timed calls of each (default 10)")
     parser.add_argument("--case", choices=[case.name for case in CASES], help="only this case")
     arguments = parser.parse_args()
     keep_freed_memory()
@@ -246,7 +228,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     print("\n".join(rows), flush=True)
-    results = []
+    began, results = time.perf_counter(), []
     for case in CASES:
         if arguments.case not in (None, case.name):
             continue
@@ -254,22 +236,10 @@ def main() -> None:
             figures = measure(case, arguments.rounds, dtype, device)
             results.append({"case": case.name, "dtype": dtype, "milliseconds": figures})
             print("\n".join(report(case, dtype, figures)), flush=True)
-    record = {
-        "command": f"python benchmarks/sampling.py --rounds {arguments.rounds}",
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "torch": torch.__version__,
-        "rounds": arguments.rounds,
-        "results": results,
-    }
     if arguments.case is None:
-        path = Path(__file__).parent.parent / "results" / f"sampling-{kind}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(record, indent=2) + "\n")
-        print(f"\nwrote {path}")
+        command = f"python benchmarks/sampling.py --rounds {arguments.rounds}"
+        figures = {"rounds": arguments.rounds, "results": results}
+        save("sampling", command, seconds=time.perf_counter() - began, figures=figures, packages=["torch"])
 
 
 if __name__ == "__main__":

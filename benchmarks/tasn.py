@@ -8,16 +8,13 @@ results/tasn-<platform>.json.
 """
 
 import argparse
-import datetime
-import json
-import os
-import statistics
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from saving import save
+from timing import median
 
 from vtnjax import models
 from vtnjax.train.memory import keep_freed_memory
@@ -57,13 +54,9 @@ def measure(model: nnx.Module, size: int, batch: int, rounds: int) -> dict[str, 
 
     images = jnp.zeros((batch, size, size, 3))
     compiled = jax.jit(classify).lower(state, images).compile()
-    times = []
-    for _ in range(rounds + 1):
-        began = time.perf_counter()
-        jax.block_until_ready(compiled(state, images))
-        times.append(1000 * (time.perf_counter() - began) / batch)
+    milliseconds = median(lambda: compiled(state, images), rounds) / batch
     operations = (compiled.cost_analysis() or {}).get("flops", 0.0)
-    return {"gflop": operations / batch / 1e9, "milliseconds": statistics.median(times[1:])}
+    return {"gflop": operations / batch / 1e9, "milliseconds": milliseconds}
 
 
 def main() -> None:
@@ -72,22 +65,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="timed calls (default 5)")
     arguments = parser.parse_args()
     keep_freed_memory()
-    results = {}
+    began, results = time.perf_counter(), {}
     print("| network | GFLOP an image | ms an image |\n|---|---|---|", flush=True)
     for name, (model, size) in make_networks().items():
         results[name] = measure(model, size, arguments.batch, arguments.rounds)
         print(f"| {name} | {results[name]['gflop']:.1f} | {results[name]['milliseconds']:.0f} |", flush=True)
-    record = {
-        "command": f"python benchmarks/tasn.py --batch {arguments.batch} --rounds {arguments.rounds}",
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "jax": jax.__version__,
-        "results": results,
-    }
-    path = Path(__file__).parent.parent / "results" / f"tasn-{jax.default_backend()}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"\nwrote {path}")
+    command = f"python benchmarks/tasn.py --batch {arguments.batch} --rounds {arguments.rounds}"
+    save("tasn", command, seconds=time.perf_counter() - began, figures={"results": results})
 
 
 if __name__ == "__main__":

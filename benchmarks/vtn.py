@@ -8,25 +8,23 @@ the resident set is that of the whole process, in which each case runs alone.
 """
 
 import argparse
-import datetime
+import functools
 import json
-import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from saving import save
+from timing import median
 
 from vtnjax import models, nn
 
-ROOT = Path(__file__).parent.parent
 SHARE_BATCH, SHARE_SIZE = 32, 448
 
 
@@ -48,17 +46,6 @@ CASES = (
 )
 
 
-def timed(step: Any, arguments: tuple, rounds: int) -> float:
-    """Median seconds of a call."""
-    jax.block_until_ready(step(*arguments))
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        jax.block_until_ready(step(*arguments))
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
 def gradient_of(module: nnx.Module, dtype: str = "float32"):
     """A function `(params, rest, x)` that gives the gradients of the mean square of the module's first output."""
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
@@ -78,7 +65,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     compiled = gradient.lower(*state, x).compile()
     memory = compiled.memory_analysis()
     return {
-        "milliseconds": 1000 * timed(compiled, (*state, x), rounds),
+        "milliseconds": median(functools.partial(compiled, *state, x), rounds),
         "step_gigabytes": memory.temp_size_in_bytes / 1e9 if memory else float("nan"),
         "process_gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
@@ -95,7 +82,7 @@ def share(rounds: int) -> dict[str, float]:
         transformer = models.make_feature_warp(warp, features, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
         classifier = models.PooledClassifier(features[-1], 200, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
         gradient, state = gradient_of(models.WarpedFeatures(trunk, transformer, classifier), "bfloat16")
-        found[warp] = 1000 * timed(gradient, (*state, x), rounds)
+        found[warp] = median(functools.partial(gradient, *state, x), rounds)
         print(
             f"ResNet-50, {warp}: {found[warp]:.1f} ms, {found[warp] / found['none']:.3f} of the plain one", flush=True
         )
@@ -112,6 +99,7 @@ def main() -> None:
         (case,) = [case for case in CASES if case.name == arguments.case]
         print(json.dumps(measure(case, arguments.rounds)))
         return
+    began = time.perf_counter()
     results: dict[str, Any] = {}
     for case in CASES:
         command = [sys.executable, __file__, "--rounds", str(arguments.rounds), "--case", case.name]
@@ -125,17 +113,8 @@ def main() -> None:
         )
     if arguments.share:
         results["share"] = share(arguments.rounds)
-    record = {
-        "command": "python benchmarks/vtn.py" + (" --share" if arguments.share else ""),
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "jax": jax.__version__,
-        "results": results,
-    }
-    path = ROOT / "results" / f"vtn-{jax.default_backend()}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    print(f"wrote {path}")
+    command = "python benchmarks/vtn.py" + (" --share" if arguments.share else "")
+    save("vtn", command, seconds=time.perf_counter() - began, figures={"results": results})
 
 
 if __name__ == "__main__":

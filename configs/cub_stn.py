@@ -5,12 +5,13 @@
 
 `data_dir` is the folder as the archive unpacks; `pretrained` torchvision's file, or for another trunk a file or a name
 on the Hugging Face hub, see `models.load_pretrained` ("" is random weights): every stream and the localiser begin with
-it. Variants, joined by commas:
+it. Variants, joined by commas, the first value of each being the default:
 
-- `transformers=2|4` windows of half the image's sides, each shown at 224 x 224; 0 is the paper's CNN, which reads the
+- `transformers=2|4|0` windows of half the image's sides, each shown at 224 x 224; 0 is the paper's CNN, which reads the
   image itself;
 - `resolution=224|448` of the image; the localiser reads 224 x 224 in both;
-- `backbone=`, `dataset=`;
+- `backbone=inception|resnet50|resnet18|squeezenet|small` of the streams and the localiser;
+- `dataset=cub|cars|aircraft`;
 - `smoke`: the same on a few drawn pictures, random weights and small images. Its time is that of compiling so many
   trunks, with four windows of Inceptions longer than two minutes; `backbone=small` is quick.
 
@@ -50,8 +51,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.streams.update({"downscale": int(chosen["resolution"]) // 224, "dropout": 0.7})
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     size, crop = IMAGES[chosen["resolution"]]
     config.photo = ConfigDict({"size": size, "crop": crop, "keep_aspect": True, "rotation": 0.0, "flip": True})
     config.data_threads = 8

@@ -4,14 +4,18 @@
         --config.pretrained=timm/resnet50.tv_in1k --config.attention_pretrained=timm/resnet18.tv_in1k
 
 `data_dir` is the folder as the archive unpacks; the weights are files or names on the Hugging Face hub, see
-`models.load_pretrained` ("" is random). Variants, joined by commas:
+`models.load_pretrained` ("" is random). Variants, joined by commas, the first value of each being the default:
 
-- `backbone=`, `dataset=`, `resolution=` of the sampled images;
+- `backbone=resnet50|resnet101|vgg19|resnet18|squeezenet` of both nets;
+- `dataset=cub|cars|inat2017`;
+- `resolution=224|280|336|392|448` of the sampled images;
 - `sampler=inverse_cdf|ssn|uniform|none` (Table 3; with "none" it is the plain backbone at that resolution);
-- `branch=tasn|master`: with the part-net and distillation, or the master-net alone (Table 4); `parts=1|2` maps a step;
-- `attention=`, the rows of Table 2: "both" N(N(X)X')X, "features" X, "plain" XX'X, "spatial" N(X)X'X, "spatial_both"
-  N(X)N(X)'X, "output" N(XX'X), "relation" N(XX')X, and "self", self-attention; Table 2 has the part-net's accuracy,
-  `predict=part`;
+- `branch=tasn|master`: with the part-net and distillation, or the master-net alone (Table 4);
+- `parts=1|2` maps a step;
+- `attention=both|features|plain|spatial|spatial_both|output|relation|self`, the rows of Table 2: "both" N(N(X)X')X,
+  "features" X, "plain" XX'X, "spatial" N(X)X'X, "spatial_both" N(X)N(X)'X, "output" N(XX'X), "relation" N(XX')X, and
+  "self", self-attention;
+- `predict=master|part`: which net's accuracy is reported; Table 2 has the part-net's;
 - `selection=random|ranked` of the maps;
 - `smoke`: the same on a few drawn pictures, random weights and small images, under two minutes on two CPU cores.
 
@@ -55,8 +59,9 @@ def get_config(variant: str = "") -> ConfigDict:
     )
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     config.photo = ConfigDict({"size": 512, "crop": 512, "keep_aspect": True, "rotation": 30.0, "flip": True})
     config.photo.update({"colour": 0.4, "pca_noise": 0.1})
     config.data_threads = 8

@@ -4,9 +4,15 @@
         --config.pretrained=timm/resnet50.tv_in1k
 
 `data_dir` is the folder as the archive unpacks; `pretrained` a file or a name on the Hugging Face hub, see
-`models.load_pretrained` ("" is random weights). Variants, joined by commas: `backbone=`, `dataset=`, `warp=`,
-`ablation=` (VTN without one of its parts) and `smoke`, which runs the same on a few drawn pictures, random weights and
-small images, in less than two minutes on two CPU cores.
+`models.load_pretrained` ("" is random weights). Variants, joined by commas, the first value of each
+being the default:
+
+- `backbone=resnet50|vgg19|resnet101|resnet18|vgg16|vgg19_bn|squeezenet`;
+- `dataset=cub|cars|aircraft|inat2017`;
+- `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
+  saliency or the attention sampler, or by making the last convolution deformable;
+- `ablation=none|mixing|grouping|probability|consistency`: VTN without one of its parts;
+- `smoke`: the same on a few drawn pictures, random weights and small images, in less than two minutes on two CPU cores.
 
 The paper gives neither optimiser, learning rate, batch nor epochs. Here it is what comparable code fine-tunes with:
 momentum 0.9, rate 0.008, divided by 10 every 60 of 180 epochs, batch 32 as 8 classes x 4 images. Nothing was measured
@@ -41,8 +47,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.warp_options = ConfigDict(warp_options(chosen, is_vgg))
 
     config.dataset = chosen["dataset"]
+    config.test_split = "test"
     config.data_dir = ""
-    config.source_options = ConfigDict()
+    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
     config.photo = ConfigDict({"size": 512, "crop": 448, "rotation": 15.0, "flip": True})
     config.data_threads = 8
 

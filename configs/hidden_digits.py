@@ -2,11 +2,17 @@
 
     python train.py --config configs/hidden_digits.py
 
-128 x 128 pixels, of which the digit's box has at most 3.5 %. `method=`: "low" and "high", the plain trunk on images
-resized to 48 x 48 and on all pixels; "uniform", "ssn" and "master", images of 48 x 48 sampled by one attention map, as
-TASN's Table 3 has them: in the box of attention above its mean, by the saliency sampler's grid, by inverse CDF; "tasn",
-the whole network with part-net and distillation. `attention=` are the rows of Table 2, as in cub_tasn.py, which report
-the part-net by `predict=part`. `split=validation` is for tuning.
+128 x 128 pixels, of which the digit's box has at most 3.5 %. Variants, joined by commas, the first value of each being
+the default:
+
+- `method=tasn|master|uniform|ssn|low|high`: "low" and "high" are the plain trunk on images resized to 48 x 48 and on
+  all pixels; "uniform", "ssn" and "master" read images of 48 x 48 sampled by one attention map, as TASN's Table 3 has
+  them: in the box of attention above its mean, by the saliency sampler's grid, by inverse CDF; "tasn" is the whole
+  network with part-net and distillation;
+- `attention=both|features|plain|spatial|spatial_both|output|relation|self`: the rows of Table 2, as in cub_tasn.py;
+- `predict=master|part`: which net's accuracy is reported; Table 2 reports the part-net's;
+- `split=test|validation`: which images are tested on; the validation images are for tuning;
+- `smoke`: the same on little data, in less than two minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

@@ -3,14 +3,18 @@
     python train.py --config configs/svhn_stn.py:model=multi --config.data_dir=SVHN
 
 `data_dir` holds `train/`, `extra/` and `test/` as the archives of Format 1 unpack; `digitStruct.mat` needs h5py (extra
-`svhn`). `model=` is "cnn"; "single", a transformer at the input; "multi", one before each of the first four
-convolutions; "c0", "c3", "c6", "c8", one that warps the features behind that layer, "sl3", "sl6", "sl8", one that warps
-the input by those features. `size=64|128` is the crop; `split=validation` tests on 5,000 training images instead, which
-are in no training set (A.5). Accuracy is that of whole numbers.
+`svhn`). Variants, joined by commas, the first value of each being the default:
 
-The recipe is the paper's: SGD for 400,000 steps of 128, rate 0.01, divided by 10 every 80,000, weight decay 5e-4, half
-of the units dropped, localisers at a tenth of the rate. Nothing was measured with it: SVHN could not be had where this
-was written. `smoke` is the same on a few drawn numbers.
+- `model=multi|cnn|single|c0|c3|c6|c8|sl3|sl6|sl8`: "multi" has a transformer before each of the first four
+  convolutions, "cnn" none, "single" one at the input; "c0", "c3", "c6", "c8" warp the features behind that layer;
+  "sl3", "sl6", "sl8" warp the input by those features;
+- `size=64|128` of the crop, in pixels;
+- `split=test|validation`: the validation set is 5,000 training images, which are then in no training set (A.5);
+- `smoke`: the same on a few drawn numbers.
+
+Accuracy is that of whole numbers. The recipe is the paper's: SGD for 400,000 steps of 128, rate 0.01, divided by 10
+every 80,000, weight decay 5e-4, half of the units dropped, localisers at a tenth of the rate. Nothing was measured with
+it: SVHN could not be had where this was written.
 """
 
 from ml_collections import ConfigDict
@@ -34,7 +38,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.dataset = "svhn"
     config.test_split = chosen["split"]
     config.data_dir = ""
-    config.source_options = ConfigDict({"size": int(chosen["size"])})
+    config.source_options = ConfigDict({"size": int(chosen["size"]), "extra": True, "on_error": "raise"})
     config.data_threads = 8
 
     config.steps = 400_000

@@ -2,13 +2,19 @@
 
     python train.py --config configs/two_digits.py:model=vtn_two
 
-`model=`: the paper's "fcn", "cnn", "st_fcn", "2xst_fcn", which read 42 x 42 pixels by `warp=`, and, on a map of 14 x
-14, "none", "affine" (one warp for both channels), "affine_channels" (one for each), "vtn_one" (a VTN with one field)
-and "vtn_two" (one for each channel). `frozen` leaves the transformer as it starts: of a VTN E = 0, the responses alone.
-`label=sum`, the paper's, is slow to learn and trained by its schedule: SGD for 150,000 steps of 256, rate 0.01, divided
-by 10 every 50,000; with `short`, for two cores, Adam for 3,000 steps of 128, the localisers of "affine", "st_fcn" and
-"2xst_fcn" at a tenth of its rate. `label=pair` names both digits and is quick: Adam for 1,500 steps of 128.
-`split=validation` is for tuning.
+Variants, joined by commas, the first value of each being the default:
+
+- `model=vtn_two|vtn_one|none|affine|affine_channels|fcn|cnn|st_fcn|2xst_fcn`: on a map of 14 x 14, a VTN with a field
+  for each channel or with one field, no warp, one affine warp for both channels or one for each; the last four are the
+  paper's, which read 42 x 42 pixels;
+- `warp=affine|projective|tps` of "st_fcn" and "2xst_fcn";
+- `label=pair|sum`: "pair" names both digits and is quick, Adam for 1,500 steps of 128; "sum", the paper's, is slow to
+  learn and trained by its schedule, SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,000;
+- `split=test|validation`: which digits are tested on; the validation digits are for tuning;
+- `frozen` leaves the transformer as it starts; a VTN then has E = 0 and follows the responses alone;
+- `short` is the sum for two cores: Adam for 3,000 steps of 128, the localisers of "affine", "st_fcn" and "2xst_fcn" at
+  a tenth of its rate;
+- `smoke`: the same on little data, in less than two minutes on two CPU cores.
 """
 
 from ml_collections import ConfigDict

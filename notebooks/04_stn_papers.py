@@ -23,8 +23,6 @@
 
 # %%
 # %matplotlib inline
-import json
-
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -33,16 +31,16 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from vtnjax import ops, plot
-from vtnjax.experiments import TABLES, Runner, render
-from vtnjax.experiments.runner import ROOT
+from vtnjax.experiments import TABLES, Runner, read_record, render
+from vtnjax.experiments.checkout import find_checkout
 
-RESULTS = ROOT / "results"
+RESULTS = find_checkout() / "results"
 plt.rcParams["figure.dpi"] = 72
 
 
 def table(name, suffix=",short", seeds=3):
     """What was run of a table, as Markdown."""
-    runner = Runner(name, TABLES[name](), (), ROOT / "runs", RESULTS / "experiments")
+    runner = Runner(name, TABLES[name](), (), find_checkout() / "runs", RESULTS / "experiments")
     display(Markdown(render(runner, suffix, range(seeds))))
 
 
@@ -135,7 +133,7 @@ table("stn_addition")
 # reads correlates with that of either digit.
 
 # %%
-print(json.loads((RESULTS / "addition.json").read_text())["correlation"])
+print(read_record(RESULTS / "addition.json")["figures"]["correlation"])
 picture("addition.png", 3.6)
 
 # %% [markdown]
@@ -151,7 +149,7 @@ picture("addition.png", 3.6)
 # %%
 for images in ("T", "TC"):
     paths = sorted((RESULTS / "experiments" / "colocalisation").glob(f"{images}-*.json"))
-    found = [json.loads(path.read_text())["figures"]["found"] for path in paths]
+    found = [read_record(path)["figures"]["found"] for path in paths]
     print(f"{images}, digits 0 to 9: {', '.join(f'{100 * share:.0f}' for share in found)} % found")
 picture("colocalisation.png", 3.6)
 
@@ -184,7 +182,7 @@ table("feature_maps")
 # `python -m vtnjax.experiments.angles runs/feature_maps/c1 runs/feature_maps/sl1`, the workdirs of two runs
 
 # %%
-print(json.loads((RESULTS / "angles.json").read_text())["correlation"])
+print(read_record(RESULTS / "angles.json")["figures"]["correlation"])
 picture("angles.png", 3.2)
 
 # %% [markdown]

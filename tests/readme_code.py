@@ -1,20 +1,21 @@
-"""Run the Python blocks of the README, each by itself, with warnings as errors: `python tests/readme_code.py`."""
+"""Run the Python blocks of the README and of docs/, each by itself, with warnings as errors."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 
 def main() -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = [block for page in PAGES for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)]
     if not blocks:
         sys.exit("the README has no Python block to run")
     for block in blocks:
         subprocess.run([sys.executable, "-W", "error", "-c", block], check=True)
-    print(f"{len(blocks)} blocks of the README run")
+    print(f"{len(blocks)} blocks of the README and docs run")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import io
 import cv2
 import numpy as np
 import pytest
-from pictures import as_seen, encode, photo, with_orientation
+from pictures import as_seen, encode, photo, tiff, with_orientation
 from PIL import Image
 
 from vtnjax.data import decode_image
@@ -23,8 +23,17 @@ PICTURES = {
     "webp": encode(RGB, "WEBP"),
     "tiff": encode(RGB, "TIFF"),
     "cmyk tiff": encode(PILLOW.convert("CMYK"), "TIFF"),
+    "packed tiff": encode(RGB, "TIFF", compression="tiff_lzw"),
+    "palette tiff": encode(PILLOW.quantize(16), "TIFF"),
+    "planar tiff": tiff(RGB, planar=True),
+    "gif": encode(PILLOW.quantize(16), "GIF"),
+    "avif": encode(RGB, "AVIF"),
+    "jpeg 2000": encode(RGB, "JPEG2000"),
+    "ppm": encode(RGB, "PPM"),
+    "pgm": encode(PILLOW.convert("L"), "PPM"),
 }
 WHOLE = [name for name in PICTURES if "tiff" not in name]
+DEEP = np.random.default_rng(0).integers(0, 65536, (20, 30, 4), dtype=np.uint16)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -47,11 +56,28 @@ def test_one_channel_is_grey(name):
     assert difference.max() <= 4
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+RAMP = np.linspace(0, 255, RGB.shape[0] * RGB.shape[1]).astype(np.uint8).reshape(RGB.shape[:2])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_alpha_is_dropped(kind):
-    ramp = np.linspace(0, 255, RGB.shape[0] * RGB.shape[1]).astype(np.uint8).reshape(RGB.shape[:2])
-    data = encode(np.dstack([RGB, ramp]), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    data = encode(np.dstack([RGB, RAMP]), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
     np.testing.assert_array_equal(decode_image(data), RGB)
+
+
+def test_alpha_of_avif_is_dropped():
+    image = decode_image(encode(np.dstack([RGB, RAMP]), "AVIF", quality=100, subsampling="4:4:4"))
+    assert np.abs(image.astype(int) - RGB).max() < 16
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("meaning", [0, 1, 2])
+def test_a_tiff_files_alpha_leaves_its_colours_alone(order, planar, meaning):
+    options = {"planar": planar, "extra": [meaning], "order": order}
+    np.testing.assert_array_equal(decode_image(tiff(np.dstack([RGB, RAMP]), **options)), RGB)
+    grey = decode_image(tiff(np.dstack([RGB[..., 0], RAMP]), **options), channels=1)
+    np.testing.assert_array_equal(grey, RGB[..., :1])
 
 
 @pytest.mark.parametrize("extension", [".png", ".tiff"])
@@ -62,6 +88,68 @@ def test_16_bits_are_scaled_to_8(extension, channels):
     image = decode_image(data, channels=channels)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, np.repeat(np.round(values / 257)[..., None], channels, axis=-1))
+
+
+@pytest.mark.parametrize("extension", [".png", ".tiff", ".ppm"])
+def test_16_bit_colours_are_scaled_to_8(extension):
+    data = cv2.imencode(extension, DEEP[..., 2::-1])[1].tobytes()
+    np.testing.assert_array_equal(decode_image(data), np.round(DEEP[..., :3] / 257))
+    grey = decode_image(data, channels=1)
+    assert np.abs(grey[..., 0] - DEEP[..., :3] / 257 @ [0.299, 0.587, 0.114]).max() < 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("count", "extra"), [(1, []), (2, [2]), (2, [0]), (3, []), (4, [2]), (4, [1])])
+def test_16_bit_tiff_files_of_every_number_of_channels(order, count, extra):
+    image = decode_image(tiff(DEEP[..., :count], extra=extra, order=order))
+    colours = DEEP[..., :3] if count > 2 else np.repeat(DEEP[..., :1], 3, axis=-1)
+    # Grey with alpha is scaled by libtiff, which rounds otherwise.
+    assert np.abs(image - np.round(colours / 257)).max() <= (count == 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_file_whose_zero_is_white_is_not_a_negative(dtype):
+    most = np.iinfo(dtype).max
+    values = np.linspace(0, most, 600).astype(dtype).reshape(20, 30, 1)
+    image = decode_image(tiff(values, photometric=0), channels=1)
+    np.testing.assert_array_equal(image, np.round((most - values) / (most / 255)))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (tiff(DEEP[..., :3], planar=True), "has 16 bits and stores its 3 channels one after the other, but they must"),
+        (tiff(DEEP[..., :2], planar=True, extra=[2]), "has 16 bits and stores its 2 channels one after the other"),
+        (tiff(RGB, photometric=8), "in the colours of CIELab, but they must be grey, RGB or CMYK"),
+        (tiff(RGB.astype(np.uint32)), "uint32 pixels, but they must be integers of 8 or 16 bits"),
+        (tiff(RGB.astype(np.int16), kind=2), "int16 pixels, but they must be integers"),
+        (tiff(RGB.astype(np.float64), kind=3), "float64 pixels, but they must be integers"),
+        (encode(PILLOW.convert("YCbCr"), "JPEG2000"), "JPEG 2000 image has the colours YCC, but they must be grey or"),
+        (b"P5\n# made by hand\n3 2\n100\n" + bytes(6), "largest value of the PNM image is 100, but it must be 255 or"),
+        (cv2.imencode(".ras", RGB)[1].tobytes(), "not a whole image, but must be a JPEG, PNG, .* or PNM file"),
+        (cv2.imencode(".hdr", RGB.astype(np.float32))[1].tobytes(), "not a whole image, but must be a JPEG, PNG, "),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_would_be_read_wrong_is_refused(data, sentence, channels):
+    with pytest.raises(ValueError, match=sentence):
+        decode_image(data, channels=channels)
+
+
+def _turned(orientation, image):
+    """The picture that a camera stored as `image`, by the eight rows of the EXIF standard's table."""
+    if orientation > 4:
+        image = image.swapaxes(0, 1)
+    flips = {1: (), 2: (1,), 3: (0, 1), 4: (0,), 5: (), 6: (1,), 7: (0, 1), 8: (0,)}
+    return np.flip(image, flips[orientation])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_of_avif_is_applied(orientation):
+    data = encode(RGB, "AVIF", quality=100, subsampling="4:4:4", exif=with_orientation(orientation))
+    image, expected = decode_image(data), _turned(orientation, RGB)
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() < 16
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -39,10 +39,38 @@ def test_classes_and_files_come_by_name(birds):
         source[3]
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "JPG", "jpeg", "png", "bmp", "webp", "tif", "tiff"])
+@pytest.mark.parametrize(
+    "suffix", ["jpg", "JPG", "jpeg", "jpe", "jfif", "png", "bmp", "webp", "tif", "tiff", "gif", "avif", "jp2", "ppm"]
+)
 def test_every_suffix_is_listed(birds, suffix):
     (birds / "train" / "auk" / f"2.{suffix}").write_bytes(PNG)
     assert len(Folder(birds, "train")) == 4
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", ".jfif"), ("GIF", ".gif"), ("AVIF", ".AVIF"), ("PNG", "")])
+def test_rarer_kinds_are_read(birds, kind, suffix):
+    data = encode(photo(seed=3), kind)
+    (birds / "train" / "auk" / f"2{suffix}").write_bytes(data)
+    source = Folder(birds, "train")
+    assert len(source) == 4
+    assert np.abs(source[1]["image"].astype(int) - as_seen(data)).max() <= 1
+    assert source.left_out == (birds / "train" / "auk" / "notes.txt",)
+
+
+def test_what_is_no_picture_by_name_is_named(birds, caplog):
+    auk = birds / "train" / "auk"
+    (auk / "young").mkdir()
+    (auk / "young" / "1.jpg").write_bytes(JPEG)
+    (auk / "README").write_text("seen at sea")
+    (auk / "1.jpg.bak").write_bytes(JPEG)
+    with caplog.at_level(logging.INFO):
+        source = Folder(birds, "train")
+    expected = [auk / name for name in ("1.jpg.bak", "README", "notes.txt", "young")]
+    assert source.left_out == tuple(expected)
+    assert len(source) == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Left out 4 of 7 files and folders, which are no pictures by their names: {', '.join(map(str, expected))}"
+    ]
 
 
 def test_hidden_files_are_left_out(birds):
@@ -110,7 +138,7 @@ def test_nothing_is_logged_when_all_files_are_whole(birds, caplog):
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_a_class_without_pictures_is_named(birds, on_error):
     (birds / "train" / "crow").mkdir()
-    (birds / "train" / "crow" / "1.gif").write_bytes(b"GIF89a")
+    (birds / "train" / "crow" / "1.txt").write_bytes(b"caw")
     with pytest.raises(ValueError, match=r"no readable picture .* in .*train for crow: remove the class"):
         Folder(birds, "train", on_error=on_error)
 

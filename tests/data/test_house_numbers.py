@@ -142,3 +142,61 @@ def test_without_h5py_the_extra_is_named(drawn, monkeypatch):
         HouseNumbers(drawn, "test")
     with pytest.raises(ImportError, match=r"vtnjax\[svhn\]"):
         write_house_numbers(drawn / "more")
+
+
+@pytest.mark.parametrize(
+    ("pictures", "sentence"),
+    [
+        ([[digit(1)], [digit(11)]], r"digitStruct\.mat gives 2\.png the digit 11\.0, but it must be from 0 to 10"),
+        ([[digit(1)], [digit(1.5)]], r"gives 2\.png the digit 1\.5, but it must be from 0 to 10"),
+        ([[digit(1)], [digit(float("nan"))]], r"gives 2\.png the digit nan, but it must be from 0 to 10"),
+        ([[digit(1)], [(1, 10, 10, 0, 8)]], r"digitStruct\.mat gives '2\.png' the box \[9\.0, 9\.0, 9\.0, 17\.0\]"),
+        ([[digit(1)], [(1, 10, float("inf"), 5, 8)]], r"digitStruct\.mat gives '2\.png' the box \[9\.0, inf"),
+        ([[digit(1)], [digit(1), (1, float("nan"), 10, 5, 8)]], r"digitStruct\.mat gives '2\.png' the box \[nan"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_named(tmp_path, pictures, sentence):
+    write(tmp_path / "test", pictures)
+    with pytest.raises(ValueError, match=sentence):
+        HouseNumbers(tmp_path, "test")
+
+
+def test_a_picture_listed_twice_is_named(tmp_path):
+    write(tmp_path / "test", [[digit(1)], [digit(2)]])
+    with h5py.File(tmp_path / "test" / "digitStruct.mat", "r+") as file:
+        names = file["digitStruct/name"]
+        names[1] = names[0]
+    with pytest.raises(ValueError, match=r"digitStruct\.mat names the picture '1\.png' twice"):
+        HouseNumbers(tmp_path, "test")
+
+
+def test_lists_of_unequal_lengths_are_refused(tmp_path):
+    write(tmp_path / "test", [[digit(1)], [digit(2)]])
+    with h5py.File(tmp_path / "test" / "digitStruct.mat", "r+") as file:
+        kept = file["digitStruct/bbox"][:1]
+        del file["digitStruct/bbox"]
+        file["digitStruct"].create_dataset("bbox", data=kept, dtype=h5py.ref_dtype)
+    with pytest.raises(ValueError, match=r"digitStruct\.mat names 2 pictures, but has the boxes of 1"):
+        HouseNumbers(tmp_path, "test")
+
+
+def test_digits_without_all_their_fields_are_refused(tmp_path):
+    write(tmp_path / "test", [[digit(1)], [digit(2), digit(3)]])
+    with h5py.File(tmp_path / "test" / "digitStruct.mat", "r+") as file:
+        group = file[file["digitStruct/bbox"][1, 0]]
+        kept = group["width"][:1]
+        del group["width"]
+        group.create_dataset("width", data=kept, dtype=h5py.ref_dtype)
+    with pytest.raises(ValueError, match=r"gives 2\.png the numbers of 1 to 2 digits"):
+        HouseNumbers(tmp_path, "test")
+
+
+def test_a_picture_without_digits_is_named(tmp_path):
+    write(tmp_path / "test", [[digit(1)], [digit(2)]])
+    with h5py.File(tmp_path / "test" / "digitStruct.mat", "r+") as file:
+        group = file[file["digitStruct/bbox"][1, 0]]
+        for field in list(group):
+            del group[field]
+            group.create_dataset(field, data=np.zeros((0, 0)))
+    with pytest.raises(ValueError, match=r"digitStruct\.mat gives 2\.png no digit"):
+        HouseNumbers(tmp_path, "test")

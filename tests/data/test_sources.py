@@ -63,3 +63,32 @@ def test_drawn_sets_are_read_by_the_readers_of_the_real_ones(name):
 def test_labels_are_ints_everywhere():
     assert all(type(load_source(name, "test")[0]["label"]) is int for name in ("digits", "generated"))
     assert load_source("digits", "test")[0]["image"].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "sentence"),
+    [
+        ("digits", {"on_error": "skip"}, "on_error is 'skip', but dataset 'digits' has no such option; .*: seed"),
+        ("drawn:cub", {"size": 8}, "size is 8, but dataset 'cub' has no such option; its options: on_error"),
+        ("composites", {"extra": True}, "extra is True, but dataset 'composites' has no such option; .*: count, drawn"),
+        ("tfds:mnist", {"size": 8}, "size is 8, but dataset 'tfds:mnist' has no such option; its options: none"),
+        ("drawn:svhn", {"extra": "yes"}, "extra is 'yes', but it must be True or False"),
+        ("drawn:svhn", {"on_error": "ignore"}, "on_error is 'ignore', but it must be 'raise' or 'skip'"),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_options_that_a_source_has_not_are_refused(dataset, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        load_source(dataset, "train", **options)
+
+
+def test_every_source_may_be_told_to_raise():
+    assert len(load_source("generated", "test", count=3, on_error="raise")) == 3
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    path = tmp_path / "birds" / "train" / "wren" / "1.jpg"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(photo(), "JPEG"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load_source("folder", "train", data_dir="~/birds")) == 1

@@ -48,9 +48,9 @@ def test_the_command_writes_picture_and_correlations(tmp_path, capsys, model, ro
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     found = addition.study(tmp_path / "run", tmp_path)
     assert found.shape == (rows, 2)
-    record = json.loads((tmp_path / "addition.json").read_text())
-    assert_allclose(record["correlation"], found, atol=1e-4)
-    assert record["steps"] == 20
+    record = experiments.read_record(tmp_path / "addition.json")
+    assert_allclose(record["figures"]["correlation"], found, atol=1e-4)
+    assert (record["steps"], record["seconds"] > 0) == (20, True)
     assert (tmp_path / "addition.png").exists()
     assert f"transformer {rows} follows the first digit by" in capsys.readouterr().out
 

@@ -28,9 +28,9 @@ def test_it_writes_both_pictures_and_the_correlations(runs, tmp_path, capsys):
     found = angles.study([runs / "stn_sl1", runs / "stn_c1"], tmp_path)
     assert list(found) == ["STN-SL1", "STN-C1"]
     assert all(-1 <= value <= 1 for value in found.values())
-    record = json.loads((tmp_path / "angles.json").read_text())
-    assert record["correlation"] == found
-    assert record["digits"] == 1000
+    record = experiments.read_record(tmp_path / "angles.json")
+    assert record["figures"] == {"digits": 1000, "correlation": found}
+    assert record["seconds"] > 0
     assert (tmp_path / "angles.png").exists()
     assert (tmp_path / "aligned.png").exists()
     assert "STN-C1: correlation" in capsys.readouterr().out

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,12 @@ import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vtnjax.experiments import colocalisation as experiment
+from vtnjax import train
+from vtnjax.experiments.colocalisation import __main__ as command
+from vtnjax.experiments.colocalisation.encoder import load_encoder
+from vtnjax.experiments.colocalisation.images import class_images, hide_digits, tight_boxes
+from vtnjax.experiments.colocalisation.localiser import DIGIT_SCALE, Colocaliser, Recipe, cut_window
+from vtnjax.experiments.colocalisation.pictures import save_pictures
 
 
 def blocks(count, seed=0):
@@ -23,7 +31,7 @@ def blocks(count, seed=0):
 @pytest.mark.parametrize("patches", [0, 16])
 def test_the_true_boxes_hold_the_digits(patches):
     digits, others = blocks(4)
-    images, boxes = experiment.hidden_digits(jax.random.key(0), digits, others, patches)
+    images, boxes = hide_digits(jax.random.key(0), digits, others, patches)
     assert images.shape == (4, 84, 84, 1)
     for image, box in zip(np.array(images), np.asarray(boxes), strict=True):
         left, top, right, bottom = (box + 0.5).astype(int)
@@ -37,15 +45,15 @@ def test_the_true_boxes_hold_the_digits(patches):
 
 def test_the_tight_boxes_are_those_of_the_digits_pixels():
     digits, others = blocks(3)
-    _, boxes = experiment.hidden_digits(jax.random.key(0), digits, others, 0)
-    tight = experiment.tight_boxes(np.asarray(boxes), digits)
+    _, boxes = hide_digits(jax.random.key(0), digits, others, 0)
+    tight = tight_boxes(np.asarray(boxes), digits)
     assert_array_equal(tight - np.asarray(boxes), [[8, 8, -8, -8]] * 3)
 
 
 def test_more_than_half_of_a_box_is_found():
     truth = jnp.array([[0.0, 0, 10, 10]] * 3)
     found = np.array([[0, 0, 10, 10], [0, 3, 10, 13], [0, 4, 10, 14]], np.float32)
-    figures = experiment.measure(found, truth)
+    figures = command.measure(found, truth)
     assert figures["found"] == pytest.approx(2 / 3)
     assert figures["overlap"] == pytest.approx((1 + 7 / 13 + 6 / 14) / 3)
 
@@ -56,14 +64,14 @@ def test_training_moves_the_windows_to_what_the_images_share(tmp_path):
     def describe(crops):
         return 10 * crops.reshape(len(crops), 7, 4, 7, 4).mean((2, 4)).reshape(len(crops), 49)
 
-    images, truth = experiment.hidden_digits(jax.random.key(1), *blocks(30), 0)
+    images, truth = hide_digits(jax.random.key(1), *blocks(30), 0)
     with jax.numpy_dtype_promotion("standard"):  # optax's own schedule is not strict about dtypes
-        boxes, loss = experiment.Colocaliser(describe, experiment.Recipe(steps=200)).run(images, 0)
+        boxes, loss = Colocaliser(describe, Recipe(steps=200)).run(images, 0)
     assert boxes.shape == (9, 30, 4)
     assert np.isfinite(loss)
-    before, after = (experiment.measure(boxes[i], truth) for i in (0, -1))
+    before, after = (command.measure(boxes[i], truth) for i in (0, -1))
     assert after["overlap"] > before["overlap"] + 0.1
-    experiment.save_pictures(images, truth, boxes, tmp_path / "boxes")
+    save_pictures(images, truth, boxes, tmp_path / "boxes")
     assert (tmp_path / "boxes.png").exists()
     assert (tmp_path / "boxes.gif").exists()
 
@@ -72,9 +80,9 @@ def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
     image = jax.random.uniform(jax.random.key(0), (84, 84, 1))
     for top, left in ((0, 0), (31, 7), (56, 56)):
         centre = 2 * (np.array([left, top]) + 13.5) / 83 - 1
-        window = jnp.asarray(np.array([experiment.DIGIT_SCALE, *centre]), jnp.float32)
+        window = jnp.asarray(np.array([DIGIT_SCALE, *centre]), jnp.float32)
         expected = image[top : top + 28, left : left + 28]
-        assert_allclose(experiment.cut_window(image, window), expected, atol=1e-4)
+        assert_allclose(cut_window(image, window), expected, atol=1e-4)
 
 
 @pytest.mark.usefixtures("untyped")
@@ -87,12 +95,14 @@ def test_the_try_of_the_lowest_loss_counts(tmp_path):
             loss = {0: 3.0, 1: 1.0, 2: 2.0}[seed]
             return np.stack([truth + 100, truth + np.float32(4 * (loss - 1))]), loss
 
-    _, truth = experiment.class_images("T", 8, 0)
+    _, truth = class_images("T", 8, 0)
     truth = np.asarray(truth)
     options = {"images": "T", "seed": 0, "tries": 3, "as_written": False, "results": tmp_path, "pictures": tmp_path}
-    figures = experiment.run_class(Tried(), argparse.Namespace(**options), 8, experiment.Recipe())
+    figures = command.run_class(Tried(), argparse.Namespace(**options), 8, Recipe())
     assert (figures["loss"], figures["found"], figures["overlap"], figures["found_at_first"]) == (1.0, 1.0, 1.0, 0.0)
     record = json.loads((tmp_path / "colocalisation" / "T-8-0.json").read_text())
+    assert record["figures"] == figures
+    assert record["recipe"] == Recipe()._asdict()
     assert record["tries"] == [{"loss": 3.0, "found": 0.0}, {"loss": 1.0, "found": 1.0}, {"loss": 2.0, "found": 1.0}]
 
 
@@ -101,13 +111,13 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
         return crops.mean((1, 2))
 
     images = jnp.stack([jnp.full((84, 84, 1), 1.0), jnp.full((84, 84, 1), 3.0)])
-    recipe = experiment.Recipe(margin=5.0, inside=100.0, jitter=0.0, looks=2)
-    colocaliser = experiment.Colocaliser(describe, recipe)
+    recipe = Recipe(margin=5.0, inside=100.0, jitter=0.0, looks=2)
+    colocaliser = Colocaliser(describe, recipe)
     transformer = colocaliser._make(0)
     transformer.head.bias[...] = jnp.array([0.8, 0.0])
     params = nnx.state(transformer)
     aim, loss = colocaliser._objective(params, images, jax.random.key(0), jnp.float32(0))
-    beyond = 0.8 + experiment.DIGIT_SCALE - 1
+    beyond = 0.8 + DIGIT_SCALE - 1
     columns = 0.9 * 83 - 13.5 + np.arange(28)  # of which those beyond 83 read zeros, or a part of the last pixel
     crops = np.array([1.0, 3.0]) * np.clip(84 - columns, 0, 1).mean()
     expected = np.mean((crops[0] - crops[1]) ** 2 - (crops - [1, 3]) ** 2 + 5)
@@ -116,3 +126,61 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
     moved = [colocaliser._objective(params, images, jax.random.key(0), jnp.float32(s))[1] for s in (0, 0.5)]
     assert moved[0] == loss
     assert abs(moved[1] - loss) > 0.01
+
+
+def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
+    ran, told = [], []
+
+    def load_run(workdir, *_):
+        raise ValueError(f"nothing in {workdir}")
+
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
+    monkeypatch.setattr(train, "load_run", load_run)
+    workdir = fake / "runs" / "colocalisation" / "encoder"
+    with pytest.raises(ValueError, match=f"nothing in {workdir}"):
+        load_encoder(None, told.append)
+    ((words, options),) = ran
+    assert words[1:4] == ["train.py", "--config", "configs/digits_stn.py:model=cnn,distortion=none"]
+    assert words[-2:] == ["--workdir", str(workdir)]
+    assert options == {"cwd": fake, "check": True}
+    assert str(workdir) in told[0]
+    with pytest.raises(ValueError, match="nothing in other"):
+        load_encoder(Path("other"), told.append)
+    assert len(ran) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--tries", "0"), "--tries must be at least 1, not 0"),
+        (("--jitter", "1"), "--jitter must be at least 0 and below 1, not 1.0"),
+        (("--steps", "30"), "--steps must be a multiple of 25, not 30"),
+        (("--classes", "10"), "invalid choice: 10"),
+    ],
+)
+def test_what_cannot_be_is_said(monkeypatch, capsys, words, said):
+    monkeypatch.setattr(sys, "argv", ["colocalisation", "--images", "T", *words])
+    with pytest.raises(SystemExit) as stop:
+        command.main()
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_the_classes_are_found_one_after_the_other(fake, monkeypatch, capsys):
+    asked = []
+
+    def run_class(colocaliser, arguments, label, recipe):
+        asked.append((colocaliser, arguments.results, arguments.pictures, label, recipe))
+        return {"found": 0.5, "overlap": 0.25, "found_at_first": 0.0}
+
+    monkeypatch.setattr(command, "load_encoder", lambda workdir, say: str(workdir))
+    monkeypatch.setattr(command, "Colocaliser", lambda describe, recipe: describe)
+    monkeypatch.setattr(command, "run_class", run_class)
+    words = ["--images", "TC", "--classes", "3", "8", "--encoder", "e", "--steps", "50", "--jitter", "0"]
+    monkeypatch.setattr(sys, "argv", ["colocalisation", *words])
+    command.main()
+    places, recipe = (fake / "results" / "experiments", fake / "runs" / "colocalisation"), Recipe(steps=50, jitter=0)
+    assert asked == [("e", *places, label, recipe) for label in (3, 8)]
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "TC, digit 3: 50 % found (the paper: 75), mean overlap 0.25, at first 0 %"
+    assert second.startswith("TC, digit 8: 50 % found (the paper: 89)")

@@ -4,12 +4,14 @@ import functools
 import runpy
 import signal
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import train_runs as runs
+from flax import nnx
 
 from vtnjax import data, train
 from vtnjax.train.state import named_leaves
@@ -109,6 +111,64 @@ def test_triplets_of_their_own_come_beside_shuffled_batches():
     config.images_per_class = 5
     with pytest.raises(ValueError, match=r"config.images_per_class must divide the batch of 32, but it is 5"):
         train.build_batches(config, sources("composites", "smoke")[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"batch_size": 16},
+            r"config.batch_size must be at most 12, config.images_per_class \(2\) .* 6 classes, not 16",
+        ),
+        ({"images_per_class": 1}, "config.images_per_class must be at least 2 and less than config.batch_size, 8, or"),
+        (
+            {"images_per_class": 8},
+            "less than config.batch_size, 8, or the consistency loss has no triplets, not 8",
+        ),
+        ({"images_per_class": 0, "triplet_batch": 8}, "config.triplet_batch must be 0 without config.images_per_class"),
+        ({"triplet_batch": 16}, "config.triplet_batch must be at most 12, "),
+        ({"photo": {"crop": 80}}, "config.photo: crop is 80, but it must be from 1 to size, 72"),
+        ({"photo": {"rotation": -1.0}}, "config.photo: rotation is -1.0"),
+    ],
+)
+def test_batches_that_cannot_be_are_named_by_the_configs_keys(changes, said):
+    config = get_config("cub_vtn", "smoke")
+    source, _ = sources("cub_vtn", "smoke")
+    config.update(changes)
+    with pytest.raises(ValueError, match=said):
+        train.build_batches(config, source)
+
+
+def test_without_a_consistency_loss_a_batch_may_have_an_image_of_each_class():
+    config = get_config("cub_vtn", "smoke,ablation=consistency")
+    config.update({"images_per_class": 1, "batch_size": 6})
+    batch = next(train.build_batches(config, sources("cub_vtn", "smoke")[0]))
+    assert sorted(batch["label"]) == list(range(6))
+
+
+def test_options_of_a_warp_are_named_by_the_configs_keys():
+    source, _ = sources("composites", "smoke")
+    for changes, said in (
+        ({"warp_options": {"temperature": 0.0}}, r"config.warp_options: temperature must be above 0, not 0\.0"),
+        ({"warp": "vtm"}, "config.warp must be one of .* not 'vtm'; did you mean 'vtn'"),
+        ({"warp_options": {"temprature": 1.0}}, "config.warp_options: .* unexpected keyword argument 'temprature'"),
+    ):
+        config = get_config("composites", "smoke")
+        with config.unlocked():
+            config.update(changes)
+        with pytest.raises(ValueError, match=said):
+            train.build_model(config, source)
+
+
+def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_path):
+    config = get_config("cub_vtn", "smoke,backbone=squeezenet,warp=none")
+    source, _ = sources("cub_vtn", "smoke")
+    config.pretrained = str(tmp_path / "moved.pth")
+    with pytest.raises((OSError, ValueError), match=r"moved\.pth"):
+        train.build_model(config, source)
+    found = nnx.state(train.build_model(config, source, pretrained=False), nnx.Param)
+    config.pretrained = ""
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, nnx.state(train.build_model(config, source), nnx.Param))
 
 
 def test_photographs_are_normalised_as_imagenets():

@@ -1,10 +1,11 @@
-import json
+import runpy
 from pathlib import Path
 
 import pytest
 from ml_collections import ConfigDict
 
-from vtnjax.train import check_config, choose, default_workdir, open_workdir
+from vtnjax.train import Consistency, check_config, choose, make_optimiser
+from vtnjax.train.config import naming
 
 GOOD = {
     "steps": 10,
@@ -59,7 +60,25 @@ def test_a_good_config_passes():
         ({"log_every": 1.5}, "config.log_every must be a whole number"),
         ({"learning_rate": 0.0}, "config.learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, "config.learning_rate must be above 0"),
+        ({"learning_rate": float("inf")}, "config.learning_rate must be above 0 and finite, not inf"),
+        ({"learning_rate": "fast"}, "config.learning_rate must be above 0 and finite, not 'fast'"),
+        ({"eval_every": 0}, "config.eval_every must be a whole number of at least 1, not 0"),
+        ({"checkpoint_every": -1}, "config.checkpoint_every must be a whole number of at least 1, not -1"),
         ({"seed": -1}, "config.seed"),
+        ({"seed": 2**63}, r"config.seed must be a whole number of at least 0 and below 2\*\*63"),
+        ({"data_threads": -1}, "config.data_threads must be a whole number of at least 0, not -1"),
+        ({"images_per_class": -1}, "config.images_per_class must be a whole number of at least 0"),
+        ({"triplet_batch": -8}, "config.triplet_batch must be a whole number of at least 0"),
+        ({"consistency": {"weight": -1.0}}, "config.consistency.weight must be at least 0 and finite, not -1.0"),
+        ({"consistency": {"weight": float("nan")}}, "config.consistency.weight must be at least 0"),
+        ({"consistency": {"weight": 1.0, "margin": -3.0}}, "config.consistency.margin must be at least 0"),
+        ({"distillation": {"temperature": 0.0}}, "config.distillation.temperature must be above 0"),
+        ({"distillation": {"heads": -0.5}}, "config.distillation.heads must be at least 0"),
+        ({"distillation": {"soft": float("nan")}}, "config.distillation.soft must be at least 0"),
+        ({"distillation": {"attention": 0.0, "heads": 0.0, "soft": 0.0}}, "must be above 0, or nothing is learned"),
+        ({"house_numbers": {"dropout": 1.0}}, "config.house_numbers.dropout must be at least 0 and below 1"),
+        ({"streams": {"dropout": -0.1}}, "config.streams.dropout must be at least 0 and below 1"),
+        ({"streams": {"scale": 0.0}}, "config.streams.scale must be above 0"),
         ({"dtype": "bfloat61"}, "did you mean 'bfloat16'"),
     ],
 )
@@ -73,28 +92,24 @@ def test_a_config_that_lacks_a_key_is_refused():
         check_config(ConfigDict({key: value for key, value in GOOD.items() if key != "steps"}))
 
 
-def test_a_workdir_belongs_to_its_config(tmp_path):
-    workdir = tmp_path / "a" / "b"
-    open_workdir(workdir, ConfigDict(GOOD), write=True)
-    assert json.loads((workdir / "config.json").read_text()) == GOOD
-    open_workdir(workdir, ConfigDict(GOOD), write=True)
-    other = {**GOOD, "steps": 20, "extra": (1, 2)}
-    with pytest.raises(ValueError, match=r"extra was 'absent' and is now \[1, 2\]; steps was 10 and is now 20"):
-        open_workdir(workdir, ConfigDict(other), write=True)
-    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.py")), ids=lambda path: path.stem
+)
+def test_the_configs_of_this_project_pass(path):
+    get_config = runpy.run_path(str(path))["get_config"]
+    for variant in ("", "smoke"):
+        check_config(get_config(variant))
+        make_optimiser(get_config(variant))
 
 
-def test_a_workdir_is_only_checked_where_it_is_not_written(tmp_path):
-    open_workdir(tmp_path / "run", ConfigDict(GOOD), write=False)
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"the workdir .*file/run cannot be written"):
-        open_workdir(tmp_path / "file" / "run", ConfigDict(GOOD), write=True)
-
-
-def test_the_default_workdir_is_named_after_config_and_variant():
-    assert default_workdir("configs/digits_stn.py") == Path("runs/digits_stn")
-    assert default_workdir("/x/digits_stn.py:smoke,model=fcn") == Path("runs/digits_stn-smoke-model_fcn")
+def test_a_part_of_the_config_is_named():
+    with pytest.raises(ValueError, match=r"^config.photo: crop must be 3$"), naming("photo"):
+        raise ValueError("crop must be 3")
+    for options, said in (
+        ({"wieght": 1.0}, "unexpected keyword argument 'wieght'|missing"),
+        ({"weight": 1.0}, "missing"),
+    ):
+        with pytest.raises(ValueError, match=rf"^config.consistency: .*({said})"), naming("consistency"):
+            Consistency(**options)
+    with pytest.raises(TypeError, match="not supported"), naming("photo"):
+        sorted([1, "a"])  # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from vtnjax.train import create_state, learning_rate_schedule, make_optimiser
 from vtnjax.train.optimiser import localiser_labels
+from vtnjax.train.state import named_leaves
 
 BASE = {
     "steps": 100,
@@ -87,6 +88,15 @@ def test_boundaries_count_steps_of_the_run_with_warm_up_too():
     assert rates([19, 20, 59, 60], schedule="step", warmup_steps=10) == pytest.approx([0.5, 0.05, 0.05, 0.005])
 
 
+def test_boundaries_that_fall_on_one_step_of_a_short_run_all_count():
+    schedule = learning_rate_schedule(config(schedule="step", steps=3, boundaries=(0.3, 0.4, 0.7)))
+    assert [float(schedule(step)) for step in range(3)] == pytest.approx([0.5, 0.005, 0.0005])
+
+
+def test_what_a_schedule_does_not_use_is_not_asked_about():
+    assert rates([0], boundaries=(2, 3), decay_factor=0.0) == [0.5]
+
+
 def test_sgd_and_momentum_by_hand():
     gradients, params = {"w": jnp.array([1.0, -2.0])}, {"w": jnp.zeros(2)}
     (plain,) = updates(gradients, params)
@@ -113,6 +123,23 @@ def test_gradients_are_clipped_by_their_norm_over_all_parameters():
     np.testing.assert_allclose([clipped["a"][0], clipped["b"][0]], [-0.5 * 0.6, -0.5 * 0.8], rtol=1e-6)
     (small,) = updates(gradients, params, clip_norm=10.0)
     np.testing.assert_allclose([small["a"][0], small["b"][0]], [-1.5, -2])
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(("before", "after"), [(0.0, 1.0), (1.0, 0.0), (1.0, 2.0)])
+def test_clipping_may_come_and_go_while_the_state_keeps_its_names(optimiser, before, after):
+    params, gradients = {"w": jnp.zeros(2)}, {"w": jnp.array([3.0, 4.0])}
+    history = [{"step": 3, "key": "clip_norm", "before": before, "after": after}]
+    began = make_optimiser(config(optimiser=optimiser, clip_norm=before))
+    goes_on = make_optimiser(config(optimiser=optimiser, clip_norm=after), history=history)
+    changed = make_optimiser(config(optimiser=optimiser, clip_norm=after))
+    state = goes_on.init(params)
+    assert named_leaves(state).keys() == named_leaves(began.init(params)).keys()
+    with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an integer
+        found, state = goes_on.update(gradients, state, params)
+        wanted, _ = changed.update(gradients, changed.init(params), params)
+    assert named_leaves(state).keys() == named_leaves(began.init(params)).keys()
+    np.testing.assert_array_equal(found["w"], wanted["w"])
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
@@ -154,6 +181,31 @@ def test_the_optimisers_state_is_made_of_arrays_for_every_multiplier():
         ({"clip_norm": -1.0}, "at least 0"),
         ({"weight_decay": -0.1}, "at least 0"),
         ({"localiser_multiplier": -1.0}, "at least 0"),
+        ({"localiser_multiplier": float("nan")}, "config.localiser_multiplier must be at least 0 and finite, not nan"),
+        ({"clip_norm": float("nan")}, "config.clip_norm must be at least 0 and finite, not nan"),
+        ({"weight_decay": float("inf")}, "config.weight_decay must be at least 0 and finite, not inf"),
+        ({"momentum": 1.0}, "config.momentum must be at least 0 and below 1, not 1.0"),
+        ({"momentum": -0.5}, "config.momentum must be at least 0 and below 1"),
+        ({"learning_rate": -0.1}, "config.learning_rate must be above 0"),
+        ({"learning_rate_batch": 0}, "config.learning_rate_batch must be above 0"),
+        ({"warmup_steps": 0.5}, "config.warmup_steps must be a whole number"),
+        ({"schedule": "step", "decay_factor": 0.0}, "config.decay_factor must be above 0 and below 1, not 0.0"),
+        ({"schedule": "step", "decay_factor": 10.0}, "config.decay_factor must be above 0 and below 1, not 10.0"),
+        ({"schedule": "step", "decay_factor": float("nan")}, "config.decay_factor must be above 0"),
+        (
+            {"schedule": "step", "boundaries": (2, 3)},
+            r"increasing fractions of the run, above 0 and below 1, not \(2, 3\); steps .* of 100 are \(0.02, 0.03\)",
+        ),
+        ({"schedule": "step", "boundaries": (0.5, 0.5)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": (0.6, 0.2)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": (0.0, 0.5)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": (-0.1, 0.5)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": (0.5, 1.0)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": (0.5, float("nan"))}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": ("0.5",)}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": ()}, "increasing fractions"),
+        ({"schedule": "step", "boundaries": 0.5}, "increasing fractions .*, not 0.5$"),
+        ({"schedule": "step", "warmup_steps": 20}, "after the warm-up of 20 steps, but the first is step 20"),
     ],
 )
 def test_bad_settings_are_named(changes, words):

@@ -22,6 +22,7 @@ from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, 
 from vtnjax.data.sources import load_source
 from vtnjax.data.triplets import WithTriplets
 from vtnjax.data.two_digits import TwoDigits
+from vtnjax.data.unreadable import check_source
 
 __all__ = [
     "Aircraft",
@@ -46,6 +47,7 @@ __all__ = [
     "WithTriplets",
     "balanced_batches",
     "check_labels",
+    "check_source",
     "decode_image",
     "eval_batches",
     "load_source",

@@ -1,10 +1,12 @@
 """FGVC-Aircraft 2013b, as its archive unpacks."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.photographs import Photographs, as_boxes, find_root, read_pairs, read_text
+from vtnjax.data.lists import as_boxes, check_once, read_pairs, read_text
+from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import Record, check_split
 
 _ORIGIN = "unpack fgvc-aircraft-2013b.tar.gz there (published at https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/)"
@@ -23,7 +25,7 @@ class Aircraft(Photographs):
             corner of the first pixel; the file counts pixels from 1 and includes the last.
     """
 
-    def __init__(self, data_dir: str | Path, split: str):
+    def __init__(self, data_dir: str | Path, split: str, *, on_error: Literal["raise", "skip"] = "raise"):
         """Reads the lists; the pictures are read when asked for.
 
         Args:
@@ -31,25 +33,36 @@ class Aircraft(Photographs):
                 with data/variants.txt, data/images_variant_trainval.txt, data/images_variant_test.txt,
                 data/images_box.txt and data/images/.
             split: "train", which is the official training and validation set together, as papers report, or "test".
+            on_error: "raise", or "skip": decode every picture now and leave out, with a warning in the log, those that
+                are missing or cannot be read.
 
         Raises:
-            ValueError: If `split` is another name, or a list does not fit the others.
+            ValueError: If `split` or `on_error` is another word, or a list does not fit the others.
             FileNotFoundError: If a list or a picture is missing.
         """
         check_split(split, tuple(_LISTS))
         root = find_root(data_dir, "fgvc-aircraft-2013b", "data/variants.txt", origin=_ORIGIN) / "data"
         classes = read_text(root / "variants.txt", origin=_ORIGIN)
+        check_once(classes, f"{root / 'variants.txt'} names the variant", origin=_ORIGIN)
+        numbers = {name: label for label, name in enumerate(classes)}
         path = root / _LISTS[split]
         variants = read_pairs(path, origin=_ORIGIN)
-        if unknown := set(variants.values()) - set(classes):
-            raise ValueError(f"{path} names the variant {min(unknown)!r}, which variants.txt lacks: {_ORIGIN}.")
-        numbers = {name: label for label, name in enumerate(classes)}
+        for key, name in variants.items():
+            if name not in numbers:
+                raise ValueError(f"{path} gives image {key} the variant {name!r}, which variants.txt lacks: {_ORIGIN}.")
         labels = np.array([numbers[name] for name in variants.values()], np.int32)
-        super().__init__(root, [f"images/{key}.jpg" for key in variants], labels, tuple(classes), origin=_ORIGIN)
-        self.boxes = _boxes(root / "images_box.txt", list(variants))
+        super().__init__(
+            root, [f"images/{key}.jpg" for key in variants], labels, tuple(classes), origin=_ORIGIN, on_error=on_error
+        )
+        self.boxes = _boxes(root / "images_box.txt", list(variants))[self.kept]
 
     def __getitem__(self, index: int) -> Record:
         record = super().__getitem__(index)
+        if len(record["image"]) <= _BANNER:
+            raise ValueError(
+                f"{self.path(index)} is {len(record['image'])} pixels high, but must be higher than its banner of "
+                f"{_BANNER}: unpack its archive again."
+            )
         return {"image": record["image"][:-_BANNER], "label": record["label"]}
 
 
@@ -65,4 +78,4 @@ def _boxes(path: Path, keys: list[str]) -> np.ndarray:
                 f"ymax: {_ORIGIN}."
             ) from error
         corners.append((left - 1, top - 1, right, bottom))
-    return as_boxes(corners, path, origin=_ORIGIN)
+    return as_boxes(corners, keys, path, origin=_ORIGIN)

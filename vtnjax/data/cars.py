@@ -1,17 +1,21 @@
 """Stanford Cars, as its archives unpack."""
 
+import numbers
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from vtnjax.data.photographs import Photographs, as_boxes
+from vtnjax.data.lists import as_boxes
+from vtnjax.data.photographs import Photographs
 from vtnjax.data.records import check_split
 
 _ORIGIN = (
     "unpack cars_train.tgz, cars_test.tgz and car_devkit.tgz there and put cars_test_annos_withlabels.mat beside them "
     "(published at https://ai.stanford.edu/~jkrause/cars/car_dataset.html; since that page is gone, in copies)"
 )
+_TEST_LABELS = "cars_test_annos_withlabels.mat"
+_DEVKITS = ("devkit", "car_devkit/devkit")
 _FIELDS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")
 
 
@@ -23,42 +27,84 @@ class Cars(Photographs):
             of the first pixel; the file counts pixels from 1, as Matlab does, and includes the last.
     """
 
-    def __init__(self, data_dir: str | Path, split: str):
+    def __init__(self, data_dir: str | Path, split: str, *, on_error: Literal["raise", "skip"] = "raise"):
         """Reads the annotations; the pictures are read when asked for.
 
         Args:
             data_dir: The folder the archives were unpacked in, with cars_train/, cars_test/, devkit/ and
-                cars_test_annos_withlabels.mat (which may lie in devkit/ too).
+                cars_test_annos_withlabels.mat (which may lie in devkit/ too); or the same as Kaggle serves it, with
+                cars_train/cars_train/, cars_test/cars_test/ and car_devkit/devkit/.
             split: "train" or "test", the official ones.
+            on_error: "raise", or "skip": decode every picture now and leave out, with a warning in the log, those that
+                are missing or cannot be read.
 
         Raises:
-            ValueError: If `split` is another name, or a file of annotations is damaged or another.
+            ValueError: If `split` or `on_error` is another word, or a file of annotations is damaged or another.
             FileNotFoundError: If annotations or pictures are missing.
         """
         check_split(split, ("train", "test"))
         root = Path(data_dir)
-        meta = _find(root, "devkit/cars_meta.mat")
-        path = _find(root, "devkit/cars_train_annos.mat") if split == "train" else _find_test(root)
+        meta = _find(root, "cars_meta.mat")
+        path = _find(root, "cars_train_annos.mat") if split == "train" else _find_test(root)
         classes = tuple(map(str, np.atleast_1d(_load(meta, "class_names"))))
         rows = np.atleast_1d(_load(path, "annotations"))
         if missing := [field for field in _FIELDS if field not in (rows.dtype.names or ())]:
             raise ValueError(f"The annotations in {path} have no field {missing[0]}: {_ORIGIN}.")
-        labels = rows["class"].astype(np.int32) - 1
-        super().__init__(root, [f"cars_{split}/{name}" for name in rows["fname"]], labels, classes, origin=_ORIGIN)
-        left, top, right, bottom = (rows[field].astype(np.float32) for field in _FIELDS[:4])
-        self.boxes = as_boxes(np.stack([left - 1, top - 1, right, bottom], axis=1), path, origin=_ORIGIN)
+        names = _names(rows, path)
+        labels, folder = _labels(rows, names, len(classes), path), _pictures(root, split)
+        super().__init__(
+            root, [f"{folder}/{name}" for name in names], labels, classes, origin=_ORIGIN, on_error=on_error
+        )
+        corners = np.array([_numbers(rows, field, names, path) for field in _FIELDS[:4]]).T - (1, 1, 0, 0)
+        self.boxes = as_boxes(corners, names, path, origin=_ORIGIN)[self.kept]
+
+
+def _names(rows: np.ndarray, path: Path) -> list[str]:
+    for name in rows["fname"]:
+        if not isinstance(name, str):
+            raise ValueError(f"{path} has the fname {name!r}, but it must be text: {_ORIGIN}.")
+    return list(map(str, rows["fname"]))
+
+
+def _labels(rows: np.ndarray, names: list[str], count: int, path: Path) -> np.ndarray:
+    """From 0; the file counts from 1."""
+    for name, value in zip(names, rows["class"], strict=True):
+        if not (isinstance(value, numbers.Real) and value in range(1, count + 1)):
+            raise ValueError(
+                f"{path} gives {name!r} the class {value!s}, but it must be a whole number from 1 to {count}: "
+                f"{_ORIGIN}."
+            )
+    return rows["class"].astype(np.int32) - 1
+
+
+def _numbers(rows: np.ndarray, field: str, names: list[str], path: Path) -> list[float]:
+    for name, value in zip(names, rows[field], strict=True):
+        if not isinstance(value, numbers.Real):
+            raise ValueError(f"{path} gives {name!r} the {field} {value!r}, but it must be a number: {_ORIGIN}.")
+    return [float(value) for value in rows[field]]
 
 
 def _find(root: Path, name: str) -> Path:
-    if not (root / name).is_file():
-        raise FileNotFoundError(f"There is no {name} in {root}: {_ORIGIN}.")
-    return root / name
+    for devkit in _DEVKITS:
+        if (root / devkit / name).is_file():
+            return root / devkit / name
+    raise FileNotFoundError(f"There is no devkit/{name} in {root}: {_ORIGIN}.")
 
 
 def _find_test(root: Path) -> Path:
     # The devkit's own cars_test_annos.mat has no classes; some copies put the one that has them beside it.
-    in_devkit = root / "devkit" / "cars_test_annos_withlabels.mat"
-    return in_devkit if in_devkit.is_file() else _find(root, "cars_test_annos_withlabels.mat")
+    for folder in (*_DEVKITS, "", "car_devkit"):
+        if (root / folder / _TEST_LABELS).is_file():
+            return root / folder / _TEST_LABELS
+    raise FileNotFoundError(
+        f"There is no {_TEST_LABELS} in {root}: {_ORIGIN}. It was published apart from the archives, at "
+        f"https://ai.stanford.edu/~jkrause/car196/{_TEST_LABELS}; without it only the split 'train' can be read."
+    )
+
+
+def _pictures(root: Path, split: str) -> str:
+    folder = f"cars_{split}"
+    return f"{folder}/{folder}" if (root / folder / folder).is_dir() else folder
 
 
 def _load(path: Path, variable: str) -> Any:
@@ -67,7 +113,7 @@ def _load(path: Path, variable: str) -> Any:
 
     try:
         contents = scipy.io.loadmat(path, squeeze_me=True)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+    except Exception as error:  # a damaged file makes SciPy raise errors of many kinds
         raise ValueError(f"{path} is not a whole Matlab file ({error}): {_ORIGIN}.") from error
     if variable not in contents:
         raise ValueError(f"{path} holds no variable {variable!r}: {_ORIGIN}.")

@@ -1,10 +1,13 @@
 """CUB-200-2011, as its archive unpacks."""
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.photographs import Photographs, as_boxes, find_root, read_pairs
+from vtnjax.data.lists import as_boxes, check_once, read_pairs
+from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import check_split
 
 _ORIGIN = "unpack CUB_200_2011.tgz there (published at https://www.vision.caltech.edu/datasets/cub_200_2011/)"
@@ -18,30 +21,40 @@ class Cub(Photographs):
             and y + height.
     """
 
-    def __init__(self, data_dir: str | Path, split: str):
+    def __init__(self, data_dir: str | Path, split: str, *, on_error: Literal["raise", "skip"] = "raise"):
         """Reads the lists; the pictures are read when asked for.
 
         Args:
             data_dir: The folder CUB_200_2011.tgz was unpacked in, or the folder CUB_200_2011 itself, with images.txt,
                 classes.txt, image_class_labels.txt, train_test_split.txt, bounding_boxes.txt and images/.
             split: "train" or "test", the official ones.
+            on_error: "raise", or "skip": decode every picture now and leave out, with a warning in the log, those that
+                are missing or cannot be read.
 
         Raises:
-            ValueError: If `split` is another name, or a list does not fit the others.
+            ValueError: If `split` or `on_error` is another word, or a list does not fit the others.
             FileNotFoundError: If a list or a picture is missing.
         """
         check_split(split, ("train", "test"))
         root = find_root(data_dir, "CUB_200_2011", "images.txt", origin=_ORIGIN)
         names = read_pairs(root / "images.txt", origin=_ORIGIN)
+        check_once(names.values(), f"{root / 'images.txt'} names the picture", origin=_ORIGIN)
         is_train = _column(root, "train_test_split.txt", names)
+        _check_values(root / "train_test_split.txt", "split", is_train, ("0", "1"), "but it must be 0 or 1")
         kept = [key for key in names if is_train[key] == ("1" if split == "train" else "0")]
         class_of, classes = _column(root, "image_class_labels.txt", names), _class_names(root)
+        _check_values(root / "image_class_labels.txt", "class", class_of, classes, "which classes.txt lacks")
         numbers = {key: label for label, key in enumerate(classes)}
-        labels = np.array([numbers.get(class_of[key], -1) for key in kept], np.int32)
+        labels = np.array([numbers[class_of[key]] for key in kept], np.int32)
         super().__init__(
-            root, [f"images/{names[key]}" for key in kept], labels, tuple(classes.values()), origin=_ORIGIN
+            root,
+            [f"images/{names[key]}" for key in kept],
+            labels,
+            tuple(classes.values()),
+            origin=_ORIGIN,
+            on_error=on_error,
         )
-        self.boxes = _boxes(root, names, kept)
+        self.boxes = _boxes(root, names, kept)[self.kept]
 
 
 def _class_names(root: Path) -> dict[str, str]:
@@ -58,6 +71,12 @@ def _column(root: Path, file: str, names: dict[str, str]) -> dict[str, str]:
     return values
 
 
+def _check_values(path: Path, what: str, values: dict[str, str], allowed: Collection[str], but: str) -> None:
+    for key, value in values.items():
+        if value not in allowed:
+            raise ValueError(f"{path} gives image {key} the {what} {value!r}, {but}: {_ORIGIN}.")
+
+
 def _boxes(root: Path, names: dict[str, str], kept: list[str]) -> np.ndarray:
     path = root / "bounding_boxes.txt"
     rows = _column(root, path.name, names)
@@ -71,4 +90,4 @@ def _boxes(root: Path, names: dict[str, str], kept: list[str]) -> np.ndarray:
                 f"{_ORIGIN}."
             ) from error
         corners.append((left, top, left + width, top + height))
-    return as_boxes(corners, path, origin=_ORIGIN)
+    return as_boxes(corners, kept, path, origin=_ORIGIN)

@@ -1,18 +1,20 @@
 """A folder of pictures for each class."""
 
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from vtnjax.data.decode import decode_image
+from vtnjax.data.decode import is_picture
 from vtnjax.data.records import Record
+from vtnjax.data.unreadable import check_on_error, listed, read_picture, without_unreadable
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2"}
+_SUFFIXES |= {".pbm", ".pgm", ".ppm", ".pnm"}
+_HEAD = 16  # bytes that tell a kind of picture
+_logger = logging.getLogger(__name__)
 _LAYOUT = "the layout must be DATA_DIR/SPLIT/CLASS/IMAGE, such as birds/train/wren/1.jpg"
 
 
@@ -23,6 +25,8 @@ class Folder:
         classes: The names of the class folders, sorted.
         labels: int32 (n,), in the order of the records.
         skipped: The files left out because they do not decode, with on_error="skip".
+        left_out: What lies in the folders of the classes and is no picture by its name, folders among it; hidden files
+            aside.
     """
 
     def __init__(
@@ -52,16 +56,25 @@ class Folder:
         """
         if channels not in (1, 3):
             raise ValueError(f"channels is {channels}, but it must be 3 (RGB) or 1 (grey).")
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error is {on_error!r}, but it must be 'raise' or 'skip'.")
+        check_on_error(on_error)
         self._channels, self._size = channels, _as_shape(size)
         self._directory = _split_directory(Path(data_dir), split)
         self.classes = _class_names(self._directory)
-        listed = [(path, label) for label, name in enumerate(self.classes) for path in _images(self._directory / name)]
-        self.skipped = _undecodable([path for path, _ in listed]) if on_error == "skip" else ()
-        bad = set(self.skipped)
-        self._records = [(path, label) for path, label in listed if path not in bad]
+        found = [_images(self._directory / name) for name in self.classes]
+        self._records = [(path, label) for label, (images, _) in enumerate(found) for path in images]
+        self.skipped, self.left_out = (), tuple(path for _, others in found for path in others)
+        if self.left_out:
+            _logger.info(
+                "Left out %d of %d files and folders, which are no pictures by their names: %s",
+                len(self.left_out),
+                len(self.left_out) + len(self._records),
+                listed(self.left_out),
+            )
         self._check_classes()
+        if on_error == "skip":
+            kept, self.skipped = without_unreadable(self)
+            self._records = [self._records[index] for index in kept]
+            self._check_classes()
         self.labels = np.array([label for _, label in self._records], np.int32)
 
     def __len__(self) -> int:
@@ -69,11 +82,12 @@ class Folder:
 
     def __getitem__(self, index: int) -> Record:
         path, label = self._records[index]
-        try:
-            image = decode_image(path.read_bytes(), channels=self._channels)
-        except ValueError as error:
-            raise ValueError(f"{path} cannot be read; remove it or use on_error='skip'. {error}") from error
+        image = read_picture(path, remedy="; remove it or use on_error='skip'", channels=self._channels)
         return {"image": _resize(image, self._size) if self._size else image, "label": label}
+
+    def path(self, index: int) -> Path:
+        """The file of a record."""
+        return self._records[index][0]
 
     def __repr__(self) -> str:
         return f"Folder({str(self._directory)!r}, records={len(self)}, channels={self._channels}, size={self._size})"
@@ -123,27 +137,21 @@ def _class_names(directory: Path) -> tuple[str, ...]:
     return names
 
 
-def _images(directory: Path) -> list[Path]:
+def _images(directory: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a class in the order of their names, and what else is there."""
+    images, others = [], []
     # Hidden files are leftovers of other systems: macOS writes ._1.jpg beside 1.jpg.
-    names = (path for path in directory.iterdir() if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."))
-    return sorted(names)
+    for path in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
+        (images if path.suffix.lower() in _SUFFIXES or _is_unnamed(path) else others).append(path)
+    return images, others
 
 
-def _undecodable(paths: list[Path]) -> tuple[Path, ...]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bad = tuple(path for path, fine in zip(paths, pool.map(_decodes, paths), strict=True) if not fine)
-    if bad:
-        names, logger = ", ".join(map(str, bad)), logging.getLogger(__name__)
-        logger.warning("Skipped %d of %d files that do not decode: %s", len(bad), len(paths), names)
-    return bad
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        decode_image(path.read_bytes())
-    except ValueError:
+def _is_unnamed(path: Path) -> bool:
+    """Whether a file without a suffix holds a picture."""
+    if path.suffix or not path.is_file():
         return False
-    return True
+    with path.open("rb") as file:
+        return is_picture(file.read(_HEAD))
 
 
 def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -3,17 +3,19 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 
-from vtnjax.data.decode import decode_image
+from vtnjax.data.lists import as_boxes, check_once
 from vtnjax.data.records import Record, check_split
+from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
 
 _ORIGIN = (
     "unpack train.tar.gz, test.tar.gz and extra.tar.gz there (published at http://ufldl.stanford.edu/housenumbers/)"
 )
+_REMEDY = ": unpack its archive again"
 _VALIDATION = 5000
 _LONGEST, _NONE = 5, 10
 _MARGINS = {64: 1.3, 128: 2.6}
@@ -22,7 +24,7 @@ _MARGINS = {64: 1.3, 128: 2.6}
 class _Number(NamedTuple):
     path: Path
     digits: tuple[int, ...]
-    box: tuple[float, float, float, float]  # left, top, right, bottom
+    box: Sequence[float]  # left, top, right, bottom
 
 
 class HouseNumbers:
@@ -37,11 +39,20 @@ class HouseNumbers:
         classes: "0" to "9" and "none".
         labels: int32 (n, 5).
         skipped: How many longer numbers were left out.
+        unreadable: The photographs left out because they cannot be read, with on_error="skip".
     """
 
     classes = (*map(str, range(10)), "none")
 
-    def __init__(self, data_dir: str | Path, split: str, *, size: int = 64, extra: bool = True):
+    def __init__(
+        self,
+        data_dir: str | Path,
+        split: str,
+        *,
+        size: int = 64,
+        extra: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+    ):
         """Reads the digits' boxes; the photographs are read when asked for.
 
         Args:
@@ -50,29 +61,38 @@ class HouseNumbers:
                 (a sixth of them if there are fewer than 30,000), which are not in "train"; or "test".
             size: Of the crops, 64 or 128 pixels.
             extra: Whether "train" has the 202,353 extra numbers too, as the paper's 200,000 images do.
+            on_error: "raise", or "skip": decode every photograph now and leave out those that are missing or cannot be
+                read, with a warning in the log.
 
         Raises:
-            ValueError: If `split` or `size` is another one, or a digitStruct.mat cannot be read.
+            ValueError: If an argument is another one than those above, or a digitStruct.mat is damaged or makes no
+                sense.
             FileNotFoundError: If a file is missing.
             ImportError: If h5py, which reads digitStruct.mat, is not installed.
         """
         check_split(split, ("train", "validation", "test"))
         if size not in _MARGINS:
             raise ValueError(f"size is {size!r}, but it must be 64 or 128.")
-        self._size, self._split = size, split
-        numbers = _read(Path(data_dir), "test" if split == "test" else "train")
+        if not isinstance(extra, bool):
+            raise ValueError(f"extra is {extra!r}, but it must be True or False.")
+        check_on_error(on_error)
+        self._size, self._split, check = size, split, on_error == "raise"
+        numbers = _read(Path(data_dir), "test" if split == "test" else "train", check_files=check)
         if split != "test":
             order = np.random.default_rng(0).permutation(len(numbers))
             held_out = min(_VALIDATION, max(1, len(numbers) // 6))
             chosen = order[:held_out] if split == "validation" else np.sort(order[held_out:])
             numbers = [numbers[index] for index in chosen]
         if split == "train" and extra:
-            numbers += _read(Path(data_dir), "extra")
+            numbers += _read(Path(data_dir), "extra", check_files=check)
         kept = [number for number in numbers if len(number.digits) <= _LONGEST]
         self.skipped = len(numbers) - len(kept)
         if not kept:
             raise ValueError(f"{data_dir} holds no number for the split {split!r}: {_ORIGIN}.")
-        self._numbers = kept
+        self._numbers, self.unreadable = kept, ()
+        if on_error == "skip":
+            whole, self.unreadable = without_unreadable(self)
+            self._numbers = kept = [kept[index] for index in whole]
         self.labels = np.array([_label(number.digits) for number in kept], np.int32)
 
     def __len__(self) -> int:
@@ -80,11 +100,13 @@ class HouseNumbers:
 
     def __getitem__(self, index: int) -> Record:
         number = self._numbers[index]
-        try:
-            image = decode_image(number.path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{number.path} cannot be read: unpack its archive again. {error}") from error
-        return {"image": _crop(image, number.box, _MARGINS[self._size], self._size), "label": self.labels[index]}
+        image = read_picture(number.path, remedy=_REMEDY)
+        crop = _crop(image, number.box, _MARGINS[self._size], self._size)
+        return {"image": crop, "label": np.array(_label(number.digits), np.int32)}
+
+    def path(self, index: int) -> Path:
+        """The file of a record."""
+        return self._numbers[index].path
 
     def __repr__(self) -> str:
         return f"HouseNumbers({self._split!r}, records={len(self)}, size={self._size})"
@@ -94,7 +116,7 @@ def _label(digits: Sequence[int]) -> list[int]:
     return [*digits, *[_NONE] * (_LONGEST - len(digits))]
 
 
-def _crop(image: np.ndarray, box: tuple[float, ...], margin: float, size: int) -> np.ndarray:
+def _crop(image: np.ndarray, box: Sequence[float], margin: float, size: int) -> np.ndarray:
     """The enlarged box as a square of `size` pixels."""
     left, top, right, bottom = box
     width, height = margin * (right - left), margin * (bottom - top)
@@ -109,7 +131,7 @@ def _crop(image: np.ndarray, box: tuple[float, ...], margin: float, size: int) -
     return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _read(root: Path, part: str) -> list[_Number]:
+def _read(root: Path, part: str, *, check_files: bool) -> list[_Number]:
     """The numbers of a part, in the order of its digitStruct.mat."""
     path = root / part / "digitStruct.mat"
     if not path.is_file():
@@ -122,14 +144,19 @@ def _read(root: Path, part: str) -> list[_Number]:
         with h5py.File(path, "r") as file:
             names = [_text(file[ref]) for ref in file["digitStruct/name"][:, 0]]
             boxes = [_boxes(file, file[ref]) for ref in file["digitStruct/bbox"][:, 0]]
-    except (OSError, KeyError, ValueError) as error:
+    except Exception as error:  # a damaged file makes h5py raise errors of many kinds
         raise ValueError(f"{path} cannot be read ({error}): {_ORIGIN}.") from error
-    missing = [name for name in names if not (root / part / name).is_file()]
+    if len(names) != len(boxes):
+        raise ValueError(f"{path} names {len(names)} pictures, but has the boxes of {len(boxes)}: {_ORIGIN}.")
+    check_once(names, f"{path} names the picture", origin=_ORIGIN)
+    missing = [name for name in names if check_files and not (root / part / name).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} pictures are missing in {root / part}, the first {missing[0]}: {_ORIGIN}."
         )
-    return [_number(root / part / name, box) for name, box in zip(names, boxes, strict=True)]
+    digits = [_digits(path, name, each) for name, each in zip(names, boxes, strict=True)]
+    edges = as_boxes([_union(each) for each in boxes], names, path, origin=_ORIGIN).tolist()
+    return [_Number(root / part / name, *each) for name, *each in zip(names, digits, edges, strict=True)]
 
 
 def _text(codes: Any) -> str:
@@ -146,8 +173,20 @@ def _boxes(file: Any, group: Any) -> dict[str, list[float]]:
     return {field: values(field) for field in ("label", "left", "top", "width", "height")}
 
 
-def _number(path: Path, boxes: dict[str, list[float]]) -> _Number:
-    digits = tuple(int(label) % 10 for label in boxes["label"])  # 10 stands for 0
-    left, top = np.array(boxes["left"]) - 1, np.array(boxes["top"]) - 1  # the file counts pixels from 1
+def _digits(path: Path, name: str, boxes: dict[str, list[float]]) -> tuple[int, ...]:
+    counts = sorted({len(values) for values in boxes.values()})
+    if counts[0] < counts[-1]:
+        raise ValueError(f"{path} gives {name} the numbers of {counts[0]} to {counts[-1]} digits: {_ORIGIN}.")
+    if not counts[0]:
+        raise ValueError(f"{path} gives {name} no digit: {_ORIGIN}.")
+    for label in boxes["label"]:
+        if label not in range(11):
+            raise ValueError(f"{path} gives {name} the digit {label}, but it must be from 0 to 10: {_ORIGIN}.")
+    return tuple(int(label) % 10 for label in boxes["label"])  # 10 stands for 0
+
+
+def _union(boxes: dict[str, list[float]]) -> tuple[float, ...]:
+    """The left, top, right and bottom edge of all digits; the file counts pixels from 1."""
+    left, top = np.array(boxes["left"]) - 1, np.array(boxes["top"]) - 1
     right, bottom = left + boxes["width"], top + boxes["height"]
-    return _Number(path, digits, (float(left.min()), float(top.min()), float(right.max()), float(bottom.max())))
+    return left.min(), top.min(), right.max(), bottom.max()

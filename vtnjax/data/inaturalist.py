@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from vtnjax.data.lists import check_once
 from vtnjax.data.photographs import Photographs
 from vtnjax.data.records import check_split
 
@@ -14,6 +15,12 @@ _ORIGIN = (
     "https://github.com/visipedia/inat_comp/tree/master/2017)"
 )
 _LISTS = {"train": "train2017.json", "val": "val2017.json", "test": "val2017.json"}
+
+_FIELDS: dict[str, dict[str, type]] = {
+    "images": {"id": int, "file_name": str},
+    "annotations": {"image_id": int, "category_id": int},
+    "categories": {"id": int, "name": str, "supercategory": str},
+}
 
 
 class INaturalist2017(Photographs):
@@ -24,30 +31,49 @@ class INaturalist2017(Photographs):
         super_labels: int32 (classes,), the index in `super_classes` of each class.
     """
 
-    def __init__(self, data_dir: str | Path, split: str):
+    def __init__(self, data_dir: str | Path, split: str, *, on_error: Literal["raise", "skip"] = "raise"):
         """Reads a list; the pictures are read when asked for.
 
         Args:
             data_dir: The folder the archives were unpacked in, with train_val_images/, train2017.json and val2017.json.
             split: "train" or "val"; "test" is "val" too, which is what papers report, since the labels of the
                 competition's own test set were not published.
+            on_error: "raise", or "skip": decode every picture now and leave out, with a warning in the log, those that
+                are missing or cannot be read.
 
         Raises:
-            ValueError: If `split` is another name, or the list is damaged or of another format.
+            ValueError: If `split` or `on_error` is another word, or the list is damaged or of another format.
             FileNotFoundError: If the list or a picture is missing.
         """
         check_split(split, tuple(_LISTS))
         path = Path(data_dir) / _LISTS[split]
         images, annotations, categories = _read(path)
-        category_of = {row["image_id"]: row["category_id"] for row in annotations}
-        numbers = {row["id"]: label for label, row in enumerate(categories)}
-        labels = np.array([numbers.get(category_of.get(row["id"]), -1) for row in images], np.int32)
+        labels = np.array(_labels(path, images, annotations, categories), np.int32)
         names = [row["file_name"] for row in images]
         classes = tuple(row["name"] for row in categories)
-        super().__init__(Path(data_dir), names, labels, classes, origin=_ORIGIN)
+        super().__init__(Path(data_dir), names, labels, classes, origin=_ORIGIN, on_error=on_error)
         self.super_classes = tuple(sorted({row["supercategory"] for row in categories}))
         positions = [self.super_classes.index(row["supercategory"]) for row in categories]
         self.super_labels = np.array(positions, np.int32)
+
+
+def _labels(path: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> list[int]:
+    for rows, key, deed in (
+        (images, "id", "names the image"),
+        (annotations, "image_id", "annotates the image"),
+        (categories, "id", "names the category"),
+    ):
+        check_once((row[key] for row in rows), f"{path} {deed}", origin=_ORIGIN)
+    numbers = {row["id"]: label for label, row in enumerate(categories)}
+    category_of = {row["image_id"]: row["category_id"] for row in annotations}
+    for image in (row["id"] for row in images):
+        if image not in category_of:
+            raise ValueError(f"{path} does not annotate the image {image}: {_ORIGIN}.")
+        if category_of[image] not in numbers:
+            raise ValueError(
+                f"{path} gives image {image} the category {category_of[image]}, which it does not list: {_ORIGIN}."
+            )
+    return [numbers[category_of[row["id"]]] for row in images]
 
 
 def _read(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
@@ -56,15 +82,19 @@ def _read(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
         raise FileNotFoundError(f"There is no {path.name} in {path.parent}: {_ORIGIN}.")
     try:
         contents = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole JSON file ({error}): {_ORIGIN}.") from error
-    fields = {
-        "images": {"id", "file_name"},
-        "annotations": {"image_id", "category_id"},
-        "categories": {"id", "name", "supercategory"},
-    }
-    for name, keys in fields.items():
+    for name, kinds in _FIELDS.items():
         rows = contents.get(name) if isinstance(contents, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= keys for row in rows):
-            raise ValueError(f"{path} must hold a list {name!r} of objects with {', '.join(sorted(keys))}: {_ORIGIN}.")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= kinds.keys() for row in rows):
+            raise ValueError(f"{path} must hold a list {name!r} of objects with {', '.join(sorted(kinds))}: {_ORIGIN}.")
+        _check_kinds(path, name, rows)
     return contents["images"], contents["annotations"], sorted(contents["categories"], key=lambda row: row["id"])
+
+
+def _check_kinds(path: Path, name: str, rows: list[Any]) -> None:
+    for key, kind in _FIELDS[name].items():
+        for row in rows:
+            if type(row[key]) is not kind:
+                must = "text" if kind is str else "a whole number"
+                raise ValueError(f"{path} has in {name!r} the {key} {row[key]!r}, but it must be {must}: {_ORIGIN}.")

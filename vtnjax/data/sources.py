@@ -1,6 +1,8 @@
 """Sources by name, as a config gives them."""
 
 import difflib
+import inspect
+import os
 from typing import Any
 
 from vtnjax.data.aircraft import Aircraft
@@ -41,29 +43,46 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         split: Such as "train" or "test".
         data_dir: Where the files lie: unused by "digits", "two_digits", "hidden_digits", "generated" and
             "drawn:NAME", optional for "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
-        **options: Keyword arguments of the source's class, such as `size` of Folder.
+        **options: Keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be given
+            to every source: those that read no picture files can do nothing else.
 
     Returns:
         The source: Digits, TwoDigits, HiddenDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft,
         INaturalist2017, HouseNumbers or Catalogue.
 
     Raises:
-        ValueError: If there is no such data set, or it needs a `data_dir`.
+        ValueError: If there is no such data set, it needs a `data_dir`, or it has no such option.
     """
+    data_dir = os.path.expanduser(data_dir) if data_dir else data_dir  # a shell leaves the ~ behind an = alone
     if dataset.startswith("tfds:"):
-        return Catalogue(dataset.removeprefix("tfds:"), data_dir, split, **options)
+        return Catalogue(dataset.removeprefix("tfds:"), data_dir, split, **_fitting(Catalogue, dataset, options))
     if dataset.startswith("drawn:"):
         name = dataset.removeprefix("drawn:")
         return load_source(name, split, data_dir=drawn_directory(name), **options)
     if dataset == "composites":
-        return Composites(split, data_dir=data_dir, **options)
+        return Composites(split, data_dir=data_dir, **_fitting(Composites, dataset, options))
     if dataset in _IN_A_FOLDER:
         if not data_dir:
             raise ValueError(f"data_dir is {data_dir!r}, but dataset {dataset!r} needs the folder of its files.")
-        return _IN_A_FOLDER[dataset](data_dir, split, **options)
+        reader = _IN_A_FOLDER[dataset]
+        return reader(data_dir, split, **_fitting(reader, dataset, options))
     if dataset in _PACKAGED:
-        return _PACKAGED[dataset](split, **options)
+        reader = _PACKAGED[dataset]
+        return reader(split, **_fitting(reader, dataset, options))
     choices = [*_PACKAGED, "composites", *_IN_A_FOLDER, "tfds:NAME", "drawn:NAME"]
     close = difflib.get_close_matches(dataset, choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, choices))}{hint}")
+
+
+def _fitting(reader: type, dataset: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a reader takes; another one is refused."""
+    parameters = inspect.signature(reader).parameters.values()
+    known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} - {"data_dir"}
+    for name, value in options.items():
+        if name not in known and (name, value) != ("on_error", "raise"):
+            choices = ", ".join(sorted(known)) or "none"
+            raise ValueError(
+                f"{name} is {value!r}, but dataset {dataset!r} has no such option; its options: {choices}."
+            )
+    return {name: value for name, value in options.items() if name in known}

@@ -1,6 +1,8 @@
 """Tables of runs, each one command: `python -m vtnjax.experiments TABLE`."""
 
-from vtnjax.experiments.runner import Runner, render
+from vtnjax.experiments.record import read_record, write_record
+from vtnjax.experiments.render import render
+from vtnjax.experiments.runner import Runner
 from vtnjax.experiments.tables import TABLES, Cell, Table
 
-__all__ = ["Cell", "Runner", "TABLES", "Table", "render"]
+__all__ = ["Cell", "Runner", "TABLES", "Table", "read_record", "render", "write_record"]

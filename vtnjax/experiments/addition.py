@@ -8,9 +8,8 @@ results/addition.json with the correlations, and results/addition.png, ten pairs
 """
 
 import argparse
-import json
-import os
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -22,7 +21,8 @@ from ml_collections import ConfigDict
 from numpy import ndarray
 
 from vtnjax import plot, train
-from vtnjax.experiments.runner import ROOT, write_record
+from vtnjax.experiments.checkout import find_checkout
+from vtnjax.experiments.record import write_record
 from vtnjax.train.figure import make_look
 
 SHOWN = 10
@@ -35,10 +35,10 @@ def main() -> None:
         prog="python -m vtnjax.experiments.addition", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a workdir of configs/two_digits.py")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the picture and the figures go")
+    parser.add_argument("--out", type=Path, help="where the picture and the figures go; by default results/")
     arguments = parser.parse_args()
     try:
-        study(arguments.run, arguments.out)
+        study(arguments.run, arguments.out or find_checkout() / "results")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"addition: {error}")
 
@@ -49,8 +49,8 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     Raises:
         ValueError: if the folder is no trained run of `configs/two_digits.py` with the paper's transformers.
     """
-    path = run / "config.json"
-    config = ConfigDict(json.loads(path.read_text())) if path.is_file() else ConfigDict()
+    began = time.perf_counter()
+    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
     if config.get("dataset") != "two_digits" or config.model not in ("st_fcn", "2xst_fcn"):
         raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
     _, test = train.build_sources(config)
@@ -67,8 +67,9 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     rows |= {f"ST{c // 2 + 1}, {c % 2 + 1}": warped[:SHOWN, ..., [c]] for c in range(warped.shape[-1])}
     plot.save(plot.rows(rows), out / "addition.png")
     command = f"python -m vtnjax.experiments.addition {run}"
-    measured = {"steps": int(state.step), "pairs": len(images), "correlation": found.round(4).tolist()}
-    write_record(out / "addition.json", command, cores=len(os.sched_getaffinity(0)), **measured)
+    figures = {"pairs": len(images), "correlation": found.round(4).tolist()}
+    seconds = time.perf_counter() - began
+    write_record(out / "addition.json", command, steps=int(state.step), seconds=seconds, figures=figures)
     return found
 
 

@@ -9,9 +9,8 @@ results/aligned.png, two digits at five angles and what the transformers pass on
 """
 
 import argparse
-import json
-import os
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -20,7 +19,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vtnjax import data, distort, evaluate, plot, train
-from vtnjax.experiments.runner import ROOT, write_record
+from vtnjax.experiments.checkout import find_checkout
+from vtnjax.experiments.record import write_record
 from vtnjax.train.build import build_input, to_float
 from vtnjax.train.figure import make_look
 
@@ -33,10 +33,10 @@ def main() -> None:
         prog="python -m vtnjax.experiments.angles", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="workdirs of configs/feature_maps.py")
-    parser.add_argument("--out", type=Path, default=ROOT / "results", help="where the pictures and the figures go")
+    parser.add_argument("--out", type=Path, help="where the pictures and the figures go; by default results/")
     arguments = parser.parse_args()
     try:
-        study(arguments.runs, arguments.out)
+        study(arguments.runs, arguments.out or find_checkout() / "results")
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"angles: {error}")
 
@@ -48,6 +48,7 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
         ValueError: if a folder is no trained run of `configs/feature_maps.py` with a transformer, or two are of the
             same network.
     """
+    began = time.perf_counter()
     configs = {_name(config): (run, config) for run, config in ((run, _read(run)) for run in runs)}
     if len(configs) < len(runs):
         raise ValueError(f"the runs must be of different networks, but are of {', '.join(configs)}")
@@ -71,14 +72,13 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
     rows = {"input": np.asarray(shown), **passed_on}
     plot.save(plot.rows(rows, [f"{angle}°" for angle in SHOWN * len(DIGITS)]), out / "aligned.png")
     command = f"python -m vtnjax.experiments.angles {' '.join(map(str, runs))}"
-    cores, digits = len(os.sched_getaffinity(0)), len(angles)
-    write_record(out / "angles.json", command, cores=cores, steps=steps, digits=digits, correlation=found)
+    figures = {"digits": len(angles), "correlation": found}
+    write_record(out / "angles.json", command, steps=steps, seconds=time.perf_counter() - began, figures=figures)
     return found
 
 
 def _read(run):
-    path = run / "config.json"
-    config = ConfigDict(json.loads(path.read_text())) if path.is_file() else ConfigDict()
+    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
     if not config.get("placed") or not config.placed.placements or config.distortion != "R":
         raise ValueError(f"{run} must be a run of configs/feature_maps.py with a transformer and distortion=R")
     return config

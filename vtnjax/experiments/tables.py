@@ -1,4 +1,4 @@
-"""The papers' tables: which config, variants and seeds make each, and the figures to compare with."""
+"""The tables: which config and variants make each, and the papers' figures to compare with."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,26 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A paper's table: a config of `configs/`, and cells by row and column; the figures are test errors in percent."""
+    """What it shows, a config of `configs/`, and cells by row and column, whose figures are test errors in percent."""
 
     source: str
     config: str
     rows: dict[str, dict[str, Cell]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of all rows."""
+        return list(dict.fromkeys(column for row in self.rows.values() for column in row))
+
+
+# Warps of a map of 14 x 14, and which model of configs/two_digits.py each is.
+_MAP_WARPS = {
+    "nothing": "none",
+    "one affine warp": "affine",
+    "an affine warp a channel": "affine_channels",
+    "VTN, one field": "vtn_one",
+    "VTN, a field a channel": "vtn_two",
+}
 
 
 def distorted_digits() -> Table:
@@ -49,14 +64,8 @@ def addition() -> Table:
     for name, (model, errors) in networks.items():
         for warp, error in zip(warps, errors, strict=True):
             rows[f"{name} {warp}"] = {"RTS": Cell(f"model={model},warp={warp},label=sum", error)}
-    ours = {
-        "nothing": "none",
-        "one affine warp": "affine",
-        "an affine warp a channel": "affine_channels",
-        "VTN, one field": "vtn_one",
-        "VTN, a field a channel": "vtn_two",
-    }
-    rows |= {f"14 x 14: {name}": {"RTS": Cell(f"model={model},label=sum", None)} for name, model in ours.items()}
+    ours = _MAP_WARPS.items()
+    rows |= {f"14 x 14: {name}": {"RTS": Cell(f"model={model},label=sum", None)} for name, model in ours}
     rows["14 x 14: the same, E = 0"] = {"RTS": Cell("model=vtn_two,label=sum,frozen", None)}
     return Table("STN Table 4, pairs of the packaged digits", "two_digits", rows)
 
@@ -126,6 +135,87 @@ def house_number_depths() -> Table:
     return Table("Finnveden et al. 2020, Table 2, SVHN", "svhn_stn", rows)
 
 
+def _errors(variants):
+    """Rows of one column, without a paper's figures."""
+    return {name: {"error": Cell(variant, None)} for name, variant in variants.items()}
+
+
+def default_job() -> Table:
+    """What a transformer is worth in the default job: RTS digits, with it and without.
+
+    The picture of the first run, `figures/test.png` in its workdir, is results/digits_stn.png.
+    """
+    rows = _errors({"ST-FCN": "model=st_fcn", "FCN": "model=fcn"})
+    return Table("The packaged digits, turned, moved and scaled", "digits_stn", rows)
+
+
+def two_digits() -> Table:
+    """Naming two digits that move independently: a field or an affine warp a channel, and the networks of STN A.1."""
+    variants = {name: f"model={model}" for name, model in _MAP_WARPS.items()}
+    variants["VTN, a field a channel, E = 0"] = "model=vtn_two,frozen"
+    for name in ("FCN", "CNN", "ST-FCN", "2xST-FCN"):
+        variants[f"{name} (42 x 42)"] = f"model={name.lower().replace('-', '_')}"
+    return Table("Pairs of the packaged digits, both to be named", "two_digits", _errors(variants))
+
+
+def composites() -> Table:
+    """Parts that move independently in one picture: every warp of features, VTN's ablations and consistency loss.
+
+    It needs Fashion-MNIST's files, `--config.data_dir=FOLDER`.
+    """
+    variants = {
+        "nothing": "warp=none",
+        "STN": "warp=stn",
+        "an affine warp a group": "warp=affine_groups",
+        "SSN": "warp=ssn",
+        "deformable convolution": "warp=deformable",
+        "VTN": "warp=vtn",
+        "VTN, one group": "warp=vtn_one",
+        "VTN, E = 0": "warp=vtn,frozen",
+        "VTN, temperature 10": "warp=vtn,temperature=10",
+        "VTN without mixing": "warp=vtn,ablation=mixing",
+        "VTN without grouping": "warp=vtn,ablation=grouping",
+        "VTN without probabilities": "warp=vtn,ablation=probability",
+        "nothing, balanced batches": "warp=none,batches=balanced",
+        "VTN, balanced batches": "warp=vtn,batches=balanced",
+        "nothing, consistency of unit features": "warp=none,consistency=unit",
+        "VTN, consistency of unit features": "warp=vtn,consistency=unit",
+        "VTN, the same, triplets of their own": "warp=vtn,consistency=unit,triplets=own",
+        "VTN, consistency averaged": "warp=vtn,consistency=mean",
+        "VTN, consistency as Eq. 4": "warp=vtn,consistency=eq4",
+    }
+    return Table("A garment and two digits among clutter", "composites", _errors(variants))
+
+
+def hidden_digits() -> Table:
+    """A digit hidden in a large cluttered image: sampling by attention, in the order of TASN's Table 3."""
+    variants = {
+        "plain, low resolution": "method=low",
+        "plain, high resolution": "method=high",
+        "uniform": "method=uniform",
+        "SSN": "method=ssn",
+        "TASN, the master-net alone": "method=master",
+        "TASN": "method=tasn",
+    }
+    return Table("A digit in 128 x 128 pixels of clutter", "hidden_digits", _errors(variants))
+
+
+def attentions() -> Table:
+    """What the attention maps are made of, the rows of TASN's Table 2: the part-net on hidden digits."""
+    attentions = {
+        "features, X": "features",
+        "XX'X": "plain",
+        "N(X)X'X": "spatial",
+        "N(X)N(X)'X": "spatial_both",
+        "N(XX'X)": "output",
+        "N(XX')X": "relation",
+        "N(N(X)X')X": "both",
+        "self-attention": "self",
+    }
+    variants = {name: f"attention={attention},predict=part" for name, attention in attentions.items()}
+    return Table("A digit in 128 x 128 pixels of clutter, the part-net", "hidden_digits", _errors(variants))
+
+
 TABLES = {
     "stn_table1": distorted_digits,
     "stn_table2": house_numbers,
@@ -134,4 +224,9 @@ TABLES = {
     "stn_volumes": volumes,
     "feature_maps": feature_maps,
     "feature_maps_svhn": house_number_depths,
+    "digits_stn": default_job,
+    "two_digits": two_digits,
+    "composites": composites,
+    "hidden_digits": hidden_digits,
+    "attentions": attentions,
 }

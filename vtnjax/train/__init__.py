@@ -12,9 +12,10 @@ from vtnjax.train.build import (
     distort_source,
     to_float,
 )
+from vtnjax.train.check_data import check_data, show_left_out
 from vtnjax.train.checkpoint import Checkpoints
-from vtnjax.train.command import parse_flags
-from vtnjax.train.config import check_config, choose
+from vtnjax.train.command import forget_flags, parse_flags, sentences
+from vtnjax.train.config import check_config, choose, read_config
 from vtnjax.train.figure import make_look, save_figure
 from vtnjax.train.loop import DivergedError, Loop, StoppedError
 from vtnjax.train.members import evaluate_together, load_members, load_run
@@ -26,7 +27,7 @@ from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
 from vtnjax.train.step import Consistency, Distillation, make_train_step
 from vtnjax.train.together import train_together
-from vtnjax.train.workdir import default_workdir, open_workdir
+from vtnjax.train.workdir import default_workdir, open_workdir, own_data, remembered_divergence
 
 __all__ = [
     "Checkpoints",
@@ -49,6 +50,7 @@ __all__ = [
     "build_sources",
     "check_batch_size",
     "check_config",
+    "check_data",
     "choose",
     "connect_processes",
     "create_state",
@@ -57,6 +59,7 @@ __all__ = [
     "describe",
     "distort_source",
     "evaluate_together",
+    "forget_flags",
     "keep_freed_memory",
     "learning_rate_schedule",
     "load_members",
@@ -65,10 +68,15 @@ __all__ = [
     "make_optimiser",
     "make_train_step",
     "open_workdir",
+    "own_data",
     "parameter_table",
     "parse_flags",
+    "read_config",
+    "remembered_divergence",
     "replicated",
     "save_figure",
+    "sentences",
+    "show_left_out",
     "split",
     "to_devices",
     "to_float",

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
 from vtnjax import data, distort, models
-from vtnjax.train.config import Config
+from vtnjax.train.config import Config, naming
 from vtnjax.train.mesh import split
 from vtnjax.train.step import Consistency, Distillation, Prepare
 
@@ -31,7 +31,8 @@ def build_sources(config: Config) -> tuple[data.Source, data.Source]:
         )
     if "photo" in config:
         options = {name: config.photo[name] for name in ("size", "crop", "keep_aspect") if name in config.photo}
-        test = data.Mapped(test, data.photo_test(**options))
+        with naming("photo"):
+            test = data.Mapped(test, data.photo_test(**options))
     return train, distort_source(config.get("distortion", "none"), test)
 
 
@@ -43,18 +44,40 @@ def build_batches(config: Config, source: data.Source, **share: Any) -> Any:
     """
     options: dict[str, Any] = {"seed": config.seed, "threads": config.data_threads, **share}
     if "photo" in config:
-        options["augment"] = data.photo_augment(**config.photo)
+        with naming("photo"):
+            options["augment"] = data.photo_augment(**config.photo)
     each, own = config.get("images_per_class", 0), config.get("triplet_batch", 0)
+    _check_balance(config, len(source.classes))
     if not each:
         return data.train_batches(source, batch_size=config.batch_size, **options)
     size = own or config.batch_size
-    if size % each:
-        raise ValueError(f"config.images_per_class must divide the batch of {size}, but it is {each}")
     labelled = cast(data.LabelledSource, source)  # asked for its labels, another source is refused
     balanced = data.balanced_batches(labelled, classes_per_batch=size // each, images_per_class=each, **options)
     if not own:
         return balanced
     return data.WithTriplets(data.train_batches(source, batch_size=config.batch_size, **options), balanced)
+
+
+def _check_balance(config: Config, classes: int) -> None:
+    """Raise a ValueError unless batches of some images of some classes can be formed, and triplets of them."""
+    each, own = config.get("images_per_class", 0), config.get("triplet_batch", 0)
+    if not each:
+        if own:
+            raise ValueError(f"config.triplet_batch must be 0 without config.images_per_class, not {own}")
+        return
+    name, size = ("config.triplet_batch", own) if own else ("config.batch_size", config.batch_size)
+    if size % each:
+        raise ValueError(f"config.images_per_class must divide the batch of {size}, but it is {each}")
+    if build_consistency(config) and (each == 1 or size == each):
+        raise ValueError(
+            "config.images_per_class must be at least 2 and less than "
+            f"{name}, {size}, or the consistency loss has no triplets, not {each}"
+        )
+    if size // each > classes:
+        raise ValueError(
+            f"{name} must be at most {classes * each}, config.images_per_class ({each}) images of each of the "
+            f"{classes} classes, not {size}"
+        )
 
 
 def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
@@ -75,12 +98,14 @@ def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str,
 def build_consistency(config: Config) -> Consistency | None:
     """The consistency loss of a config, if it has one with a weight."""
     chosen = config.get("consistency")
-    return Consistency(**chosen) if chosen and chosen.weight else None
+    with naming("consistency"):
+        return Consistency(**chosen) if chosen and chosen.weight else None
 
 
 def build_distillation(config: Config) -> Distillation | None:
     """What a config's TASN minimises."""
-    return Distillation(**config.distillation) if "distillation" in config else None
+    with naming("distillation"):
+        return Distillation(**config.distillation) if "distillation" in config else None
 
 
 def build_prepare(config: Config) -> Prepare:

@@ -1,24 +1,91 @@
-"""The command line: what absl and ml_collections raise, in a sentence."""
+"""The command line: what absl and ml_collections raise, and what they pass over, in a sentence."""
 
+import contextlib
 import re
 import sys
+from collections.abc import Iterator
 
 from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from vtnjax.train.config import nearest
+from vtnjax.train.loop import DivergedError, StoppedError
+
+
+def forget_flags() -> None:
+    """Take back the flags of an earlier run in the same interpreter, such as `%run train.py` in a notebook."""
+    defined = flags.FLAGS.flags_by_module_dict()
+    earlier = [flag.name for flag in defined.get(flags.FLAGS.find_module_defining_flag("config") or "", [])]
+    # An override of that run is a flag too, bound to that run's config.
+    overrides = [name for name in flags.FLAGS if name.startswith("config.")]
+    for name in {*earlier, *overrides}:
+        delattr(flags.FLAGS, name)
 
 
 def parse_flags(args: list[str]) -> list[str]:
-    """Read the flags of the command line; what is wrong with one ends the program with a sentence."""
+    """Read the flags of the command line; what is wrong with one, or is no flag, ends the program with a sentence."""
     try:
         rest = flags.FLAGS(args)
         hasattr(flags.FLAGS.config, "steps")  # a file that could not be loaded raises only when it is looked at
-        return rest
-    except AttributeError as error:
-        key = re.search(r"\w+", str(error))
-        near = re.search(r'Did you mean "([\w.]+)"', str(error))
-        hint = f"; did you mean {near[1]!r}?" if near else ""
-        sys.exit(f"train.py: the config has no key {key[0] if key else str(error)!r}{hint}")
     except (flags.Error, OSError) as error:
         sys.exit(f"train.py: {_sentence(error)}")
+    except (AttributeError, LookupError, TypeError, ValueError):
+        wrong = _wrong_key(args)
+        if wrong is None:
+            raise
+        sys.exit(f"train.py: {wrong}")
+    if rest[1:]:
+        sys.exit(f"train.py: {'; '.join(_left_over(word, args) for word in rest[1:])}")
+    return rest
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """End the program with a sentence instead of a traceback where something is wrong that a user can mend."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError, DivergedError) as error:
+        sys.exit(f"train.py: {error}")
+    except AttributeError as error:
+        if not isinstance(error.obj, ConfigDict):
+            raise
+        hint = nearest(str(error.name), list(error.obj))
+        sys.exit(f"train.py: the config lacks the key {error.name!r}{hint}")
+    except StoppedError as stop:
+        print(f"train.py: {stop}", flush=True)
+        sys.exit(143)
+    except KeyboardInterrupt:
+        print("train.py: interrupted before or after the loop; the same command goes on", flush=True)
+        sys.exit(130)
+
+
+def _wrong_key(args: list[str]) -> str | None:
+    """A sentence about the first `--config.KEY` whose key the config file does not have."""
+    alone = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=alone, sys_argv=[])
+    alone(args, known_only=True)
+    for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", arg) for arg in args)):
+        part, before = alone.config, []
+        for key in override[1].split("."):
+            if not isinstance(part, ConfigDict):
+                return f"config.{'.'.join(before)} has no keys of its own, but config.{override[1]} was given"
+            before.append(key)
+            if key not in part:
+                return f"the config has no key {'.'.join(before)!r}{nearest(key, list(part))}"
+            part = part[key]
+    return None
+
+
+def _left_over(word: str, args: list[str]) -> str:
+    """What is said of a word that belongs to no flag."""
+    before, flag = args[args.index(word) - 1], word.lstrip("-\u2013\u2014")
+    if flag.partition("=")[0] in flags.FLAGS or flag.startswith("config."):
+        meant = f"--{flag}"
+    elif before.startswith("-") and "=" not in before:
+        meant = f"{before}={word}"
+    else:
+        return f"{word!r} belongs to no flag"
+    return f"{word!r} belongs to no flag; did you mean {meant}?"
 
 
 def _sentence(error: BaseException) -> str:

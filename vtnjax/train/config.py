@@ -1,8 +1,13 @@
-"""Configs: plain values, chosen by variant, checked before anything is built, and compared when a run goes on."""
+"""Configs: plain values, chosen by variant, checked before anything is built, and kept as JSON in a workdir."""
 
+import contextlib
 import difflib
+import functools
 import json
-from collections.abc import Sequence
+import math
+import numbers
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +16,48 @@ Config: TypeAlias = Any
 
 DTYPES = ("float32", "bfloat16")
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
+WEIGHTS = ("pretrained", "attention_pretrained")
+_REMEDY = "restore it, or remove it and the same command writes it anew"
+
+_Bound: TypeAlias = tuple[str, Callable[[Any], bool]]
+_ABOVE_0: _Bound = ("above 0 and finite", lambda value: 0 < value < math.inf)
+_AT_LEAST_0: _Bound = ("at least 0 and finite", lambda value: 0 <= value < math.inf)
+_BELOW_1: _Bound = ("at least 0 and below 1", lambda value: 0 <= value < 1)
+_WHOLE: _Bound = ("a whole number of at least 0", lambda value: isinstance(value, int) and value >= 0)
+_COUNT: _Bound = ("a whole number of at least 1", lambda value: isinstance(value, int) and value >= 1)
+_SEED: _Bound = (
+    "a whole number of at least 0 and below 2**63",
+    lambda value: isinstance(value, int) and 0 <= value < 2**63,
+)
+
+# What would silently learn nothing, or something else, otherwise. Whoever takes the other numbers checks them.
+_BOUNDS = {
+    "steps": _COUNT,
+    "batch_size": _COUNT,
+    "seed": _SEED,
+    "data_threads": _WHOLE,
+    "log_every": _COUNT,
+    "eval_every": _COUNT,
+    "checkpoint_every": _COUNT,
+    "learning_rate": _ABOVE_0,
+    "learning_rate_batch": _ABOVE_0,
+    "warmup_steps": _WHOLE,
+    "momentum": _BELOW_1,
+    "weight_decay": _AT_LEAST_0,
+    "clip_norm": _AT_LEAST_0,
+    "localiser_multiplier": _AT_LEAST_0,
+    "images_per_class": _WHOLE,
+    "triplet_batch": _WHOLE,
+    "consistency.weight": _AT_LEAST_0,
+    "consistency.margin": _AT_LEAST_0,
+    "distillation.attention": _AT_LEAST_0,
+    "distillation.heads": _AT_LEAST_0,
+    "distillation.soft": _AT_LEAST_0,
+    "distillation.temperature": _ABOVE_0,
+    "house_numbers.dropout": _BELOW_1,
+    "streams.dropout": _BELOW_1,
+    "streams.scale": _ABOVE_0,
+}
 
 
 def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
@@ -56,34 +103,78 @@ def check_config(config: Config) -> None:
     missing = [key for key in REQUIRED if key not in config]
     if missing:
         raise ValueError(f"the config lacks {', '.join(missing)}: every config has {', '.join(REQUIRED)}")
-    for key in ("steps", "batch_size", "log_every", "eval_every", "checkpoint_every"):
-        if not isinstance(config[key], int) or config[key] < 1:
-            raise ValueError(f"config.{key} must be a whole number of at least 1, not {config[key]!r}")
-    if not config.learning_rate > 0:
-        raise ValueError(f"config.learning_rate must be above 0, not {config.learning_rate!r}")
-    if not isinstance(config.seed, int) or config.seed < 0:
-        raise ValueError(f"config.seed must be a whole number of at least 0, not {config.seed!r}")
+    check_numbers(config)
     if config.get("dtype", DTYPES[0]) not in DTYPES:
         raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
-def config_differences(workdir: Path, config: Config) -> list[str]:
-    """How a config differs from the one a workdir was started with, a line each; none in a new workdir."""
-    path = workdir / "config.json"
-    if not path.exists():
-        return []
-    before, now = json.loads(path.read_text()), json.loads(config.to_json())
-    keys = sorted({*before, *now})
-    absent = "absent"
-    return [
-        f"{key} was {before.get(key, absent)!r} and is now {now.get(key, absent)!r}"
-        for key in keys
-        if before.get(key, absent) != now.get(key, absent)
-    ]
+def check_numbers(config: Config) -> None:
+    """Raise a ValueError in a sentence if a number of the config, of those that it has, is out of its range."""
+    for key, (what, holds) in _BOUNDS.items():
+        *parts, last = key.split(".")
+        part = functools.reduce(lambda part, name: part.get(name, {}), parts, config)
+        if last in part and not (isinstance(part[last], numbers.Real) and holds(part[last])):
+            raise ValueError(f"config.{key} must be {what}, not {part[last]!r}")
+    weights = ("attention", "heads", "soft")
+    if "distillation" in config and not any(config.distillation.get(name, 1) for name in weights):
+        raise ValueError(f"one of config.distillation's {', '.join(weights)} must be above 0, or nothing is learned")
 
 
-def write_config(workdir: Path, config: Config) -> None:
-    """Leave `config.json` in the workdir, whole or not at all."""
-    partial = workdir / "config.json.partial"
-    partial.write_text(json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True) + "\n")
-    partial.replace(workdir / "config.json")
+@contextlib.contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Say in which part of the config a value is wrong, or a key too much or missing."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"config.{key}: {error}") from error
+    except TypeError as error:
+        if not re.search("unexpected keyword argument|missing .*argument", str(error)):
+            raise
+        raise ValueError(f"config.{key}: {error}") from error
+
+
+def read_config(workdir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The config that a run has, as JSON has it, and its history: what changed while it went on.
+
+    Raises:
+        ValueError: if `config.json` holds no JSON of a config, naming the file.
+        OSError: if it cannot be read.
+    """
+    config = read_json(workdir / "config.json")
+    return config, config.pop("history", [])
+
+
+def write_config(workdir: Path, config: Config, history: Sequence[dict[str, Any]] = ()) -> None:
+    """Leave `config.json` in the workdir, whole or not at all; a history that is empty leaves no trace."""
+    beside = {"history": list(history)} if history else {}
+    write_json(workdir / "config.json", {**json.loads(config.to_json()), **beside})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+        ValueError: if the file holds something else, naming it.
+        OSError: if it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except ValueError as error:  # of UTF-8 or of JSON
+        raise ValueError(f"{path} must hold a JSON object, but it is damaged ({error}): {_REMEDY}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(value).__name__}: {_REMEDY}")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """A JSON file, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    partial.replace(path)
+
+
+def without_weights(config: Config) -> Config:
+    """The same config with random weights where it names pretrained ones."""
+    copy = config.copy_and_resolve_references()
+    copy.update({key: "" for key in WEIGHTS if key in config})
+    return copy

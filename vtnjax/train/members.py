@@ -1,6 +1,5 @@
 """Other trained runs, for predictions averaged over several."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,11 +12,12 @@ from ml_collections import ConfigDict
 from vtnjax import data, evaluate
 from vtnjax.train.build import build_input
 from vtnjax.train.checkpoint import Checkpoints
-from vtnjax.train.config import Config
+from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
 from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state
+from vtnjax.train.workdir import check_classes
 
 Member = tuple[nnx.GraphDef, TrainState, Callable]
 
@@ -46,10 +46,13 @@ def load_run(workdir: Path, source: data.Source, mesh: Mesh, say: Callable[[str]
     Raises:
         ValueError: as `load_members`.
     """
-    path, restored = workdir / "config.json", None
-    if path.is_file() and (workdir / "checkpoints").is_dir():
-        config: Config = ConfigDict(json.loads(path.read_text()))
-        graphdef, state = create_state(build_model(config, source), make_optimiser(config), config.seed)
+    restored = None
+    if (workdir / "config.json").is_file() and (workdir / "checkpoints").is_dir():
+        values, history = read_config(workdir)
+        check_classes(workdir, source.classes)
+        config: Config = ConfigDict(values)
+        model = build_model(config, source, pretrained=False)
+        graphdef, state = create_state(model, make_optimiser(config, history=history), config.seed)
         checkpoints = Checkpoints(workdir, read_only=True, say=say)
         restored = checkpoints.restore(jax.device_put(state, replicated(mesh)))
         checkpoints.close()

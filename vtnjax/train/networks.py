@@ -10,18 +10,25 @@ from flax import nnx
 from vtnjax import data, distort, models, nn
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
+from vtnjax.models.feature_warps import FEATURE_WARPS
 from vtnjax.models.stn import PARAMETERS
-from vtnjax.train.config import Config, nearest
+from vtnjax.train.config import Config, naming, nearest, without_weights
 
 BACKBONES = (*RESNETS, *VGGS, "inception", "squeezenet", "small")
 
 
-def build_model(config: Config, source: data.Source) -> nnx.Module:
+def build_model(config: Config, source: data.Source, *, pretrained: bool = True) -> nnx.Module:
     """The model of a config for the images and classes of a training set, with parameters drawn from its seed.
+
+    Args:
+        config: of the run.
+        source: its training set.
+        pretrained: whether pretrained weights that the config names are loaded; a checkpoint has them already.
 
     Raises:
         ValueError: if a name is unknown, or pretrained weights do not fit.
     """
+    config = config if pretrained else without_weights(config)
     if "photo" in config:
         shape = (config.photo.crop, config.photo.crop, 3)
     else:
@@ -59,7 +66,8 @@ def _placed(config, shape: Sequence[int], classes: int) -> models.PlacedSTN:
     def classifier(cells):
         return nnx.Linear(cells, classes, dtype=dtype, rngs=rngs)
 
-    return models.PlacedSTN(layers, classifier, shape, pool=config.pool, dtype=dtype, rngs=rngs, **options)
+    with naming("placed"):
+        return models.PlacedSTN(layers, classifier, shape, pool=config.pool, dtype=dtype, rngs=rngs, **options)
 
 
 def check_backbone(name: str) -> None:
@@ -73,11 +81,15 @@ def _feature_network(config, shape: Sequence[int], classes: int) -> models.Warpe
     backbone = _trunk(config, config.backbone, shape[-1], config.get("pretrained", ""), **_small_options(config))
     features = models.features_shape(backbone, shape)
     options = dict(config.warp_options)
-    if config.warp == "deformable":
-        models.deform_last_convolution(backbone, dtype=dtype, rngs=rngs, **options)
-        transformer = None
-    else:
-        transformer = models.make_feature_warp(config.warp, features, dtype=dtype, rngs=rngs, **options)
+    if config.warp not in FEATURE_WARPS:
+        hint = nearest(config.warp, FEATURE_WARPS)
+        raise ValueError(f"config.warp must be one of {FEATURE_WARPS}, not {config.warp!r}{hint}")
+    with naming("warp_options"):
+        if config.warp == "deformable":
+            models.deform_last_convolution(backbone, dtype=dtype, rngs=rngs, **options)
+            transformer = None
+        else:
+            transformer = models.make_feature_warp(config.warp, features, dtype=dtype, rngs=rngs, **options)
     if config.backbone == "small":
         classifier = models.FlatClassifier(math.prod(features), classes, dtype=dtype, rngs=rngs)
     else:
@@ -89,7 +101,8 @@ def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
     dtype, rngs, options = jnp.dtype(config.dtype), nnx.Rngs(config.seed), config.tasn.to_dict()
     trunk = _trunk(config, config.backbone, shape[-1], config.pretrained, **_small_options(config))
     size, resolution = (options.pop(name) for name in ("attention_size", "resolution"))
-    maps = nn.TrilinearAttention(**options.pop("attention"))
+    with naming("tasn.attention"):
+        maps = nn.TrilinearAttention(**options.pop("attention"))
     attention_network = None
     if options["sampler"] != "none":
         name, kind = "resnet18", {"strides": (1, 1, 2, 1)}
@@ -103,7 +116,8 @@ def _tasn(config, shape: Sequence[int], classes: int) -> models.TASN:
     sampled = (resolution, resolution)
     channels = models.features_shape(trunk, (*sampled, shape[-1]))[-1]
     options |= {"shape": sampled, "attention": maps, "dtype": dtype}
-    return models.TASN(attention_network, trunk, channels, classes, **options, rngs=rngs)
+    with naming("tasn"):
+        return models.TASN(attention_network, trunk, channels, classes, **options, rngs=rngs)
 
 
 def _multi_stream(config, shape: Sequence[int], classes: int) -> models.MultiStreamSTN:
@@ -111,7 +125,8 @@ def _multi_stream(config, shape: Sequence[int], classes: int) -> models.MultiStr
     options["window"] = (options.pop("size"),) * 2
     trunk = _trunk(config, config.backbone, shape[-1], config.pretrained, **_small_options(config))
     dtype, rngs = jnp.dtype(config.dtype), nnx.Rngs(config.seed)
-    return models.MultiStreamSTN(trunk, shape, classes, **options, dtype=dtype, rngs=rngs)
+    with naming("streams"):
+        return models.MultiStreamSTN(trunk, shape, classes, **options, dtype=dtype, rngs=rngs)
 
 
 def _small_options(config) -> dict[str, Sequence[int]]:

@@ -1,12 +1,14 @@
 """Optimisers and learning-rate schedules from a config's values, all optax."""
 
-from collections.abc import Hashable
+import itertools
+import numbers
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
 import optax
 
-from vtnjax.train.config import Config, nearest
+from vtnjax.train.config import Config, check_numbers, nearest
 from vtnjax.train.state import Variables
 
 OPTIMISERS = ("sgd", "momentum", "adam")
@@ -21,7 +23,8 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     `config.learning_rate_batch`, the rate is for batches of that many and grows in proportion to the batch.
 
     Raises:
-        ValueError: if the schedule's name is unknown or the warm-up is longer than the run.
+        ValueError: if the schedule's name is unknown, the warm-up is longer than the run, or with "step" the factor is
+            not between 0 and 1 or the boundaries are not increasing fractions of the run, the first after the warm-up.
     """
     if config.schedule not in SCHEDULES:
         raise ValueError(
@@ -31,6 +34,7 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
         raise ValueError(
             f"config.warmup_steps must be from 0 to below steps ({config.steps}), not {config.warmup_steps}"
         )
+    check_numbers(config)
     rate = config.learning_rate * config.batch_size / config.get("learning_rate_batch", config.batch_size)
     left = config.steps - config.warmup_steps
     if config.schedule == "constant":
@@ -38,18 +42,27 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     elif config.schedule == "cosine":
         after = optax.cosine_decay_schedule(rate, left)
     else:
-        boundaries = {round(f * config.steps) - config.warmup_steps: config.decay_factor for f in config.boundaries}
+        _check_decay(config)
+        boundaries: dict[int, float] = {}
+        for fraction in config.boundaries:  # in a short run several may fall on one step
+            step = round(fraction * config.steps) - config.warmup_steps
+            boundaries[step] = boundaries.get(step, 1.0) * config.decay_factor
         after = optax.piecewise_constant_schedule(rate, boundaries)
     if not config.warmup_steps:
         return after
     return optax.join_schedules([optax.linear_schedule(0, rate, config.warmup_steps), after], [config.warmup_steps])
 
 
-def make_optimiser(config: Config) -> optax.GradientTransformation:
+def make_optimiser(config: Config, *, history: Sequence[dict[str, Any]] = ()) -> optax.GradientTransformation:
     """Gradient clipping, weight decay, SGD, momentum or Adam, and the localisers' own learning rate.
 
     Parameters below a module attribute named `transformer` are a localiser's: their updates are multiplied by
     `config.localiser_multiplier` (STN appendix A.5, A.6).
+
+    Args:
+        config: of the run.
+        history: of the run, as `open_workdir` returns it: where clipping came or went while the run went on, the
+            optimiser's state keeps the names that its checkpoints have.
 
     Raises:
         ValueError: if the optimiser's name is unknown or a number is out of range.
@@ -57,10 +70,10 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
     if config.optimiser not in OPTIMISERS:
         hint = nearest(config.optimiser, OPTIMISERS)
         raise ValueError(f"config.optimiser must be one of {OPTIMISERS}, not {config.optimiser!r}{hint}")
-    if config.clip_norm < 0 or config.weight_decay < 0 or config.localiser_multiplier < 0:
-        raise ValueError("config.clip_norm, weight_decay and localiser_multiplier must be at least 0")
     rate = learning_rate_schedule(config)
-    steps = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    clipped_first = next((change["before"] for change in history if change["key"] == "clip_norm"), config.clip_norm)
+    steps = [clip] if clipped_first else []
     if config.optimiser == "adam":
         steps += [optax.scale_by_adam(), optax.add_decayed_weights(config.weight_decay)]
     else:
@@ -73,7 +86,35 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
             "other": optax.identity(),
         }
         steps += [optax.multi_transform(own, localiser_labels)]
-    return optax.chain(*steps)
+    chain = optax.chain(*steps)
+    if clipped_first or not config.clip_norm:
+        return chain
+
+    def update(updates, state, params=None):
+        return chain.update(clip.update(updates, optax.EmptyState())[0], state, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def _check_decay(config: Config) -> None:
+    """Raise a ValueError unless a schedule by steps lowers the rate within the run."""
+    if not 0 < config.decay_factor < 1:
+        raise ValueError(f"config.decay_factor must be above 0 and below 1, not {config.decay_factor!r}")
+    given, run = config.boundaries, config.steps
+    fractions: tuple[Any, ...] = tuple(given) if isinstance(given, Sequence) else ()
+    real = fractions and all(isinstance(fraction, numbers.Real) for fraction in fractions)
+    if not real or not all(a < b for a, b in itertools.pairwise((0, *fractions, 1))):
+        hint = ""
+        if real and all(1 <= step < run for step in fractions):
+            hint = f"; steps {given} of {run:,} are {tuple(round(step / run, 4) for step in fractions)}"
+        raise ValueError(
+            f"config.boundaries must be increasing fractions of the run, above 0 and below 1, not {given}{hint}"
+        )
+    if fractions[0] * run <= config.warmup_steps:
+        raise ValueError(
+            f"config.boundaries must come after the warm-up of {config.warmup_steps:,} steps, but the first is step "
+            f"{fractions[0] * run:,.0f}"
+        )
 
 
 def localiser_labels(params: Variables) -> Any:

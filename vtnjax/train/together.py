@@ -27,7 +27,7 @@ from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state
 from vtnjax.train.step import make_train_step
-from vtnjax.train.workdir import open_workdir
+from vtnjax.train.workdir import open_workdir, own_data, remembered_divergence
 
 
 def train_together(
@@ -57,14 +57,16 @@ def train_together(
     configs = [_with_seed(config, seed) for seed in seeds]
     for each in configs:
         check_config(each)
-    open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
+    history = open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
+    optimiser = make_optimiser(config, history=history)
     train_set, test_set = build_sources(config)
+    own_data(workdir, train_set, test_set, write=True)
     batches = Stacked([build_batches(each, train_set) for each in configs])
-    optimiser = make_optimiser(config)
-    members = [create_state(build_model(each, train_set), optimiser, each.seed) for each in configs]
+    metrics, checkpoints = MetricsFile(workdir), Checkpoints(workdir, say=say)
+    models = [build_model(each, train_set, pretrained=checkpoints.latest() is None) for each in configs]
+    members = [create_state(model, optimiser, each.seed) for model, each in zip(models, configs, strict=True)]
     graphdef, state = members[0][0], _stack([state for _, state in members])
 
-    metrics, checkpoints = MetricsFile(workdir), Checkpoints(workdir, say=say)
     restored, start, recent = checkpoints.restore(state), 0, []
     if restored is not None:
         state, beside = restored
@@ -82,7 +84,8 @@ def train_together(
     loop = Loop(config, jax.jit(step, donate_argnums=0), test, schedule, checkpoints, metrics, console)
     try:
         if not (start == config.steps and metrics.final(start)):
-            loop.run(state, start, map(jax.device_put, batches), batches.get_state, recent)
+            with remembered_divergence(workdir, write=True):
+                loop.run(state, start, map(jax.device_put, batches), batches.get_state, recent)
     finally:
         console.close()
         checkpoints.close()

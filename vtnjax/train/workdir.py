@@ -1,8 +1,19 @@
-"""The folder of a run: its name, whether it can be written, and whether it belongs to this config."""
+"""The folder of a run: its name, whether it can be written, and whether it belongs to this config and these data."""
 
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from vtnjax.train.config import Config, config_differences, write_config
+from vtnjax.data import Source
+from vtnjax.train.checkpoint import latest_step
+from vtnjax.train.config import WEIGHTS, Config, read_config, read_json, write_config, write_json
+from vtnjax.train.loop import DivergedError
+
+_PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
+_AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -12,27 +23,116 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: Path, config: Config, *, write: bool) -> None:
-    """Make the workdir, or check that it is this config's.
+def open_workdir(workdir: Path, config: Config, *, write: bool) -> list[dict[str, Any]]:
+    """Make the workdir, or check that it is this config's, which it is once a checkpoint is saved.
+
+    The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
 
     Args:
         workdir: the folder.
         config: of the run.
         write: whether this process writes there; others only check.
 
+    Returns:
+        The history of the config, which `config.json` has too: for each value that changed while the run went on
+        "step", from which it holds, "key", "before" and "after".
+
     Raises:
-        ValueError: if the folder was started with another config, naming each difference.
+        ValueError: if the folder belongs to another config, naming each difference, or its `config.json` is damaged.
         OSError: if it cannot be written.
     """
-    differences = config_differences(workdir, config)
-    if differences:
-        raise ValueError(
-            f"the workdir {workdir} was started with another config: {'; '.join(differences)}. "
-            "Use the same config to go on, or another --workdir"
-        )
+    step, history = latest_step(workdir / "checkpoints"), []
+    if step is not None and (workdir / "config.json").is_file():
+        before, history = read_config(workdir)
+        changes = _changes(before, json.loads(config.to_json()))
+        free = _PLACES + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
+        if refused := {key: values for key, values in changes.items() if key not in free}:
+            said = "; ".join(f"{key} was {old!r} and is now {new!r}" for key, (old, new) in refused.items())
+            raise ValueError(
+                f"the workdir {workdir} was started with another config: {said}. "
+                "Use the same config to go on, or another --workdir"
+            )
+        history = _with_changes(history, step, changes)
     if write:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_config(workdir, config)
+            write_config(workdir, config, history)
         except OSError as error:
             raise OSError(f"the workdir {workdir} cannot be written: {error}") from error
+    return history
+
+
+@contextlib.contextmanager
+def remembered_divergence(workdir: Path, *, write: bool) -> Iterator[None]:
+    """If the run diverges, leave `diverged.json`: from its latest checkpoint it may then go on at another rate."""
+    try:
+        yield
+    except DivergedError as error:
+        if write:
+            write_json(workdir / "diverged.json", {"step": latest_step(workdir / "checkpoints"), "error": str(error)})
+        raise
+
+
+def own_data(workdir: Path, train: Source, test: Source, *, write: bool) -> None:
+    """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
+
+    Args:
+        workdir: the folder, opened.
+        train: what is trained on.
+        test: what is tested on.
+        write: whether this process writes there; others only check.
+
+    Raises:
+        ValueError: if the classes or the numbers of images differ from those of a run that has a checkpoint.
+        OSError: if the record cannot be written.
+    """
+    path, counts = workdir / "data.json", {"training_images": len(train), "test_images": len(test)}
+    if path.is_file() and latest_step(workdir / "checkpoints") is not None:
+        before = read_json(path)
+        check_classes(workdir, train.classes)
+        for name, count in counts.items():
+            if before[name] != count:
+                raise ValueError(
+                    f"the run in {workdir} has {before[name]:,} {name.replace('_', ' ')}, but the data now have "
+                    f"{count:,}. Use the same data, or another --workdir"
+                )
+    elif write:
+        write_json(path, {"classes": list(train.classes), **counts})
+
+
+def check_classes(workdir: Path, classes: Sequence[str]) -> None:
+    """Raise a ValueError unless the classes are those that a run recorded, in their order; older runs recorded none."""
+    path = workdir / "data.json"
+    before = read_json(path)["classes"] if path.is_file() else list(classes)
+    if before == list(classes):
+        return
+    pairs = enumerate(itertools.zip_longest(before, classes))
+    number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    old, new = ("absent" if name is None else repr(name) for name in pair)
+    counts = f"{len(before):,} classes" + (f" and not {len(classes):,}" if len(before) != len(classes) else "")
+    raise ValueError(
+        f"the run in {workdir} has {counts}: class {number} is {old} there and {new} in the data now. Use the same "
+        "data, or another --workdir"
+    )
+
+
+def _changes(before, now):
+    """The values of each key that differ."""
+    absent = "absent"
+    pairs = {key: (before.get(key, absent), now.get(key, absent)) for key in sorted({*before, *now})}
+    return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
+
+
+def _with_changes(history, step, changes):
+    """A history with the changes that hold from this step, in place of those of a start that saved nothing after it."""
+    undone = {entry["key"]: entry["before"] for entry in history if entry["step"] == step and entry["key"] in changes}
+    kept = [entry for entry in history if entry["step"] != step or entry["key"] not in undone]
+    pairs = {key: (undone.get(key, old), new) for key, (old, new) in changes.items()}
+    added = [{"step": step, "key": key, "before": old, "after": new} for key, (old, new) in pairs.items() if old != new]
+    return kept + added
+
+
+def _diverged(workdir, step):
+    """Whether the run diverged after this step, its latest checkpoint."""
+    path = workdir / "diverged.json"
+    return path.is_file() and read_json(path)["step"] == step

@@ -1,0 +1,159 @@
+"""Write the tables of README.md and docs/ anew from results/: `python docs/render.py`.
+
+A table stands between the lines `<!-- table: NAME -->` and `<!-- end of table -->`; NAME is a key of TABLES below.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vtnjax import experiments
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+SEEDS = (0, 1, 2)
+CLASSES = range(10)
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+FULLY_CONNECTED = ("FCN", "ST-FCN affine", "ST-FCN projective", "ST-FCN TPS", "ST-FCN linear")
+CONVOLUTIONAL = ("CNN", "ST-CNN affine", "ST-CNN projective", "ST-CNN TPS", "ST-CNN linear")
+FOUND_BY_THE_PAPER = {"T": (100,) * 10, "TC": (81, 82, 88, 75, 94, 84, 93, 85, 89, 87)}  # STN A.2, Table 5
+TASKS = {"forward": "forward", "to coordinates": "gradient to the coordinates", "to both": "to coordinates and image"}
+
+
+def record(name: str) -> Any:
+    """What `results/NAME.json` holds."""
+    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+
+
+def error(table: str, variant: str, seed: int = 0) -> float:
+    """The test error of a run in percent; of a run with overrides, `variant` ends with `---config.key=value`."""
+    return 100 * (1 - record(f"experiments/{table}/{variant}-{seed}")["figures"]["accuracy"])
+
+
+def errors(table: str, variant: str) -> list[float]:
+    """The test errors of the seeds that were run, in percent."""
+    folder = ROOT / "results" / "experiments" / table
+    return [error(table, variant, seed) for seed in SEEDS if (folder / f"{variant}-{seed}.json").exists()]
+
+
+def render(page: str) -> str:
+    """A page with its tables made anew."""
+    return BLOCK.sub(lambda block: f"{block[1]}{TABLES[block[2]]()}\n{block[3]}", page)
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+
+
+def _each(values):
+    return ", ".join(f"{value:.1f}" for value in values)
+
+
+def _mean(values):
+    return f"{statistics.mean(values):.1f}" if values else ""
+
+
+def _grid(table: str, rows: Sequence[str], show: Callable[[list[float]], str]) -> str:
+    """A paper's table of several columns: a row for what was measured, and below it one for the paper's figures."""
+    cells = experiments.TABLES[table]().rows
+    columns = list(dict.fromkeys(column for name in rows for column in cells[name]))
+    lines = []
+    for name in rows:
+        row = {column: cells[name].get(column) for column in columns}
+        lines.append([name, *(show(errors(table, f"{cell.variant},short")) if cell else "" for cell in row.values())])
+        paper = ["" if cell is None or cell.paper is None else str(cell.paper) for cell in row.values()]
+        if any(paper):
+            lines.append([f"{name}, the paper", *paper])
+    return _markdown(["", *columns], lines)
+
+
+def _column(table: str, suffix: str) -> str:
+    """A paper's table of one column: every row with a result."""
+    cells = {name: next(iter(row.values())) for name, row in experiments.TABLES[table]().rows.items()}
+    found = {name: errors(table, cell.variant + suffix) for name, cell in cells.items()}
+    header, lines = (
+        ["", "mean error", "each seed"],
+        [[n, _mean(each), _each(each)] for n, each in found.items() if each],
+    )
+    if any(cell.paper is not None for cell in cells.values()):
+        header.append("the paper")
+        lines = [[*line, "" if cells[line[0]].paper is None else str(cells[line[0]].paper)] for line in lines]
+    return _markdown(header, lines)
+
+
+def _rows(name: str) -> str:
+    """A file of `benchmarks/warps.py`."""
+    found = {row: [100 * run["error"] for run in value["runs"]] for row, value in record(name)["rows"].items()}
+    return _markdown(["", "mean error", "each seed"], [[row, _mean(each), _each(each)] for row, each in found.items()])
+
+
+def _digits() -> str:
+    runs = record("digits_stn")["runs"]
+    names = {"ST-FCN, affine: the command above": "st_fcn", "FCN: the same with `:model=fcn`": "fcn"}
+    found = {name: [100 * run["error"] for run in runs[key]] for name, key in names.items()}
+    return _markdown(
+        ["network", "seeds 0, 1, 2", "mean"], [[n, f"{_each(e)} %", f"{_mean(e)} %"] for n, e in found.items()]
+    )
+
+
+def _colocalisation() -> str:
+    lines = []
+    for images, paper in FOUND_BY_THE_PAPER.items():
+        found = [record(f"experiments/colocalisation/{images}-{label}-0")["figures"]["found"] for label in CLASSES]
+        lines += [[images, *(f"{100 * share:.0f}" for share in found)], [f"{images}, the paper", *map(str, paper)]]
+    return _markdown(["", *map(str, CLASSES)], lines)
+
+
+def times(name: str) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds by case, task and library of a file of `benchmarks/sampling.py`."""
+    return {result["case"]: result["milliseconds"] for result in record(name)["results"]}
+
+
+def _milliseconds() -> str:
+    lines = [
+        [case, *(f"{found[task]['vtnjax']:.2f}" for task in TASKS)] for case, found in times("sampling-cpu").items()
+    ]
+    return _markdown(["case", *TASKS.values()], lines)
+
+
+def _ratios() -> str:
+    machines = [times(name) for name in ("sampling-cpu", "sampling-cpu-2")]
+    header = ["case", *(f"{label}, {which}" for label in TASKS.values() for which in ("first", "second"))]
+    lines = []
+    for case in machines[0]:
+        found = [machine[case][task] for task in TASKS for machine in machines]
+        lines.append([case, *(f"{each['vtnjax'] / each['torch']:.2f}" for each in found)])
+    return _markdown(header, lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "digits_stn": _digits,
+    "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
+    "stn_table1_convolutional": lambda: _grid("stn_table1", CONVOLUTIONAL, _each),
+    "two_digits": lambda: _rows("two_digits"),
+    "stn_addition": lambda: _column("stn_addition", ",short"),
+    "stn_addition_long": lambda: _column("stn_addition", ",short---config.steps=12000"),
+    "stn_volumes": lambda: _column("stn_volumes", ",short"),
+    "colocalisation": _colocalisation,
+    "composites": lambda: _rows("composites"),
+    "hidden_digits": lambda: _rows("hidden_digits"),
+    "attentions": lambda: _rows("attentions"),
+    "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
+    "milliseconds": _milliseconds,
+    "ratios": _ratios,
+}
+
+
+def main() -> None:
+    """The command."""
+    for path in PAGES:
+        path.write_text(render(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

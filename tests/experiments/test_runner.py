@@ -1,0 +1,140 @@
+"""Runs of a train.py that trains nothing: the command of each, its record, and where both stand."""
+
+import json
+import subprocess
+
+import pytest
+
+from vtnjax import train
+from vtnjax.experiments import TABLES, Runner, read_record
+from vtnjax.experiments.cores import available_cores
+
+
+@pytest.fixture
+def runner(fake):
+    def make(*overrides):
+        return Runner("small", TABLES["small"](), overrides, fake / "runs", fake / "results" / "experiments")
+
+    return make
+
+
+def test_a_run_is_one_of_train_py_and_leaves_a_record(fake, runner):
+    made, core = runner("--config.steps=20", "--config.tensorboard=true"), available_cores()[:1]
+    made.separately("model=fcn", 2, core)
+    workdir = fake / "runs" / "small" / "model=fcn---config.steps=20---config.tensorboard=true" / "2"
+    words = ["--config", f"{fake}/configs/small.py:model=fcn", "--config.seed=2", "--workdir", str(workdir)]
+    said = json.loads((workdir / "said.json").read_text())
+    assert said["words"] == [*words, "--config.steps=20", "--config.tensorboard=true"]
+    path = made.path("model=fcn", 2)
+    expected = "model=fcn---config.steps=20---config.tensorboard=true-2.json"
+    assert path == fake / "results" / "experiments" / "small" / expected
+    found = read_record(path)
+    shown = "python train.py --config configs/small.py:model=fcn --config.seed=2"
+    assert found["command"] == f"{shown} --config.steps=20 --config.tensorboard=true"
+    assert (found["seed"], found["steps"], found["hardware"]["cores"]) == (2, 20, 1)
+    assert found["figures"] == {"loss": 0.5, "accuracy": pytest.approx(0.7)}
+    assert made.result("model=fcn", 2) == found
+
+
+def test_the_seconds_are_those_of_all_training_steps(runner):
+    made = runner("--config.steps=20")
+    made.separately("model=fcn", 0, available_cores())
+    # 10 steps of 10 images by 100 images a second, and as many by 50.
+    assert read_record(made.path("model=fcn", 0))["seconds"] == pytest.approx(1 + 2)
+
+
+def test_a_run_that_fails_leaves_no_record(runner, capfd):
+    made = runner()
+    with pytest.raises(subprocess.CalledProcessError):
+        made.separately("model=broken", 0, available_cores())
+    assert made.result("model=broken", 0) is None
+    assert "this model is broken" in capfd.readouterr().err
+
+
+def test_where_the_data_lie_makes_no_other_result(runner):
+    for folder in ("here", "an/other place"):
+        assert runner(f"--config.data_dir={folder}", "--config.steps=3").path("a", 0) == runner(
+            "--config.steps=3"
+        ).path("a", 0)
+    assert runner("--config.steps=3").path("a", 0) != runner("--config.steps=4").path("a", 0)
+    assert runner("--config.source=a/b").path("a", 0).name == "a---config.source=a_b-0.json"
+
+
+def test_a_record_hides_the_run_of_an_early_file(fake, runner):
+    runs = [{"seed": seed, "step": 600, "error": 0.25, "seconds": 7.0} for seed in (0, 1)]
+    rows = {"FCN": {"variant": "model=fcn", "runs": runs, "command": "python w.py", "device": "cpu"}}
+    (fake / "results").mkdir()
+    (fake / "results" / "small.json").write_text(json.dumps({"rows": rows}))
+    made = runner()
+    assert [made.result("model=fcn", seed) is None for seed in range(3)] == [False, False, True]
+    assert made.result("model=fcn", 1)["figures"] == {"accuracy": 0.75}
+    assert made.result("model=cnn", 0) is None
+    assert runner("--config.steps=3").result("model=fcn", 0) is None
+    assert runner("--config.data_dir=here").result("model=fcn", 0) is not None
+    made.separately("model=fcn", 1, available_cores())
+    assert made.result("model=fcn", 1)["figures"]["accuracy"] == pytest.approx(0.8)
+    elsewhere = made._replace(results=fake / "elsewhere" / "experiments")
+    assert elsewhere.result("model=fcn", 0) is None
+
+
+def test_seeds_trained_together_leave_a_record_each(fake, runner, monkeypatch):
+    def train_together(config, seeds, workdir):
+        assert (config.steps, list(seeds)) == (20, [0, 2])
+        workdir.mkdir(parents=True)
+        line = {"step": 20, "train/images_per_second": 50.0}
+        (workdir / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        return [{"loss": 1.0, "accuracy": 0.1 * seed} for seed in seeds]
+
+    monkeypatch.setattr(train, "train_together", train_together)
+    made = runner("--config.steps=20")
+    made.together("model=fcn", [0, 2])
+    first, second = (read_record(made.path("model=fcn", seed)) for seed in (0, 2))
+    assert [found["figures"]["accuracy"] for found in (first, second)] == [0.0, 0.2]
+    assert [found["seed"] for found in (first, second)] == [0, 2]
+    assert first["seconds"] == second["seconds"] == pytest.approx(4 / 2)
+    assert first["command"] == "train_together(configs/small.py:model=fcn --config.steps=20, seeds=[0, 2])"
+    assert (fake / "runs" / "small" / "model=fcn---config.steps=20" / "seeds-0-2").is_dir()
+
+
+@pytest.mark.slow
+def test_seeds_are_really_trained_together(tmp_path):
+    # optax's own step schedule is not strict about dtypes.
+    overrides = ("--config.steps=4", "--config.schedule=constant")
+    made = Runner("stn_table1", TABLES["stn_table1"](), overrides, tmp_path / "runs", tmp_path / "results")
+    made.together("model=fcn,distortion=R,smoke", [0, 2])
+    records = [made.result("model=fcn,distortion=R,smoke", seed) for seed in (0, 2)]
+    assert [record["seed"] for record in records] == [0, 2]
+    assert records[0]["figures"] != records[1]["figures"]
+    assert all(record["seconds"] > 0 for record in records)
+
+
+def test_overrides_reach_the_config_in_its_own_types(runner):
+    config = runner("--config.steps=7", "--config.learning_rate=1", "--config.tensorboard=true").load("model=fcn")
+    assert (config.steps, config.learning_rate, config.tensorboard) == (7, 1.0, True)
+    assert isinstance(config.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("variant", "override", "said"),
+    [
+        (
+            "modl=fcn",
+            "--config.steps=3",
+            "small.py:modl=fcn .* cannot be read: the variant 'modl=fcn' is none of model",
+        ),
+        (
+            "model=fcn",
+            "--config.stepz=3",
+            "--config.stepz=3 cannot be read: the config has no key 'stepz'; did you mean 'steps'",
+        ),
+        ("model=fcn", "--config.steps=many", "--config.steps=many cannot be read: .*invalid literal for int"),
+        (
+            "model=fcn",
+            "--config.steps.more=1",
+            "--config.steps.more=1 cannot be read: the config has no key 'steps.more'",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_is_said(runner, variant, override, said):
+    with pytest.raises(ValueError, match=said):
+        runner(override).load(variant)

@@ -1,0 +1,99 @@
+"""What the benchmarks share: medians of calls by a clock that is known, and where the figures go."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vtnjax.experiments import read_record
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in ("timing", "saving"))
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def timing(monkeypatch):
+    module = load("timing")
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return module, clock
+
+
+class Clock:
+    """Stands still, but when someone works."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def worker(self, name, *seconds):
+        """A call that takes the next of `seconds`, in turn, when it is waited for."""
+        self.order, passing = [], iter(seconds)
+
+        def call():
+            def work():
+                self.order.append(name)
+                self.now += next(passing)
+
+            return work
+
+        return call
+
+
+def test_the_median_leaves_the_first_call_out_and_waits(timing):
+    module, clock = timing
+    call = clock.worker("a", 100, 1, 5, 2)
+    assert module.medians({"a": call}, 3, lambda work: work(), calls=1, warm_seconds=0) == {"a": 2000.0}
+
+
+def test_contenders_take_turns(timing):
+    module, clock = timing
+    calls = {name: clock.worker(name, *[1] * 9) for name in "ab"}
+    module.medians(calls, 2, lambda work: work(), calls=2, warm_seconds=0)
+    assert "".join(clock.order) == "ab" + "aabb" * 2
+
+
+def test_a_turn_begins_with_untimed_calls(timing):
+    module, clock = timing
+    call = clock.worker("a", 9, 4, 4, 1, 3, 4, 4, 2, 2)  # at first one; twice two to warm up, and two that count
+    assert module.medians({"a": call}, 2, lambda work: work(), calls=2, warm_seconds=5) == {"a": 2000.0}
+
+
+def test_the_median_of_one_call(timing):
+    module, clock = timing
+    taken = iter([100, 1, 7, 2])
+
+    def call():
+        clock.now += next(taken)
+        return jnp.zeros(2)
+
+    assert module.median(call, 3) == 2000.0
+
+
+def test_figures_go_to_a_record_named_after_the_platform(tmp_path, monkeypatch, capsys):
+    module = load("saving")
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    module.save("speed", "python benchmarks/speed.py", seconds=1.5, figures={"ms": {"a": 2.0}}, packages=["pillow"])
+    path = tmp_path / f"speed-{jax.default_backend()}.json"
+    record = read_record(path)
+    assert (record["command"], record["seconds"]) == ("python benchmarks/speed.py", 1.5)
+    assert record["figures"] == {"ms": {"a": 2.0}}
+    assert "pillow" in record["versions"]
+    assert str(path) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_no_benchmark_writes_a_record_of_its_own(path):
+    names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert not names & {"write_text", "sched_getaffinity", "__version__"}

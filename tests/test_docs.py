@@ -1,0 +1,109 @@
+"""README.md and docs/ say what `results/` holds, in tables and in sentences, and name everything that there is."""
+
+import importlib.util
+import re
+
+import pytest
+from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
+
+from vtnjax import nn, ops
+
+PAGES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in render.PAGES]
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+WIDEST_CELL, LONGEST_README = 100, 220
+# Rendered tables, code, and the targets of links.
+NOT_PROSE = re.compile(r"<!-- table:.*?<!-- end of table -->|```.*?```|`[^`]*`|(?<=\])\([^)]*\)", re.DOTALL)
+UNIT = "(?:%|points|times|degrees|ms|s|GB|GFLOP|minutes|images a second)(?![a-z])"
+FIGURE = re.compile(rf"\d+\.\d+|\d+(?= {UNIT})")
+NUMBERED = re.compile(r"\b(?:section |STN |VTN |TASN |JAX |Python |Apache-)\d+\.\d+")
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def load(name):
+    """The module of a config."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_tables_are_those_of_the_results(path):
+    page = path.read_text()
+    assert page == render.render(page), "python docs/render.py writes the tables anew"
+
+
+def test_every_table_stands_somewhere():
+    names = [name for path in render.PAGES for _, name, _ in render.BLOCK.findall(path.read_text())]
+    assert sorted(names) == sorted(render.TABLES)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_figures_in_sentences_are_those_of_the_results(path):
+    name = str(path.relative_to(ROOT))
+    text = words(NOT_PROSE.sub("", path.read_text()))
+    for fragment in [*MEASURED.get(name, list)(), *WITHOUT_A_FILE.get(name, [])]:
+        assert fragment in text
+        text = text.replace(fragment, "...")
+    assert FIGURE.findall(NUMBERED.sub("", text)) == [], "tests/docs_figures.py does not say where these come from"
+
+
+@pytest.mark.parametrize("name", of_configs())
+def test_figures_of_configs_are_those_of_the_results(name):
+    assert of_configs()[name] in words((ROOT / "configs" / f"{name}.py").read_text())
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_cells_of_tables_are_short(path):
+    rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
+    assert [cell for row in rows for cell in row.split("|") if len(cell.strip()) > WIDEST_CELL] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https:)([^)]+)\)", path.read_text()):
+        file, _, anchor = target.partition("#")
+        page = path.parent / file
+        assert page.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+            assert anchor in [title.lower().replace(" ", "-") for title in titles], target
+
+
+@pytest.mark.parametrize("room", [ops, nn])
+def test_docs_name_everything_public(room):
+    cells = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs" / "ops.md").read_text(), re.MULTILINE)
+    names = re.findall(r"`(\w+)`", " ".join(cells))
+    assert sorted(name for name in names if name in room.__all__) == sorted(room.__all__)
+    assert set(names) <= {*ops.__all__, *nn.__all__}
+
+
+def test_the_readme_names_every_config():
+    section = (ROOT / "README.md").read_text().partition("\n## Configs\n")[2].partition("\n## ")[0]
+    header, *names = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert header == "NAME"
+    assert sorted(names) == CONFIGS
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_docstrings_of_configs_name_every_variant(name):
+    config = load(name)
+
+    def complaint(variant):
+        with pytest.raises(ValueError, match="variant") as caught:
+            config.get_config(variant)
+        return str(caught.value).partition(";")[0]
+
+    for key in complaint("?").partition(" is none of ")[2].split(", "):
+        values = re.search("must be one of (.*), not", complaint(f"{key}=?"))
+        shown = f"{key}={values[1].replace(', ', '|')}" if values else key
+        assert f"`{shown}`" in words(config.__doc__)

@@ -1,0 +1,197 @@
+"""What a workdir belongs to: a config and data, once a checkpoint is saved."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from vtnjax import data, train
+from vtnjax.train import DivergedError, default_workdir, open_workdir, own_data, remembered_divergence
+
+CONFIG = {"steps": 10, "batch_size": 8, "learning_rate": 0.1, "clip_norm": 0.0, "data_dir": "a", "pretrained": "f.pth"}
+
+
+def config(**changes):
+    return ConfigDict({**CONFIG, **changes})
+
+
+def stored(workdir, name="config.json"):
+    return json.loads((workdir / name).read_text())
+
+
+def save_checkpoint(workdir, step=4):
+    (workdir / "checkpoints" / str(step)).mkdir(parents=True)
+
+
+def diverge(workdir, *, write=True):
+    with pytest.raises(DivergedError), remembered_divergence(workdir, write=write):
+        raise DivergedError("the loss of step 7 is nan")
+
+
+def images(classes, count=6):
+    labels = np.arange(count) % len(classes)
+    return data.Arrays(np.zeros((count, 2, 2, 1), np.uint8), labels, tuple(classes))
+
+
+def test_a_workdir_belongs_to_its_config_once_a_checkpoint_is_saved(tmp_path):
+    workdir = tmp_path / "a" / "b"
+    open_workdir(workdir, config(), write=True)
+    assert stored(workdir) == CONFIG
+    open_workdir(workdir, config(steps=20), write=True)
+    assert stored(workdir) == {**CONFIG, "steps": 20}
+    (workdir / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir(parents=True)
+    (workdir / "checkpoints" / "damaged-4").mkdir()
+    assert open_workdir(workdir, config(), write=True) == []
+    save_checkpoint(workdir)
+    assert open_workdir(workdir, config(), write=True) == []
+    for write in (True, False):
+        with pytest.raises(ValueError, match=r"extra was 'absent' and is now \[1, 2\]; steps was 10 and is now 20"):
+            open_workdir(workdir, config(steps=20, extra=(1, 2)), write=write)
+    assert stored(workdir) == CONFIG
+
+
+def test_a_workdir_is_only_checked_where_it_is_not_written(tmp_path):
+    open_workdir(tmp_path / "run", config(), write=False)
+    own_data(tmp_path / "run", images("ab"), images("ab"), write=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"the workdir .*file/run cannot be written"):
+        open_workdir(tmp_path / "file" / "run", config(), write=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_a_damaged_config_is_named_where_it_matters(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    assert open_workdir(tmp_path, config(), write=True) == []
+    assert stored(tmp_path) == CONFIG
+    (tmp_path / "config.json").write_text(text)
+    save_checkpoint(tmp_path)
+    for read in (lambda: open_workdir(tmp_path, config(), write=True), lambda: train.read_config(tmp_path)):
+        with pytest.raises(ValueError, match=r"config.json must hold a JSON object, .*: restore it, or remove it"):
+            read()
+    (tmp_path / "config.json").unlink()
+    assert open_workdir(tmp_path, config(), write=True) == []
+    assert stored(tmp_path) == CONFIG
+
+
+def test_files_may_move_once_a_checkpoint_is_saved(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    moved = {"data_dir": "b", "pretrained": ""}
+    history = [
+        {"step": 4, "key": "data_dir", "before": "a", "after": "b"},
+        {"step": 4, "key": "pretrained", "before": "f.pth", "after": ""},
+    ]
+    assert open_workdir(tmp_path, config(**moved), write=False) == history
+    assert stored(tmp_path) == CONFIG
+    assert open_workdir(tmp_path, config(**moved), write=True) == history
+    assert stored(tmp_path) == {**CONFIG, **moved, "history": history}
+    assert open_workdir(tmp_path, config(**moved), write=True) == history
+
+
+def test_after_a_divergence_the_rate_and_the_clipping_may_change(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    lower = {"learning_rate": 0.01, "clip_norm": 1.0}
+    with pytest.raises(ValueError, match=r"clip_norm was 0\.0 and is now 1\.0; learning_rate was 0\.1 and is now"):
+        open_workdir(tmp_path, config(**lower), write=True)
+    diverge(tmp_path)
+    assert stored(tmp_path, "diverged.json") == {"step": 4, "error": "the loss of step 7 is nan"}
+    with pytest.raises(ValueError, match=r"with another config: steps was 10 and is now 20\. Use"):
+        open_workdir(tmp_path, config(**lower, steps=20), write=True)
+    history = [
+        {"step": 4, "key": "clip_norm", "before": 0.0, "after": 1.0},
+        {"step": 4, "key": "learning_rate", "before": 0.1, "after": 0.01},
+    ]
+    assert open_workdir(tmp_path, config(**lower), write=True) == history
+    assert stored(tmp_path) == {**CONFIG, **lower, "history": history}
+    assert train.read_config(tmp_path) == ({**CONFIG, **lower}, history)
+
+
+def test_a_second_attempt_takes_the_place_of_one_that_saved_nothing(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    diverge(tmp_path)
+    open_workdir(tmp_path, config(learning_rate=0.05), write=True)
+    found = open_workdir(tmp_path, config(learning_rate=0.01), write=True)
+    assert found == [{"step": 4, "key": "learning_rate", "before": 0.1, "after": 0.01}]
+    assert open_workdir(tmp_path, config(), write=True) == []
+    assert stored(tmp_path) == CONFIG
+
+
+def test_a_divergence_is_past_once_another_checkpoint_is_saved(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    diverge(tmp_path)
+    first = open_workdir(tmp_path, config(learning_rate=0.01), write=True)
+    save_checkpoint(tmp_path, 8)
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.01 and is now"):
+        open_workdir(tmp_path, config(learning_rate=0.001), write=True)
+    diverge(tmp_path)
+    history = open_workdir(tmp_path, config(learning_rate=0.001), write=True)
+    assert history == [*first, {"step": 8, "key": "learning_rate", "before": 0.01, "after": 0.001}]
+
+
+def test_only_a_process_that_writes_remembers_a_divergence(tmp_path):
+    diverge(tmp_path, write=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_belong_to_a_run_once_a_checkpoint_is_saved(tmp_path):
+    own_data(tmp_path, images("ab"), images("ab"), write=True)
+    own_data(tmp_path, images("abc", 9), images("abc", 3), write=True)
+    wanted = {"classes": ["a", "b", "c"], "training_images": 9, "test_images": 3}
+    assert stored(tmp_path, "data.json") == wanted
+    save_checkpoint(tmp_path)
+    own_data(tmp_path, images("abc", 9), images("abc", 3), write=True)
+    with pytest.raises(ValueError, match="has 9 training images, but the data now have 12"):
+        own_data(tmp_path, images("abc", 12), images("abc", 3), write=True)
+    with pytest.raises(ValueError, match="has 3 test images, but the data now have 6"):
+        own_data(tmp_path, images("abc", 9), images("abc", 6), write=False)
+    assert stored(tmp_path, "data.json") == wanted
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ("zbc", r"has 3 classes: class 0 is 'a' there and 'z' in the data now\."),
+        ("acb", r"has 3 classes: class 1 is 'b' there and 'c' in the data now\."),
+        ("ab", r"has 3 classes and not 2: class 2 is 'c' there and absent in the data now\."),
+        ("abcd", r"has 3 classes and not 4: class 3 is absent there and 'd' in the data now\."),
+    ],
+)
+@pytest.mark.parametrize("write", [True, False])
+def test_other_classes_are_refused_by_name(tmp_path, classes, said, write):
+    own_data(tmp_path, images("abc", 12), images("abc", 12), write=True)
+    save_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match=said):
+        own_data(tmp_path, images(classes, 12), images(classes, 12), write=write)
+
+
+def test_of_ten_thousand_classes_the_first_that_differs_is_named(tmp_path):
+    before = [f"species {number}" for number in range(10_000)]
+    after = [*before[:7000], "moth", *before[7001:-1]]
+    own_data(tmp_path, images(before), images(before), write=True)
+    save_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match=r"10,000 classes and not 9,999: class 7000 is 'species 7000' .* 'moth'") as e:
+        own_data(tmp_path, images(after), images(after), write=True)
+    assert len(str(e.value)) < 300 + len(str(tmp_path))
+
+
+def test_a_run_older_than_the_record_goes_on_and_gets_it(tmp_path):
+    save_checkpoint(tmp_path)
+    own_data(tmp_path, images("ab"), images("ab"), write=False)
+    assert not (tmp_path / "data.json").exists()
+    own_data(tmp_path, images("ab"), images("ab"), write=True)
+    with pytest.raises(ValueError, match="class 1 is 'b' there and 'c'"):
+        own_data(tmp_path, images("ac"), images("ac"), write=False)
+
+
+def test_the_default_workdir_is_named_after_config_and_variant():
+    assert default_workdir("configs/digits_stn.py") == Path("runs/digits_stn")
+    assert default_workdir("/x/digits_stn.py:smoke,model=fcn") == Path("runs/digits_stn-smoke-model_fcn")

@@ -1,0 +1,44 @@
+"""Tables as Markdown, from the records of their runs."""
+
+import statistics
+from collections.abc import Sequence
+
+from vtnjax.experiments.runner import Runner
+
+
+def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool = False) -> str:
+    """The table as Markdown: the mean error of the seeds that were run, their number if some were not, the paper's.
+
+    Args:
+        runner: of the table.
+        suffix: what every variant ends with, such as ",short".
+        seeds: which to look for.
+        each_seed: whether the error of each seed stands behind the mean.
+    """
+    table = runner.table
+    compared = any(cell.paper is not None for row in table.rows.values() for cell in row.values())
+    told = ", in brackets the paper's" if compared else ""
+    lines = [f"{table.source}: test error in percent{told}.", ""]
+    lines += [f"| | {' | '.join(table.columns)} | steps |", f"|{' --- |' * (len(table.columns) + 2)}"]
+    for name, row in table.rows.items():
+        shown, steps = [], set()
+        for column in table.columns:
+            if column not in row:
+                shown.append("")
+                continue
+            found = [runner.result(row[column].variant + suffix, seed) for seed in seeds]
+            records = [record for record in found if record is not None]
+            steps |= {record["steps"] for record in records}
+            shown.append(_shown(records, len(seeds), row[column].paper, each_seed))
+        lines.append(f"| {name} | {' | '.join(shown)} | {', '.join(f'{count:,}' for count in sorted(steps))} |")
+    return "\n".join(lines)
+
+
+def _shown(records, wanted, paper, each_seed):
+    beside = "" if paper is None else f" ({paper})"
+    if not records:
+        return f"-{beside}"
+    errors = [100 * (1 - record["figures"]["accuracy"]) for record in records]
+    each = f": {', '.join(f'{error:.1f}' for error in errors)}" if each_seed else ""
+    seeds = "" if len(records) == wanted else f", {len(records)} seed{'s' if len(records) > 1 else ''}"
+    return f"{statistics.mean(errors):.1f}{seeds}{each}{beside}"

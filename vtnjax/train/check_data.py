@@ -1,0 +1,36 @@
+"""Reading every picture once before a run does, and saying what the readers of data left out."""
+
+import logging
+from collections.abc import Callable
+
+from vtnjax import data
+from vtnjax.train.config import Config
+
+
+def check_data(config: Config, say: Callable[[str], None]) -> int:
+    """Read every picture of a config's training and test set once, and tell of each that cannot be read.
+
+    Args:
+        config: its `source_options.on_error` is left aside, so that what a run would skip is told too.
+        say: takes a line of text.
+
+    Returns:
+        How many cannot be read.
+    """
+    options = {name: value for name, value in config.source_options.items() if name != "on_error"}
+    count, bad = 0, []
+    for split in ("train", config.get("test_split", "test")):
+        source = data.load_source(config.dataset, split, data_dir=config.data_dir or None, **options)
+        count, bad = count + len(source), bad + data.check_source(source)
+    for name, reason in bad:
+        say(f"{name}: {reason}")
+    say(f"{len(bad):,} of {count:,} pictures cannot be read")
+    return len(bad)
+
+
+def show_left_out() -> None:
+    """Write what the readers of data log, such as the names of pictures they skip, to stderr."""
+    logger = logging.getLogger("vtnjax.data")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [logging.StreamHandler()]  # one, also where a notebook runs train.py again
+    logger.propagate = False
