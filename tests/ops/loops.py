@@ -11,26 +11,29 @@ import numpy as np
 # Normalised coordinates: -1 is the centre of the first pixel, 1 that of the last.
 
 
-def normalised(index, size):
+def normalised(index, size, align_corners=True):
+    if not align_corners:
+        return (2 * index + 1) / size - 1
     return 0.0 if size == 1 else -1.0 + 2.0 * index / (size - 1)
 
 
-def targets(shape):
+def targets(shape, align_corners=True):
     """Yields every output index, (row, column) or (slice, row, column), with its point (x, y) or (x, y, z)."""
     for index in np.ndindex(*shape):
-        yield index, np.array([normalised(i, size) for i, size in zip(index, shape, strict=True)][::-1])
+        point = [normalised(i, size, align_corners) for i, size in zip(index, shape, strict=True)]
+        yield index, np.array(point[::-1])
 
 
-def mapped_grid(mapping, shape):
+def mapped_grid(mapping, shape, align_corners=True):
     grid = np.zeros((*shape, len(shape)))
-    for index, point in targets(shape):
+    for index, point in targets(shape, align_corners):
         grid[index] = mapping(point)
     return grid
 
 
-def affine_grid(theta, shape):
+def affine_grid(theta, shape, align_corners=True):
     """Eq. 1, and Eq. 10 in three dimensions."""
-    return mapped_grid(lambda point: theta @ np.append(point, 1.0), shape)
+    return mapped_grid(lambda point: theta @ np.append(point, 1.0), shape, align_corners)
 
 
 def projective_grid(theta, shape):
@@ -169,7 +172,7 @@ def whole_kernel(kernel, count):
 # Recasens et al. (2018) Eq. 4-5.
 
 
-def saliency_cells(saliency, *, fwhm, pad):
+def saliency_cells(saliency, *, fwhm, pad, align_corners=True):
     """Where each cell of the map reads, normalised, before it is clamped: the weighted mean of the coordinates."""
     h, w = saliency.shape
     out = np.zeros((h, w, 2))
@@ -179,7 +182,7 @@ def saliency_cells(saliency, *, fwhm, pad):
             y, x = i + m - pad, j + n - pad
             there = saliency[min(max(y, 0), h - 1), min(max(x, 0), w - 1)]
             weight = there * 0.5 ** (4 * ((m - pad) ** 2 + (n - pad) ** 2) / fwhm**2)
-            out[i, j] += weight * np.array([normalised(x, w), normalised(y, h)])
+            out[i, j] += weight * np.array([normalised(x, w, align_corners), normalised(y, h, align_corners)])
             total += weight
         out[i, j] /= total
     return out
