@@ -211,6 +211,7 @@ def _product(a, b):
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one program where it is called outside jit, not fifteen
 def _pixels(sizes, dtype, align_corners):
     """Every output pixel's normalised coordinates, row by row: (pixels, n)."""
     lines = [pixel_centres(size, dtype, align_corners=align_corners) for size in sizes]
