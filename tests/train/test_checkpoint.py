@@ -87,6 +87,50 @@ def test_the_latest_two_and_the_best_are_kept(opened, tmp_path):
     assert runs.checkpoints(tmp_path) == [2, 4, 5]
 
 
+def test_the_best_is_kept_by_a_run_that_was_stopped_in_between(opened, tmp_path):
+    saved(opened(), 1, 2, accuracies=[0.5, 0.9])
+    checkpoints = opened()
+    for step in (3, 4, 5):
+        saved(checkpoints, step)
+        checkpoints.record(step, 0.7)
+    assert runs.checkpoints(tmp_path) == [2, 4, 5]
+
+
+def test_a_figure_that_was_recorded_is_not_changed(opened, tmp_path):
+    checkpoints = opened()
+    saved(checkpoints, 1, accuracies=[0.5])
+    checkpoints.record(1, 0.7)
+    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"accuracy": 0.5}'
+    assert_is_state_at(1, checkpoints.restore(state_at(0)))
+
+
+def test_half_a_figure_that_a_killed_run_left_is_none(opened, tmp_path):
+    saved(opened(), 1)
+    partial = tmp_path / "checkpoints" / "1" / "metrics.partial"
+    partial.mkdir()
+    (partial / "metrics").write_text('{"accu')
+    checkpoints = opened()
+    assert_is_state_at(1, checkpoints.restore(state_at(0)))
+    checkpoints.record(1, 0.5)
+    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"accuracy": 0.5}'
+
+
+def test_what_is_discarded_is_gone(opened, tmp_path):
+    checkpoints = opened()
+    saved(checkpoints, 1, 2)
+    checkpoints.discard(2)
+    assert checkpoints.latest() == 1
+    assert_is_state_at(1, checkpoints.restore(state_at(0)))
+
+
+def test_a_zero_keeps_its_sign(opened):
+    checkpoints, state = opened(), {"w": jnp.array([-0.0, 0.0])}
+    checkpoints.save(1, state, POSITION)
+    checkpoints.wait()
+    restored, _ = opened().restore(state)
+    assert np.signbit(restored["w"]).tolist() == [True, False]
+
+
 # Orbax's interrupted reads are collected with a complaint of their own.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["truncate", "delete", "flip"])
@@ -136,7 +180,9 @@ def test_half_a_checkpoint_that_a_killed_run_left_is_not_one(opened, tmp_path):
     shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
     assert opened(read_only=True).latest() == 1
     assert (folder / "2.orbax-checkpoint-tmp").exists()
-    assert_is_state_at(1, opened().restore(state_at(0)))
+    checkpoints = opened()
+    assert_is_state_at(1, checkpoints.restore(state_at(0)))
+    saved(checkpoints, 2)  # until then it may be tidied in the background
     assert not (folder / "2.orbax-checkpoint-tmp").exists()
 
 

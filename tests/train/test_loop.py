@@ -131,9 +131,6 @@ def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
 
 @pytest.mark.parametrize("at", [*range(1, 16, 2), 18, 19])
 def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path, at):
-    class CrashError(Exception):
-        pass
-
     def crash():
         raise CrashError
 
@@ -159,6 +156,106 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_nothing_had_been(unbr
     again = Run(tmp_path)
     assert again.go() == at
     assert_same(again, unbroken)
+
+
+class CrashError(Exception):
+    pass
+
+
+def failing_at(step, error, otherwise=evaluate):
+    """The test of one step, which cannot be made."""
+
+    def failing(state):
+        if int(jax.device_get(state.step)) == step:
+            raise error
+        return otherwise(state)
+
+    return failing
+
+
+@pytest.mark.parametrize("at", [7, 14, 20])
+def test_a_run_that_ends_in_a_test_has_saved_its_step_and_makes_the_missing_test_first(unbroken, tmp_path, at):
+    with pytest.raises(CrashError):
+        Run(tmp_path, evaluate=failing_at(at, CrashError())).go()
+    again = Run(tmp_path)
+    assert again.go() == at
+    assert_same(again, unbroken)
+    assert figures_of(tmp_path) == figures_of(unbroken.workdir)
+
+
+def rising_to_the_second(state):
+    step = int(jax.device_get(state.step))
+    return {"loss": 1.0, "accuracy": {7: 0.2, 14: 0.9}.get(step, 0.3)}
+
+
+def figures_of(workdir):
+    """The checkpoints that are kept, and the figure beside each."""
+    steps = [path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()]
+    return {int(path.name): (path / "metrics" / "metrics").read_text() for path in steps if (path / "metrics").exists()}
+
+
+def test_the_figure_of_a_test_made_up_for_reaches_the_checkpoint_that_is_chosen_by_it(tmp_path):
+    whole = Run(tmp_path / "whole", evaluate=rising_to_the_second, steps=40)
+    whole.go()
+    broken = Run(tmp_path / "broken", evaluate=failing_at(14, CrashError(), rising_to_the_second), steps=40)
+    with pytest.raises(CrashError):
+        broken.go()
+    again = Run(tmp_path / "broken", evaluate=rising_to_the_second, steps=40)
+    again.go()
+    assert_same(again, whole)
+    assert figures_of(tmp_path / "broken") == figures_of(tmp_path / "whole")
+    assert figures_of(tmp_path / "whole")[14] == '{"accuracy": 0.9}'
+
+
+def test_a_figure_that_was_written_but_has_not_reached_its_checkpoint_does_so(tmp_path, monkeypatch):
+    whole = Run(tmp_path / "whole", evaluate=rising_to_the_second, steps=40)
+    whole.go()
+
+    def crash(*_):
+        raise CrashError
+
+    broken = Run(tmp_path / "broken", evaluate=rising_to_the_second, steps=40)
+    broken.data.happens[13] = lambda: monkeypatch.setattr(Checkpoints, "record", crash)
+    with pytest.raises(CrashError):
+        broken.go()
+    monkeypatch.undo()
+    again = Run(tmp_path / "broken", evaluate=rising_to_the_second, steps=40)
+    assert again.go() == 14
+    assert_same(again, whole)
+    assert figures_of(tmp_path / "broken") == figures_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError])
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        (2, "no checkpoint was saved yet. The same command begins anew"),
+        (4, "the last good checkpoint is step 3. The same command goes on from there"),
+    ],
+)
+def test_a_batch_that_cannot_be_read_ends_with_what_is_kept(tmp_path, error, at, kept):
+    def unreadable():
+        raise error("cat.jpg is cut off")
+
+    run = Run(tmp_path)
+    run.data.happens[at] = unreadable
+    with pytest.raises(error, match=f"cat.jpg is cut off; {kept}"):
+        run.go()
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_a_test_that_cannot_be_made_ends_with_what_is_kept(tmp_path, error):
+    said = r"cat.jpg is cut off; the last good checkpoint is step 7\. The same command goes on from there"
+    for _ in range(2):
+        with pytest.raises(error, match=said):
+            Run(tmp_path, evaluate=failing_at(7, error("cat.jpg is cut off"))).go()
+
+
+def test_any_other_error_has_a_note_of_what_is_kept(tmp_path):
+    run = Run(tmp_path, evaluate=failing_at(7, CrashError()))
+    with pytest.raises(CrashError) as caught:
+        run.go()
+    assert caught.value.__notes__ == ["the last good checkpoint is step 7. The same command goes on from there"]
 
 
 def diverging(at, value):
@@ -198,6 +295,7 @@ def test_a_test_loss_that_is_not_finite_stops_the_run(tmp_path):
     run = Run(tmp_path, evaluate=lambda state: {"loss": float("nan"), "accuracy": 0.1})
     with pytest.raises(DivergedError, match="the test loss of step 7 is nan; the last good checkpoint is step 6"):
         run.go()
+    assert Run(tmp_path, steps=7).go() == 6
 
 
 def test_a_full_disk_under_the_figures_names_the_last_good_checkpoint_and_loses_nothing(
@@ -230,5 +328,5 @@ def test_the_best_checkpoint_is_kept_besides_the_latest_two(tmp_path):
     )
     run.go()
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept == [5, 10, 25] or kept == [10, 25]
+    assert kept == [10, 20, 25]
     assert json.loads(run.metrics.path.read_text().splitlines()[-1])["test/accuracy"] == 0.5  # the last, not the best

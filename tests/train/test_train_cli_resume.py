@@ -1,5 +1,6 @@
 import shutil
 import signal
+import subprocess
 
 import pytest
 import train_runs as runs
@@ -43,6 +44,40 @@ def test_a_run_killed_three_times_ends_as_if_never_killed(unbroken, tmp_path):
     out, _ = runs.run(tmp_path, **TINY)
     assert 0 < resumed_from(out) < STEPS
     runs.assert_same_run(tmp_path, unbroken, STEPS)
+
+
+DIES_IN_A_TEST = """
+import os, runpy, sys
+from vtnjax import evaluate
+ordinary, left = evaluate.classification, int(sys.argv.pop(1))
+def classification(*arguments):
+    global left
+    left -= 1
+    return ordinary(*arguments) if left else os._exit(9)
+evaluate.classification = classification
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 5])
+def test_a_run_killed_between_a_save_and_its_test_makes_that_test_first(unbroken, tmp_path, number):
+    python, _, *words = runs.command("--workdir", tmp_path, **TINY)
+    died = subprocess.run(
+        [python, "-c", DIES_IN_A_TEST, str(number), *words], cwd=runs.ROOT, env=runs.environment(), check=False
+    )
+    assert died.returncode == 9
+    at = [35, 70, 105, 140, STEPS][number - 1]
+    assert runs.checkpoints(tmp_path)[-1] == at
+    assert not [line for line in runs.metrics(tmp_path) if line["step"] == at and "test/loss" in line]
+    out, _ = runs.run(tmp_path, **TINY)
+    assert resumed_from(out) == at
+    runs.assert_same_run(tmp_path, unbroken, STEPS)
+    assert runs.checkpoints(tmp_path) == runs.checkpoints(unbroken)
+    for step in runs.checkpoints(unbroken):
+        runs.assert_same_run(tmp_path, unbroken, step)
+        ours, theirs = (w / "checkpoints" / str(step) / "metrics" / "metrics" for w in (tmp_path, unbroken))
+        assert ours.exists() == theirs.exists()
+        assert not ours.exists() or ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

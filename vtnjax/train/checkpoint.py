@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -17,6 +16,7 @@ from jax.experimental import multihost_utils
 from vtnjax.train.state import named_leaves
 
 _MANAGERS = ocp.checkpoint_managers
+_FIGURE = "accuracy"
 _LATEST = 2  # the one before the latest is what a damaged latest falls back to
 
 
@@ -34,20 +34,19 @@ class Checkpoints:
     A checkpoint holds a state, any pytree of arrays, and the position of the data as JSON. The state is stored as a
     flat dictionary of its paths, so that no class of this library or of Flax is needed to read one. Beside the position
     stand the arrays' shapes and a checksum, because Orbax does not notice a flipped bit.
+
+    Of several processes the first one writes and reads, and sends what it read to the others.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False, say: Callable[[str], None] = print):
         self._directory = (workdir / "checkpoints").resolve()
         self._read_only = read_only  # another process may be writing there: nothing is tidied or set aside
         self._say = say
-        best = _MANAGERS.BestN(
-            n=1, get_metric_fn=lambda metrics: metrics["accuracy"], keep_checkpoints_without_metrics=False
-        )
-        policy = _MANAGERS.AnyPreservationPolicy([_MANAGERS.LatestN(_LATEST), best])
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, read_only=read_only, create=not read_only, cleanup_tmp_directories=not read_only
-        )
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        self._first = jax.process_index() == 0
+        if self._first:
+            if not read_only:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            self._manager = _open_manager(self._directory, read_only)
 
     def save(self, step: int, state: Any, position: dict[str, Any], *, accuracy: float | None = None) -> None:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
@@ -56,17 +55,17 @@ class Checkpoints:
             step: steps done.
             state: a pytree of arrays, each whole on every process.
             position: what JSON can hold, such as what the data iterator's `get_state` gave.
-            accuracy: the test accuracy at this step, where it was measured: what the best checkpoint is chosen by.
+            accuracy: as `record` takes it, where it is known already; this then waits for the disk.
 
         Raises:
             NotFiniteError: if a number of the state is not finite.
             SaveError: if this checkpoint, or the one begun before, cannot be written.
         """
-        if step in self._manager.all_steps():
+        if not self._first or step in self._manager.all_steps():
             return
-        # A copy, since Orbax may read a CPU's buffers in place after the next step has taken them over.
-        copies = jax.tree.map(jnp.copy, named_leaves(state))
-        wrong = [name for name, leaf in copies.items() if not np.isfinite(np.asarray(leaf)).all()]
+        # A copy, since a CPU's buffers would be read in place after the next step has taken them over.
+        copies = {name: np.array(leaf) for name, leaf in jax.device_get(named_leaves(state)).items()}
+        wrong = [name for name, leaf in copies.items() if not np.isfinite(leaf).all()]
         if wrong:
             raise NotFiniteError(f"{wrong[0]} holds numbers that are not finite")
         position = json.loads(json.dumps(position))  # a copy too, since the caller may go on changing it
@@ -74,7 +73,40 @@ class Checkpoints:
         beside = {"position": position, "arrays": _describe(copies), "checksum": _checksum(copies, position)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(copies), position=ocp.args.JsonSave(beside))
         with self._named_errors():
-            self._manager.save(step, args=args, metrics=None if accuracy is None else {"accuracy": accuracy})
+            self._manager.save(step, args=args)
+        if accuracy is not None:
+            self.record(step, accuracy)
+
+    def record(self, step: int, accuracy: float) -> None:
+        """Put the test accuracy beside a saved checkpoint: the best one is chosen by it when the next one is saved.
+
+        Raises:
+            SaveError: if it, or the checkpoint, cannot be written.
+        """
+        if not self._first:
+            return
+        self.wait()
+        with self._named_errors():
+            if self._manager.metrics(step) is None:
+                # As Orbax lays out what it is given with the state, whole or not at all.
+                folder = self._directory / str(step)
+                partial = folder / "metrics.partial"
+                partial.mkdir(exist_ok=True)
+                (partial / "metrics").write_text(json.dumps({_FIGURE: accuracy}))
+                partial.replace(folder / "metrics")
+                self._manager.reload()
+
+    def discard(self, step: int) -> None:
+        """Delete a checkpoint that turned out not to be worth keeping.
+
+        Raises:
+            SaveError: if it, or one begun before, cannot be written or deleted.
+        """
+        if not self._first:
+            return
+        self.wait()
+        with self._named_errors():
+            self._manager.delete(step)
 
     def wait(self) -> None:
         """Until what was begun is on the disk.
@@ -82,13 +114,14 @@ class Checkpoints:
         Raises:
             SaveError: if it could not be written.
         """
-        with self._named_errors():
-            self._manager.wait_until_finished()
+        if self._first:
+            with self._named_errors():
+                self._manager.wait_until_finished()
 
     def latest(self) -> int | None:
         """The step of the latest checkpoint that is whole on the disk."""
         # Not by Orbax, which counts one it is writing or failed to write.
-        return max((int(path.name) for path in self._directory.iterdir() if path.name.isdecimal()), default=None)
+        return max((int(path.name) for path in self._directory.glob("*") if path.name.isdecimal()), default=None)
 
     def restore(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
         """The latest checkpoint that can be read, as (state, position), or None if there is none.
@@ -101,38 +134,37 @@ class Checkpoints:
         Raises:
             ValueError: if there are checkpoints and none can be read, or one is of another network.
         """
+        read = self._read_latest(named_leaves(state)) if self._first else None
+        if jax.process_count() > 1:
+            read = _from_the_first(read, named_leaves(state))
+        if read is None:
+            return None
+        leaves, position = read
+        found = [_place(leaves[name], like) for name, like in named_leaves(state).items()]
+        return jax.tree.unflatten(jax.tree.structure(state), found), position
+
+    def close(self) -> None:
+        """Wait and release what Orbax holds."""
+        if self._first:
+            with self._named_errors():
+                self._manager.close()
+
+    def _read_latest(self, leaves):
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
-            read, problem = self._attempt(step, state)
-            if not problem:
-                return read
-            self._say(f"checkpoint {step} is damaged ({problem}); trying the one before it")
+            try:
+                return self._read(step, leaves)
+            except _OtherNetworkError as error:
+                raise ValueError(str(error)) from None
+            except Exception as error:  # whatever the storage layers raise, the one before may be whole
+                self._say(f"checkpoint {step} is damaged ({_first_line(error)}); trying the one before it")
             self._set_aside(step)
         if steps:
             kept = "" if self._read_only else "; they were set aside there, and the same command now begins anew"
             raise ValueError(f"none of the checkpoints {steps} in {self._directory} can be read{kept}")
         return None
 
-    def close(self) -> None:
-        """Wait and release what Orbax holds."""
-        with self._named_errors():
-            self._manager.close()
-
-    def _attempt(self, step, state):
-        """What a checkpoint holds and what is wrong with it, the same in every process."""
-        read, problem = None, ""
-        try:
-            read = self._restore(step, state)
-        except _OtherNetworkError as error:
-            raise ValueError(str(error)) from None
-        except Exception as error:  # whatever the storage layers raise, the one before may be whole
-            problem = _first_line(error)
-        if jax.process_count() > 1 and multihost_utils.process_allgather(np.array(bool(problem))).any():
-            problem = problem or "another process cannot read it"
-        return read, problem
-
-    def _restore(self, step, state):
-        leaves = named_leaves(state)
+    def _read(self, step, leaves):
         read = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
         beside = read["position"]
         differences = [
@@ -142,22 +174,18 @@ class Checkpoints:
         ]
         if differences:
             raise _OtherNetworkError(f"checkpoint {step} in {self._directory} is of another network: {differences[0]}")
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, leaves)
+        abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
         read = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         if _checksum(read["state"], beside["position"]) != beside["checksum"]:
             raise ValueError("its numbers do not have the checksum they were saved with")
-        found = [read["state"][name] for name in leaves]
-        return jax.tree.unflatten(jax.tree.structure(state), found), beside["position"]
+        return read["state"], beside["position"]
 
     def _set_aside(self, step):
         if self._read_only:
             return
-        if jax.process_index() == 0:
-            aside = self._directory / f"damaged-{step}"
-            shutil.rmtree(aside, ignore_errors=True)
-            (self._directory / str(step)).replace(aside)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"damaged-{step}")
+        aside = self._directory / f"damaged-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self._directory / str(step)).replace(aside)
         self._manager.reload()
 
     def _check_room(self, size: int) -> None:
@@ -178,6 +206,37 @@ class _OtherNetworkError(Exception):
     pass
 
 
+def _open_manager(directory: Path, read_only: bool) -> ocp.CheckpointManager:
+    best = _MANAGERS.BestN(n=1, get_metric_fn=lambda metrics: metrics[_FIGURE], keep_checkpoints_without_metrics=False)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=_MANAGERS.AnyPreservationPolicy([_MANAGERS.LatestN(_LATEST), best]),
+        read_only=read_only,
+        create=False,
+        cleanup_tmp_directories=not read_only,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
+    )
+    return ocp.CheckpointManager(directory, options=options)
+
+
+def _from_the_first(read: Any, leaves: dict[str, Any]) -> Any:
+    """What the first process read, in every process, to the last bit; None if it found nothing."""
+    send = multihost_utils.broadcast_one_to_all
+    text = json.dumps(None if read is None else read[1]).encode()
+    length = int(send(np.array(len(text))))
+    position = json.loads(bytes(send(np.frombuffer(text.ljust(length)[:length], np.uint8))))
+    if position is None:
+        return None
+    # As bytes, since the broadcast is a sum, in which -0 becomes 0.
+    found = read[0] if read else {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+    sent = send({name: _bytes_of(leaf) for name, leaf in found.items()})
+    views = {name: np.asarray(each).view(leaves[name].dtype) for name, each in sent.items()}
+    return {name: view.reshape(leaves[name].shape) for name, view in views.items()}, position
+
+
+def _place(value: np.ndarray, like: Any) -> jax.Array:
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: value[index])
+
+
 def _describe(leaves: dict[str, Any]) -> dict[str, str]:
     return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves.items()}
 
@@ -185,8 +244,12 @@ def _describe(leaves: dict[str, Any]) -> dict[str, str]:
 def _checksum(leaves: dict[str, Any], position: dict[str, Any]) -> int:
     total = zlib.crc32(json.dumps(position, sort_keys=True).encode())
     for name in sorted(leaves):
-        total = zlib.crc32(np.ascontiguousarray(leaves[name]).reshape(-1).view(np.uint8).data, total)
+        total = zlib.crc32(_bytes_of(leaves[name]).data, total)
     return total
+
+
+def _bytes_of(leaf: Any) -> np.ndarray:
+    return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array
 
@@ -18,6 +19,7 @@ from vtnjax.train.config import Config
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
+_ACCURACY = "test/accuracy"
 _LAG = 2  # steps under way before the first one's figures are fetched: the device never waits for the host
 
 
@@ -76,24 +78,30 @@ class Loop:
 
         Raises:
             DivergedError: if a loss or the state is not finite, naming the step and the last good checkpoint.
-            OSError: if a line or a checkpoint cannot be written, naming the last good checkpoint.
+            OSError: if a line or a checkpoint cannot be written, or data cannot be read, naming the last good
+                checkpoint.
+            ValueError: if data cannot be read, naming the last good checkpoint.
             StoppedError: on SIGTERM or an interrupt, after saving.
         """
         try:
             return self._run(state, start, batches, position, _Recent(self.schedule, self.config.batch_size, recent))
         except DivergedError as error:
             hint = "A lower learning rate or gradient clipping (config.clip_norm) may help"
-            raise DivergedError(f"{error}; {self._kept()}. {hint}") from None
+            raise DivergedError(f"{error}; {self._kept()[0]}. {hint}") from None
+        except StoppedError:
+            raise
         except OSError as error:
-            raise OSError(f"{error}; {self._kept()}. The same command goes on from there") from error
+            raise OSError(f"{error}; {'. '.join(self._kept())}") from error
+        except ValueError as error:
+            raise ValueError(f"{error}; {'. '.join(self._kept())}") from error
+        except Exception as error:
+            error.add_note(". ".join(self._kept()))
+            raise
 
     def _run(self, state, start, batches, position, recent):
         config = self.config
-        tested = {line["step"]: line["test/accuracy"] for line in self.metrics.read() if "test/accuracy" in line}
-        # Another process may not have cut the file back yet.
-        best = max((accuracy for step, accuracy in tested.items() if step <= start), default=-1.0)
-        if start and start not in tested and (start % config.eval_every == 0 or start == config.steps):
-            best = max(best, self._test(start, state))  # stopped before it could be
+        if start and self._is_tested(start):
+            self._make_up_for(start, state)
         with _Signals() as signals, jax.transfer_guard("disallow"):
             for step in range(start + 1, config.steps + 1):
                 with recent.waiting_for_input():
@@ -104,43 +112,55 @@ class Loop:
                 stop, last = signals.asked(step), step == config.steps
                 if step % config.log_every == 0 or last:
                     self._log(step, "train", recent.figures())
-                accuracy = None
-                if (step % config.eval_every == 0 or last) and not stop:
+                if step % config.checkpoint_every == 0 or self._is_tested(step) or stop:
                     recent.fetch_all()
                     with recent.paused():
-                        accuracy = self._test(step, state)
-                better = accuracy is not None and accuracy > best
-                if accuracy is not None:
-                    best = max(best, accuracy)
-                if step % config.checkpoint_every == 0 or last or better or stop:
-                    recent.fetch_all()
-                    with recent.paused():
-                        beside = {"data": position(), "recent": recent.values}
-                        self._save(step, state, beside, accuracy)
+                        self._save(step, state, {"data": position(), "recent": recent.values})
                 if stop:
                     self.checkpoints.wait()
                     raise StoppedError(f"stopped by {stop}: saved step {step}; the same command goes on from there")
+                if self._is_tested(step):
+                    with recent.paused():
+                        self.checkpoints.wait()  # whatever happens in the test, the step is kept
+                        self._test(step, state)
         self.checkpoints.wait()
         return state
+
+    def _is_tested(self, step):
+        return step % self.config.eval_every == 0 or step == self.config.steps
+
+    def _make_up_for(self, step, state):
+        """The test before which an earlier run was stopped, or what was left to do after it."""
+        tested = [line[_ACCURACY] for line in self.metrics.read() if line["step"] == step and _ACCURACY in line]
+        # Every process does as the first one, whose metrics are the run's.
+        if multihost_utils.broadcast_one_to_all(np.array(bool(tested))):
+            if tested:
+                self.checkpoints.record(step, tested[-1])
+        else:
+            self._test(step, state)
 
     def _test(self, step, state):
         figures = self.evaluate(state)
         if not math.isfinite(figures["loss"]):
+            self.checkpoints.discard(step)
             raise DivergedError(f"the test loss of step {step} is {figures['loss']}")
         self._log(step, "test", figures)
-        return figures["accuracy"]
+        self.checkpoints.record(step, figures["accuracy"])
 
-    def _save(self, step, state, beside, accuracy):
+    def _save(self, step, state, beside):
         try:
-            self.checkpoints.save(step, state, beside, accuracy=accuracy)
+            self.checkpoints.save(step, state, beside)
         except NotFiniteError as error:
             raise DivergedError(f"after step {step} {error}") from None
 
     def _kept(self):
+        """What is on the disk, and what to do about it."""
         with contextlib.suppress(OSError):
             self.checkpoints.wait()
         kept = self.checkpoints.latest()
-        return "no checkpoint was saved yet" if kept is None else f"the last good checkpoint is step {kept}"
+        if kept is None:
+            return "no checkpoint was saved yet", "The same command begins anew"
+        return f"the last good checkpoint is step {kept}", "The same command goes on from there"
 
     def _log(self, step, group, figures):
         named = {f"{group}/{name}": value for name, value in figures.items()}
