@@ -134,7 +134,8 @@ def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
     try:
-        run()
+        with train.ended_together():
+            run()
     except (ValueError, OSError, ImportError, train.DivergedError) as error:
         sys.exit(f"train.py: {error}")
     except train.StoppedError as stop:

@@ -15,8 +15,9 @@ from vtnjax.train.build import (
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
+from vtnjax.train.ending import StoppedError, ended_together
 from vtnjax.train.figure import make_look, save_figure
-from vtnjax.train.loop import DivergedError, Loop, StoppedError
+from vtnjax.train.loop import DivergedError, Loop
 from vtnjax.train.members import evaluate_together, load_members, load_run
 from vtnjax.train.memory import keep_freed_memory
 from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
@@ -56,6 +57,7 @@ __all__ = [
     "default_workdir",
     "describe",
     "distort_source",
+    "ended_together",
     "evaluate_together",
     "keep_freed_memory",
     "learning_rate_schedule",

@@ -13,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from vtnjax.train.ending import finish_first
 from vtnjax.train.state import named_leaves
 
 _MANAGERS = ocp.checkpoint_managers
@@ -47,6 +48,7 @@ class Checkpoints:
             if not read_only:
                 self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = _open_manager(self._directory, read_only)
+            finish_first(self.wait)
 
     def save(self, step: int, state: Any, position: dict[str, Any], *, accuracy: float | None = None) -> None:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
