@@ -8,7 +8,6 @@ The same command goes on where a stopped run left off.
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -45,12 +44,15 @@ def run() -> None:
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
-    workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    workdir = train.find_workdir(
+        WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+    )
     if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
         raise ValueError("--flip and --also are for --eval_only")
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
-    train.open_workdir(workdir, config, write=first and not EVAL_ONLY.value)
+    lock = train.Lock(workdir, say=say) if first and not EVAL_ONLY.value else None
+    train.open_workdir(workdir, config, write=lock is not None)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data
@@ -116,7 +118,7 @@ def run() -> None:
     # ---- The loop
     console = train.Console(config.steps, start, active=first)
     schedule = train.learning_rate_schedule(config)
-    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console)
+    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console, lock)
     try:
         state = loop.run(state, start, device_batches, batches.get_state, recent)
     finally:

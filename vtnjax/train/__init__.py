@@ -17,6 +17,7 @@ from vtnjax.train.command import parse_flags
 from vtnjax.train.config import check_config, choose
 from vtnjax.train.ending import StoppedError, ended_together
 from vtnjax.train.figure import make_look, save_figure
+from vtnjax.train.lock import Lock, LockedError
 from vtnjax.train.loop import DivergedError, Loop
 from vtnjax.train.members import evaluate_together, load_members, load_run
 from vtnjax.train.memory import keep_freed_memory
@@ -26,6 +27,7 @@ from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, parameter_table
 from vtnjax.train.step import Consistency, Distillation, make_train_step
+from vtnjax.train.store import find_workdir
 from vtnjax.train.together import train_together
 from vtnjax.train.workdir import default_workdir, open_workdir
 
@@ -35,6 +37,8 @@ __all__ = [
     "Console",
     "Distillation",
     "DivergedError",
+    "Lock",
+    "LockedError",
     "Loop",
     "MetricsFile",
     "StoppedError",
@@ -59,6 +63,7 @@ __all__ = [
     "distort_source",
     "ended_together",
     "evaluate_together",
+    "find_workdir",
     "keep_freed_memory",
     "learning_rate_schedule",
     "load_members",

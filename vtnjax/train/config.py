@@ -3,8 +3,11 @@
 import difflib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
+
+from etils import epath
+
+from vtnjax.train.store import write_whole
 
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
 Config: TypeAlias = Any
@@ -67,7 +70,7 @@ def check_config(config: Config) -> None:
         raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
-def config_differences(workdir: Path, config: Config) -> list[str]:
+def config_differences(workdir: epath.Path, config: Config) -> list[str]:
     """How a config differs from the one a workdir was started with, a line each; none in a new workdir."""
     path = workdir / "config.json"
     if not path.exists():
@@ -82,8 +85,7 @@ def config_differences(workdir: Path, config: Config) -> list[str]:
     ]
 
 
-def write_config(workdir: Path, config: Config) -> None:
+def write_config(workdir: epath.Path, config: Config) -> None:
     """Leave `config.json` in the workdir, whole or not at all."""
-    partial = workdir / "config.json.partial"
-    partial.write_text(json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True) + "\n")
-    partial.replace(workdir / "config.json")
+    text = json.dumps(json.loads(config.to_json()), indent=2, sort_keys=True) + "\n"
+    write_whole(workdir / "config.json", text.encode())

@@ -17,6 +17,7 @@ from jaxtyping import Array
 from vtnjax.train.checkpoint import Checkpoints, NotFiniteError
 from vtnjax.train.config import Config
 from vtnjax.train.ending import StoppedError
+from vtnjax.train.lock import Lock
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
@@ -40,6 +41,7 @@ class Loop:
         checkpoints: where checkpoints go.
         metrics: where figures go.
         console: what is shown.
+        lock: of the workdir, if this process holds one: the loop ends when it is lost.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Loop:
     checkpoints: Checkpoints
     metrics: MetricsFile
     console: Console
+    lock: Lock | None = None
 
     def run(
         self,
@@ -105,6 +108,8 @@ class Loop:
                     batch = next(batches)
                 state, metrics = self.train_step(state, batch)
                 recent.add(step, metrics)
+                if self.lock is not None:
+                    self.lock.check()
                 self.console.advance()
                 stop, last = signals.asked(step), step == config.steps
                 if step % config.log_every == 0 or last:

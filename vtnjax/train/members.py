@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import jax
+from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -18,6 +18,7 @@ from vtnjax.train.mesh import replicated
 from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state
+from vtnjax.train.store import find_workdir
 
 Member = tuple[nnx.GraphDef, TrainState, Callable]
 
@@ -37,15 +38,16 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
     Raises:
         ValueError: if a folder holds no trained run, or one for other images or classes.
     """
-    return [load_run(Path(workdir), source, mesh, say) for workdir in workdirs]
+    return [load_run(workdir, source, mesh, say) for workdir in workdirs]
 
 
-def load_run(workdir: Path, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
+def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
     """The latest checkpoint of a run: its network's structure, its state, and what makes its input of a set's images.
 
     Raises:
         ValueError: as `load_members`.
     """
+    workdir = find_workdir(workdir)
     path, restored = workdir / "config.json", None
     if path.is_file() and (workdir / "checkpoints").is_dir():
         config: Config = ConfigDict(json.loads(path.read_text()))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from etils import epath
+
 from vtnjax.train.config import Config, config_differences, write_config
 
 
@@ -12,7 +14,7 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: Path, config: Config, *, write: bool) -> None:
+def open_workdir(workdir: epath.Path, config: Config, *, write: bool) -> None:
     """Make the workdir, or check that it is this config's.
 
     Args:
