@@ -28,6 +28,7 @@ ROOMS = {
     "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
     "train": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate"},
     "experiments": {"train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
+    "main": {"train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
     "_checks": set(),
 }
 SHARED = {"_checks"}  # What belongs to no room, and every room may import.

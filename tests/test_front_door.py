@@ -1,4 +1,4 @@
-"""`import vtnjax`, what a room costs, and what is said where an extra is missing."""
+"""`import vtnjax`, what a room costs, what is said where an extra is missing, and the command `vtnjax`."""
 
 import ast
 import importlib
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vtnjax
+from vtnjax import main
 from vtnjax._checks import needing
 
 ROOT = Path(__file__).parents[1]
@@ -143,3 +144,89 @@ def test_the_extras_include_one_another():
     assert "vtnjax[train]" in extras["demo"]
     assert "vtnjax[train]" in extras["test"]
     assert "vtnjax[demo,test]" in extras["dev"]
+
+
+# ---- vtnjax COMMAND
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs `vtnjax WORDS` in an empty folder up to train.py; returns its path and its words."""
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr(main.runpy, "run_path", lambda path, run_name: started.append((run_name, path, *sys.argv)))
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["vtnjax", *words])
+        main.main()
+        ((run_name, path, first, *rest),) = started or [("__main__", "", "")]
+        started.clear()
+        assert run_name == "__main__"
+        assert first == path
+        return path, rest
+
+    return call
+
+
+def refusal(command, *words):
+    with pytest.raises(SystemExit) as caught:
+        command(*words)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]])
+def test_help_lists_the_commands(command, capsys, words):
+    command(*words)
+    said = capsys.readouterr().out
+    assert "\n  train    Train a network" in said
+    assert said.startswith("usage: vtnjax COMMAND")
+
+
+@pytest.mark.parametrize(("word", "hint"), [("trian", "; did you mean 'train'?"), ("x", ""), ("--config", "")])
+def test_a_wrong_command_is_answered_with_the_nearest(command, word, hint):
+    assert refusal(command, word) == f"vtnjax: the command must be one of train, not {word!r}{hint}"
+
+
+CUB = str(ROOT / "configs" / "cub_vtn.py")
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        (["--config", "cub_vtn:smoke", "--eval_only"], ["--config", f"{CUB}:smoke", "--eval_only"]),
+        (["--eval_only", "--config=cub_vtn"], ["--eval_only", f"--config={CUB}"]),
+        (["-config", "cub_vtn:a=b,c=d"], ["-config", f"{CUB}:a=b,c=d"]),
+        (["-config=cub_vtn:"], [f"-config={CUB}:"]),
+        (
+            ["--config", "mine/cub_vtn.py:x", "--config.dataset=cub_vtn", "--workdir", "cub_vtn"],
+            ["--config", "mine/cub_vtn.py:x", "--config.dataset=cub_vtn", "--workdir", "cub_vtn"],
+        ),
+        (["--config", "cub_vtn.py"], ["--config", "cub_vtn.py"]),  # train.py says that there is no such file
+        (["--help"], ["--help"]),
+    ],
+)
+def test_train_starts_train_py_with_the_path_of_a_config_for_its_name(command, words, given):
+    assert command("train", *words) == (str(ROOT / "train.py"), given)
+
+
+def test_a_file_of_a_configs_name_wins(command):
+    Path("cub_vtn").write_text("")
+    assert command("train", "--config", "cub_vtn:smoke")[1] == ["--config", "cub_vtn:smoke"]
+
+
+def test_a_folder_of_a_configs_name_does_not(command):
+    Path("cub_vtn").mkdir()
+    assert command("train", "--config", "cub_vtn")[1] == ["--config", CUB]
+
+
+@pytest.mark.parametrize("words", [["--config", "cub_vnt:smoke"], ["--config=cub_vnt"]])
+def test_a_wrong_config_is_answered_with_the_nearest(command, words):
+    said = refusal(command, "train", *words)
+    assert said.startswith("vtnjax: --config must be a file or one of composites, cub_stn, ")
+    assert said.endswith(", not 'cub_vnt'; did you mean 'cub_vtn'?")
+
+
+def test_train_without_its_extra_says_which_to_install():
+    code = "from vtnjax.main import main; sys.argv = ['vtnjax', 'train', '--config', 'digits_stn']; main()"
+    said = run(refused(*OF_THE_EXTRA) + code, expect=1)
+    assert said == f"vtnjax: {SENTENCE.format(room='train')}\n"
