@@ -233,6 +233,25 @@ def test_a_run_in_a_bucket_is_that_in_a_folder_though_it_is_killed(tmp_path, sch
 
 
 @pytest.mark.slow
+def test_two_processes_train_in_a_bucket_and_go_on_there(tmp_path):
+    there = tmp_path / "gs" / "bucket" / "run"
+
+    def pair():
+        return [start("gs://bucket/run", tmp_path, "--distributed", env=env, **TINY) for env in runs.two_processes()]
+
+    processes = pair()
+    runs.stop_when(processes[0], lambda: (there / "checkpoints" / "9" / "commit_success.txt").exists())
+    for process in processes:
+        runs.kill(process)
+    (out, _), _ = [runs.end(process) for process in pair()]
+    assert "resuming from step" in out
+    runs.run(tmp_path / "here", **TINY)
+    assert runs.checkpoints(there) == [7, 18, 20]
+    for one, other in zip(runs.metrics(there), runs.metrics(tmp_path / "here"), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+@pytest.mark.slow
 def test_a_bucket_whose_package_is_absent_is_refused_before_anything_is_done():
     if importlib.util.find_spec("gcsfs"):
         pytest.skip("needs an environment without gcsfs")

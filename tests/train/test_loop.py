@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from vtnjax.train import Checkpoints, Console, DivergedError, LockedError, Loop, MetricsFile, StoppedError, TrainState
+from vtnjax.train import (
+    Checkpoints,
+    Console,
+    DivergedError,
+    Lock,
+    LockedError,
+    Loop,
+    MetricsFile,
+    StoppedError,
+    TrainState,
+)
 
 CONFIG = {"steps": 20, "batch_size": 10, "log_every": 4, "eval_every": 7, "checkpoint_every": 3}
 
@@ -259,15 +269,16 @@ def test_any_other_error_has_a_note_of_what_is_kept(tmp_path):
     assert caught.value.__notes__ == ["the last good checkpoint is step 7. The same command goes on from there"]
 
 
-def test_a_workdir_that_another_trainer_took_over_is_left_alone(tmp_path):
-    class Lost:
-        def check(self):
-            if run.data.next == 5:
-                raise LockedError("the workdir was taken over")
+def test_a_workdir_that_another_trainer_took_over_is_left_alone(tmp_path, monkeypatch):
+    def check(_):
+        if run.data.next == 5:
+            raise LockedError("the workdir was taken over")
 
-    run = Run(tmp_path, lock=Lost())
-    with pytest.raises(OSError, match="the workdir was taken over; the last good checkpoint is step 3"):
-        run.go()
+    monkeypatch.setattr(Lock, "check", check)
+    with Lock(tmp_path) as held:
+        run = Run(tmp_path, lock=held)
+        with pytest.raises(OSError, match="the workdir was taken over; the last good checkpoint is step 3"):
+            run.go()
     assert max(line["step"] for line in run.lines()) == 4
 
 

@@ -1,5 +1,4 @@
 import signal
-import socket
 import subprocess
 import time
 
@@ -15,15 +14,7 @@ SHIPPED = {"steps": 10, "log_every": 1}
 
 def pair(workdir, **overrides):
     """Two processes of four devices each, as a person would start them."""
-    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in environments()]
-
-
-def environments():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    return [runs.environment(4, JAX_PROCESS_ID=str(index), **known) for index in range(2)]
+    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in runs.two_processes()]
 
 
 def run_pair(workdir, **overrides):
@@ -138,7 +129,7 @@ FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 4
 @pytest.mark.parametrize("how", [BATCH, TEST, START, FAULT], ids=["batch", "test", "start", "fault"])
 def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, how):
     processes = []
-    for index, env in enumerate(environments()):
+    for index, env in enumerate(runs.two_processes()):
         python, script, *words = runs.command("--workdir", tmp_path, "--distributed", **LONGER)
         start = [python, "-c", FAULTY, how, *words] if index == faulty else [python, script, *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

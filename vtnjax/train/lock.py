@@ -75,6 +75,12 @@ class Lock:
         atexit.register(self.release)
         finish_first(self.release)
 
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def check(self) -> None:
         """Raise a LockedError if another trainer has taken the workdir over, since this one seemed dead."""
         if self._taken_by:

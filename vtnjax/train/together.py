@@ -61,11 +61,8 @@ def train_together(
     for each in configs:
         check_config(each)
     workdir = find_workdir(workdir)
-    lock = Lock(workdir, say=say)
-    try:
+    with Lock(workdir, say=say) as lock:
         return _run(config, configs, seeds, workdir, say, lock)
-    finally:
-        lock.release()
 
 
 def _run(config, configs, seeds, workdir, say, lock):
