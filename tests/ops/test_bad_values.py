@@ -195,6 +195,18 @@ def test_large_but_finite_coordinates_still_reflect():
     assert_allclose(ops.sample(image, coords, padding="reflection")[:, 0], [4, 4, 1, 1.5], atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
+def test_beyond_32_bits_float64_coordinates_still_reflect_and_wrap(x64, method):
+    image, coords = normal(4, 5, 2).astype(float), np.array([[5e9 + 0.3, 1.2], [-7e9 - 0.4, 2.3], [1.7, 3e12 + 0.25]])
+    for options in ({"padding": "reflection"}, {"padding": "wrap"}):
+        found = operators.sample(jnp.asarray(image), jnp.asarray(coords), method=method, **options)
+        assert_allclose(found, loops.sample(image, coords, method=method, **options), atol=1e-9)
+    grid = 2 * (coords + 0.5) / np.array([5.0, 4.0]) - 1
+    options = {"method": method, "padding": "reflection", "align_corners": False}
+    found = operators.grid_sample(jnp.asarray(image), jnp.asarray(grid), **options)
+    assert_allclose(found, loops.grid_sample(image, grid, **options), atol=2e-3)  # of the grid 1e-3 of a pixel is left
+
+
 def test_bad_coordinates_in_float64(x64):
     image, coords = normal(4, 5, 2), BAD.astype(np.float64) * np.array([1e10, 1.0])
     for padding in ("zeros", "border", "reflection"):

@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import flat_index, take_pixels
-from vtnjax.ops._padding import fold_index
+from vtnjax.ops._padding import fold_index, period
 from vtnjax.ops._taps import FEW_CHANNELS, contract, interpolate, read, slopes
 
 _A = -0.75  # torch's and OpenCV's; SciPy's and Pillow's cubic kernels are others
@@ -45,9 +45,8 @@ def _cubic_jvp(padding, primals, tangents):
 def _spread(image, coords, padding):
     """The same samples, written so that the transpose is one scatter-add."""
     packed = image.shape[-1] < FEW_CHANNELS and padding in ("zeros", "border")
-    values = (_read_rows if packed else _read_each)(
-        image, coords, padding
-    )  # (*points, g, 4, 4, c), row-major in (y, x)
+    # (*points, g, 4, 4, c), row-major in (y, x)
+    values = (_read_rows if packed else _read_each)(image, coords, padding)
     _, weights, _ = _axes(axis_taps, image, coords, padding)
     x, y = (jnp.stack(axis, axis=-1) for axis in weights)
     return jnp.sum(values * (y[..., :, None] * x[..., None, :])[..., None], axis=(-3, -2))
@@ -114,7 +113,7 @@ def _axis_steps(x, size, padding):
 
 
 def _cell(x, size, padding):
-    """The pixel to the left of x, and the way from it."""
+    """The pixel to the left of x, or of its like near the map, and the way from it."""
     if padding in ("zeros", "border"):
         # All taps of a coordinate further out are padding: nothing varies there, and no integer overflows.
         far = ~((x >= -3) & (x < size + 2))
@@ -122,6 +121,8 @@ def _cell(x, size, padding):
     else:
         far = ~(jnp.abs(x) < 1 / jnp.finfo(x.dtype).eps)
         anchor = jnp.where(x > 0, size - 1, 0).astype(x.dtype)
+        # Where 32 bits would not hold it.
+        x = jnp.where(jnp.abs(x) < 2**30, x, jnp.mod(x, period(size, padding)))
     nearby = jnp.where(far, anchor, x)
     first = jnp.floor(nearby)
     return first.astype(jnp.int32), nearby - first

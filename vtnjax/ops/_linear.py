@@ -2,7 +2,8 @@
 
 Along an axis a coordinate x reads the taps `base` and `base + 1` with weights (w0, w1). With zero padding the weights
 are hat functions of the distance to the two taps, so the taps can stay inside the map wherever x is, and what lies
-outside, or is not a number, weighs nothing: no padded copy, no mask.
+outside, or is not a number, weighs nothing: no padded copy. What stands at a tap that x does not have is masked all the
+same, since a NaN times nothing is a NaN.
 
 What follows from measurements (benchmarks/sampling.py) on a CPU:
 - one gather per corner, fused with the lerp, is the fastest forward pass;

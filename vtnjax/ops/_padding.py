@@ -29,15 +29,20 @@ def fold(x: Float[Array, "*n"], size: int, padding: str) -> tuple[Float[Array, "
 
 def fold_index(index: Int[Array, "*n"], size: int, padding: str) -> Int[Array, "*n"]:
     """The pixel that stands at an integer position near the map: clipped, mirrored once per period, or repeated."""
-    if padding == "wrap":
-        return jnp.mod(index, size)
-    if padding in ("zeros", "border") or size == 1:
+    if padding in ("zeros", "border"):
         return jnp.clip(index, 0, size - 1)
-    if padding == EDGE_REFLECTION:
-        phase = jnp.mod(index, 2 * size)
-        return jnp.minimum(phase, 2 * size - 1 - phase)
-    phase = jnp.mod(index, 2 * size - 2)
-    return jnp.minimum(phase, 2 * size - 2 - phase)
+    phase = jnp.mod(index, period(size, padding))
+    if padding == "wrap":
+        return phase
+    last = 2 * size - 1 if padding == EDGE_REFLECTION else 2 * (size - 1)
+    return jnp.minimum(phase, last - phase)
+
+
+def period(size: int, padding: str) -> int:
+    """After how many pixels what is mirrored or repeated begins again."""
+    if padding == "wrap":
+        return size
+    return 2 * size if padding == EDGE_REFLECTION else max(2 * (size - 1), 1)
 
 
 def extend(image: Shaped[Array, "..."], axes: int, padding: str) -> Shaped[Array, "..."]:

@@ -53,7 +53,8 @@ def sample(
         coords: (..., 2), (x, y) in pixels.
         method: "bilinear"; "nearest", which rounds half to even as torch (STN Eq. 4 rounds half up) and has no gradient
             to the coordinates; or "bicubic", torch's convolution with a = -0.75.
-        padding: "zeros", "border", "reflection" or "wrap".
+        padding: "zeros", "border", "reflection" or "wrap". With the last two a coordinate beyond 1/eps (8.4 million in
+            float32) reads the border, where PyTorch goes on reflecting.
         fill: with "zeros" what each tap outside counts, a number or (c,); it may be NaN, which then shows in every
             sample that reads outside.
 
