@@ -112,6 +112,7 @@ def translate_clutter_place(
 ) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "2"]]:
     """What `translate_clutter` makes, and where: the (x, y) of the image's first pixel in the canvas, int32."""
     place_key, from_key, to_key = jax.random.split(key, 3)
+    image, others = jnp.asarray(image), jnp.asarray(others)
     canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
     place = _place(place_key, image.shape[:2], shape)
     canvas = jax.lax.dynamic_update_slice(canvas, image, place)
@@ -124,7 +125,7 @@ def translate_clutter_place(
         both = jnp.maximum(jax.lax.dynamic_slice(canvas, at, size), cut)
         return jax.lax.dynamic_update_slice(canvas, both, at), None
 
-    keys = (jax.random.split(k, len(others)) for k in (from_key, to_key))
+    keys = (jax.random.split(k, others.shape[0]) for k in (from_key, to_key))
     return jax.lax.scan(insert, canvas, (*keys, others))[0], jnp.stack(place[1::-1])
 
 
@@ -188,6 +189,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
         ValueError: if the name is unknown, or a batch for TC is too small.
     """
     check_choice("name", name, DISTORTIONS)
+    images = jnp.asarray(images)
     if name == "none":
         return images
     keys = _spread(jax.random.split(key, images.shape[0]), images)

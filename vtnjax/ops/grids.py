@@ -16,7 +16,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_sizes
+from vtnjax.ops._checks import as_array, check_sizes
 from vtnjax.ops.coords import as_coords, widest
 
 
@@ -118,7 +118,7 @@ def thin_plate_spline_grid(
     """
     targets = as_coords("targets", targets)
     sizes = check_sizes("shape", shape, (2,))
-    points = _control_points(control)
+    points = _control_points(as_array(control))
     if targets.shape != points.shape:
         raise ValueError(f"targets must have the shape {points.shape} of the control points, but it is {targets.shape}")
     solved = _spline_matrix(points, sizes, jnp) if isinstance(points, Tracer) else _solved_once(points.tobytes(), sizes)
