@@ -125,7 +125,7 @@ def translate_clutter_place(
         both = jnp.maximum(jax.lax.dynamic_slice(canvas, at, size), cut)
         return jax.lax.dynamic_update_slice(canvas, both, at), None
 
-    keys = (jax.random.split(k, others.shape[0]) for k in (from_key, to_key))
+    keys = (jax.random.split(k, len(others)) for k in (from_key, to_key))
     return jax.lax.scan(insert, canvas, (*keys, others))[0], jnp.stack(place[1::-1])
 
 

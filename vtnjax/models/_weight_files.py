@@ -88,7 +88,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         with warnings.catch_warnings(action="ignore"):  # of a TorchScript program, which is refused below
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file raises all kinds, and PyTorch's own words tell to read without care
         raise ValueError(_refusal(path, str(error))) from None
