@@ -87,7 +87,7 @@ def _column(table: str, suffix: str) -> str:
 
 
 def _rows(name: str) -> str:
-    """A file of `benchmarks/warps.py`."""
+    """A file of results in its first format."""
     found = {row: [100 * run["error"] for run in value["runs"]] for row, value in record(name)["rows"].items()}
     return _markdown(["", "mean error", "each seed"], [[row, _mean(each), _each(each)] for row, each in found.items()])
 

@@ -22,7 +22,7 @@ def error(table, variant, seed=0):
 
 
 def means(name):
-    """The mean errors of a file of `benchmarks/warps.py`, in percent, by row."""
+    """The mean errors of a file of results in its first format, in percent, by row."""
     rows = render.record(name)["rows"]
     return {row: 100 * statistics.mean(run["error"] for run in rows[row]["runs"]) for row in rows}
 

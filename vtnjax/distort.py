@@ -7,6 +7,7 @@ one by its name in the paper to a batch, each image with a key of its own, whate
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_choice
+from vtnjax.ops._checks import check_choice, check_floating
 from vtnjax.ops._gather import everywhere
 from vtnjax.ops.coords import widest
 
@@ -116,17 +117,8 @@ def translate_clutter_place(
     canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
     place = _place(place_key, image.shape[:2], shape)
     canvas = jax.lax.dynamic_update_slice(canvas, image, place)
-    size = (patch, patch, image.shape[-1])
-
-    def insert(canvas, item):
-        from_key, to_key, other = item
-        cut = jax.lax.dynamic_slice(other, _place(from_key, size[:2], other.shape[:2]), size)
-        at = _place(to_key, size[:2], shape)
-        both = jnp.maximum(jax.lax.dynamic_slice(canvas, at, size), cut)
-        return jax.lax.dynamic_update_slice(canvas, both, at), None
-
     keys = (jax.random.split(k, len(others)) for k in (from_key, to_key))
-    return jax.lax.scan(insert, canvas, (*keys, others))[0], jnp.stack(place[1::-1])
+    return _insert_patches(canvas, *keys, others, patch=patch), jnp.stack(place[1::-1])
 
 
 def place_in_volume(
@@ -153,17 +145,7 @@ def place_in_volume(
     size, volume = (jnp.array(s, dtype) for s in ((*image.shape[1::-1], depth), tuple(shape)[::-1]))
     shift = jnp.maximum((volume - size) / 2, 0) * jax.random.uniform(place_key, (3,), dtype, -1, 1)
     lines = [jnp.arange(n, dtype=dtype) - place for n, place in zip(shape[::-1], (volume - 1) / 2 + shift, strict=True)]
-
-    def read_slice(z):
-        x, y = lines[0][None, :], lines[1][:, None]
-        x, y, z = (turn[0, k] * x + turn[1, k] * y + turn[2, k] * z + (size[k] - 1) / 2 for k in range(3))
-        # Every slice of the block is the image: read in its plane it costs a third of what the block would.
-        within = jnp.clip(jnp.minimum(z + 1, depth - z), 0, 1)
-        return ops.sample(image, jnp.stack([x, y], axis=-1)) * within[..., None].astype(image.dtype)
-
-    # A loop over the slices stays in the processor's cache, and XLA does not compute the volume again for every tap of
-    # a sampler that reads it.
-    return jax.lax.map(read_slice, lines[2])
+    return _read_slices(image, turn, lines, size)
 
 
 def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
@@ -212,6 +194,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
 
 def _dtype(image):
     """Of the random numbers and the coordinates, which bfloat16 would round by whole pixels."""
+    check_floating("image", image)
     return widest(image.dtype, jnp.float32)
 
 
@@ -254,6 +237,40 @@ def _homography(source, target):
     rows_u = jnp.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=-1)
     rows_v = jnp.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=-1)
     return jnp.linalg.solve(jnp.concatenate([rows_u, rows_v]), jnp.concatenate([u, v]))
+
+
+# The two loops are compiled functions, since outside one JAX compiles a loop anew at every call.
+
+
+@partial(jax.jit, static_argnames="patch")
+def _insert_patches(canvas, from_keys, to_keys, others, *, patch):
+    """The canvas with a patch of each of the others, the brighter of both where they meet."""
+    size = (patch, patch, canvas.shape[-1])
+
+    def insert(canvas, item):
+        from_key, to_key, other = item
+        cut = jax.lax.dynamic_slice(other, _place(from_key, size[:2], other.shape[:2]), size)
+        at = _place(to_key, size[:2], canvas.shape[:2])
+        both = jnp.maximum(jax.lax.dynamic_slice(canvas, at, size), cut)
+        return jax.lax.dynamic_update_slice(canvas, both, at), None
+
+    return jax.lax.scan(insert, canvas, (from_keys, to_keys, others))[0]
+
+
+@jax.jit
+def _read_slices(image, turn, lines, size):
+    """A turned block of the given size (x, y, z), whose slices all are the image, at the lines x, y and z."""
+
+    def read_slice(z):
+        x, y = lines[0][None, :], lines[1][:, None]
+        x, y, z = (turn[0, k] * x + turn[1, k] * y + turn[2, k] * z + (size[k] - 1) / 2 for k in range(3))
+        # Every slice of the block is the image: read in its plane it costs a third of what the block would.
+        within = jnp.clip(jnp.minimum(z + 1, size[2] - z), 0, 1)
+        return ops.sample(image, jnp.stack([x, y], axis=-1)) * within[..., None].astype(image.dtype)
+
+    # A loop over the slices stays in the processor's cache, and XLA does not compute the volume again for every tap of
+    # a sampler that reads it.
+    return jax.lax.map(read_slice, lines[2])
 
 
 def _place(key, size, canvas):

@@ -10,7 +10,7 @@ import pytest
 
 import vtnjax
 from vtnjax import train
-from vtnjax.experiments import TABLES
+from vtnjax.experiments import TABLES, Cell, Table
 from vtnjax.experiments import __main__ as command
 from vtnjax.experiments.__main__ import main
 from vtnjax.experiments.cores import available_cores
@@ -64,6 +64,19 @@ def test_jobs_run_at_one_time(fake, run):
     assert len(shares) == min(2, len(available_cores()))
 
 
+def test_a_variant_of_two_cells_is_run_once(run, monkeypatch):
+    def twice():
+        """A network that two columns share."""
+        return Table("T", "small", {"FCN": {"R": Cell("model=fcn", None), "P": Cell("model=fcn", None)}})
+
+    monkeypatch.setitem(TABLES, "small", twice)
+    status, printed = run("--seeds", "1")
+    assert status == 0
+    assert "1 runs of 1 cells to do" in printed.out
+    assert printed.out.count("done: ") == 1
+    assert "| FCN | 10.0 | 10.0 | 40 |" in printed.out
+
+
 def test_render_only_prints(fake, run):
     run("--rows", "CNN", "--seeds", "2")
     status, printed = run("--render", "--each_seed", "--seeds", "2")
@@ -106,7 +119,8 @@ def test_a_run_that_fails_is_named_at_the_end_and_the_others_are_made(run):
 
 def test_a_wrong_override_is_said_before_anything_runs(fake, run):
     status, _ = run("--config.stepz=3")
-    assert "--config.stepz=3 cannot be read: the config has no key 'stepz'; did you mean 'steps'" in status
+    first = "configs/small.py:model=fcn --config.stepz=3"
+    assert status == f"experiments: {first} cannot be read: the config has no key 'stepz'; did you mean 'steps'?"
     assert not (fake / "runs").exists()
 
 

@@ -40,6 +40,12 @@ def test_it_reads_the_image_where_the_marginals_integrals_say(size, dense):
         assert_allclose(y[i], loops.sample(np.asarray(image[i]), coords), atol=2e-4)
 
 
+def test_with_first_1_it_reads_as_the_references_mxnet_operator():
+    _, out = jax.jit(AttentionSampler((224, 224), first=1.0))(jnp.zeros((1, 512, 512, 1)), jnp.ones((1, 512, 512)))
+    for line in (out["coords"][0, 0, :, 0], out["coords"][0, :, 0, 1]):
+        assert_allclose(line[jnp.array([0, 1, 56, 112])], [-1, 0.0057, 126.04, 254.36], atol=5e-3)
+
+
 def test_without_attention_it_resizes_the_image():
     image = normal(1, 8, 8, 2)
     y, _ = AttentionSampler((4, 4))(image, jnp.zeros((1, 5, 6)))
@@ -92,6 +98,7 @@ def test_trilinear_attention_is_one_row_of_the_table():
     [
         (lambda: AttentionSampler((8,)), r"shape must be \(height, width\) in pixels, not \(8,\)"),
         (lambda: AttentionSampler((8, 8), dense=0.9), "dense must be at least 1, or None for no clipping, not 0.9"),
+        (lambda: AttentionSampler((8, 8), first=-1.0), "first must be a finite number of at least 0, not -1.0"),
         (lambda: AttentionSampler((8, 8), iterations=1.5), "iterations must be a whole number of at least 0, not 1.5"),
         (lambda: TrilinearAttention("trilinaer"), "kind must be .* not 'trilinaer'; did you mean 'trilinear'"),
         (lambda: TrilinearAttention(sharpness=0.0), "sharpness must be above 0, not 0.0"),

@@ -186,6 +186,7 @@ def test_a_fixed_scale_is_not_predicted():
     ("method", "padding"),
     [("bilinear", "border"), ("bilinear", "reflection"), ("nearest", "zeros"), ("bicubic", "zeros")],
 )
+@pytest.mark.filterwarnings("ignore:method='nearest' has no gradient")
 def test_method_and_padding_reach_the_sampler(method, padding):
     transformer = make("affine", method=method, padding=padding)
     theta = np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]])

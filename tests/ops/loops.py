@@ -11,26 +11,29 @@ import numpy as np
 # Normalised coordinates: -1 is the centre of the first pixel, 1 that of the last.
 
 
-def normalised(index, size):
+def normalised(index, size, align_corners=True):
+    if not align_corners:
+        return (2 * index + 1) / size - 1
     return 0.0 if size == 1 else -1.0 + 2.0 * index / (size - 1)
 
 
-def targets(shape):
+def targets(shape, align_corners=True):
     """Yields every output index, (row, column) or (slice, row, column), with its point (x, y) or (x, y, z)."""
     for index in np.ndindex(*shape):
-        yield index, np.array([normalised(i, size) for i, size in zip(index, shape, strict=True)][::-1])
+        point = [normalised(i, size, align_corners) for i, size in zip(index, shape, strict=True)]
+        yield index, np.array(point[::-1])
 
 
-def mapped_grid(mapping, shape):
+def mapped_grid(mapping, shape, align_corners=True):
     grid = np.zeros((*shape, len(shape)))
-    for index, point in targets(shape):
+    for index, point in targets(shape, align_corners):
         grid[index] = mapping(point)
     return grid
 
 
-def affine_grid(theta, shape):
+def affine_grid(theta, shape, align_corners=True):
     """Eq. 1, and Eq. 10 in three dimensions."""
-    return mapped_grid(lambda point: theta @ np.append(point, 1.0), shape)
+    return mapped_grid(lambda point: theta @ np.append(point, 1.0), shape, align_corners)
 
 
 def projective_grid(theta, shape):
@@ -108,25 +111,32 @@ def cubic(distance, a=-0.75):
 
 
 def taps(x, size, method, padding, edges):
+    """Pixels and their weights; a tap outside the image has the pixel None."""
+    if padding == "wrap":
+        x = x % size
     if method == "bicubic":  # the taps are brought inside, not the coordinate
         around = [math.floor(x) + i for i in (-1, 0, 1, 2)]
-        found = [(inside(i, size, padding, edges), cubic(x - i)) for i in around]
+        found = [(i if padding == "wrap" else inside(i, size, padding, edges), cubic(x - i)) for i in around]
     else:
-        x = inside(x, size, padding, edges)
+        x = x if padding == "wrap" else inside(x, size, padding, edges)
         around = [round(x)] if method == "nearest" else [math.floor(x), math.floor(x) + 1]  # round: half to even
         found = [(i, 1.0 if method == "nearest" else hat(x - i)) for i in around]
-    return [(int(i), weight) for i, weight in found if 0 <= i < size]
+    if padding == "wrap":
+        return [(int(i) % size, weight) for i, weight in found]
+    found = [(int(i) if 0 <= i < size else None, weight) for i, weight in found]
+    # With the other paddings only the tap after the last pixel is none, of weight 0.
+    return found if padding == "zeros" else [tap for tap in found if tap[0] is not None]
 
 
-def sample(image, coords, *, method="bilinear", padding="zeros", edges=False):
+def sample(image, coords, *, method="bilinear", padding="zeros", fill=0.0, edges=False):
     """(h, w, c), (..., 2) -> (..., c), or (d, h, w, c), (..., 3) -> (..., c)."""
     sizes, out = image.shape[:-1], np.zeros((*coords.shape[:-1], image.shape[-1]))
     for index in np.ndindex(*coords.shape[:-1]):
         position = coords[index][::-1]
         along = [taps(x, size, method, padding, edges) for x, size in zip(position, sizes, strict=True)]
         for choice in np.ndindex(*map(len, along)):
-            chosen = [axis[i] for axis, i in zip(along, choice, strict=True)]
-            out[index] += math.prod(w for _, w in chosen) * image[tuple(i for i, _ in chosen)]
+            pixels, weights = zip(*(axis[i] for axis, i in zip(along, choice, strict=True)), strict=True)
+            out[index] += math.prod(weights) * (fill if None in pixels else image[pixels])
     return out
 
 
@@ -169,7 +179,7 @@ def whole_kernel(kernel, count):
 # Recasens et al. (2018) Eq. 4-5.
 
 
-def saliency_cells(saliency, *, fwhm, pad):
+def saliency_cells(saliency, *, fwhm, pad, align_corners=True):
     """Where each cell of the map reads, normalised, before it is clamped: the weighted mean of the coordinates."""
     h, w = saliency.shape
     out = np.zeros((h, w, 2))
@@ -179,7 +189,7 @@ def saliency_cells(saliency, *, fwhm, pad):
             y, x = i + m - pad, j + n - pad
             there = saliency[min(max(y, 0), h - 1), min(max(x, 0), w - 1)]
             weight = there * 0.5 ** (4 * ((m - pad) ** 2 + (n - pad) ** 2) / fwhm**2)
-            out[i, j] += weight * np.array([normalised(x, w), normalised(y, h)])
+            out[i, j] += weight * np.array([normalised(x, w, align_corners), normalised(y, h, align_corners)])
             total += weight
         out[i, j] /= total
     return out

@@ -79,6 +79,21 @@ def test_convention_an_axis_of_size_one_maps_to_zero_and_back():
     assert_allclose(ops.to_normalised(pixels, (1, 1)), np.zeros((3, 2)))
 
 
+@pytest.mark.parametrize("convert", [ops.to_pixels, ops.to_normalised])
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("shape", [(5, 1), (1, 5), (1, 1), (2, 3)])
+def test_what_is_no_number_stays_so_on_an_axis_of_any_size(shape, align_corners, convert):
+    coords = jnp.array([[np.nan, 0.5], [0.5, np.nan]])
+    found = jax.jit(lambda coords: convert(coords, shape, align_corners=align_corners))(coords)
+    assert_array_equal(np.isnan(found), np.isnan(coords))
+
+
+def test_what_is_no_number_sends_no_gradient_along_an_axis_of_one_pixel():
+    for convert in (ops.to_pixels, ops.to_normalised):
+        gradient = jax.grad(lambda coords, convert=convert: convert(coords, (1, 1)).sum())(jnp.array([np.nan, 0.5]))
+        assert_array_equal(gradient, [0, 0])
+
+
 def test_gradients_through_an_axis_of_size_one_are_finite():
     def total(convert):
         return jax.grad(lambda coords: convert(coords, (5, 1)).sum())(jnp.ones((3, 2)))

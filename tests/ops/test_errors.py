@@ -83,7 +83,32 @@ BAD = {
     "sample at integers": (lambda: ops.sample(IMAGE, jnp.ones((3, 2), int)), "coords", "int32"),
     "sample at rank 0": (lambda: ops.sample(IMAGE, jnp.ones(())), "coords", "()"),
     "sample by a misspelt method": (lambda: ops.sample(IMAGE, COORDS, method="bilnear"), "method", "bilnear"),
-    "sample with unknown padding": (lambda: ops.sample(IMAGE, COORDS, padding="wrap"), "padding", "wrap"),
+    "sample of complex numbers": (lambda: ops.sample(IMAGE.astype(complex), COORDS), "complex64", "channels"),
+    "volume of complex numbers": (lambda: ops.sample_volume(VOLUME.astype(complex), PLACES), "complex64", "channels"),
+    "grid_sample of complex numbers": (
+        lambda: ops.grid_sample(IMAGE.astype(complex), COORDS, align_corners=True),
+        *("complex64", "channels"),
+    ),
+    "sample with fill and another padding": (
+        lambda: ops.sample(IMAGE, COORDS, padding="border", fill=1.0),
+        "fill",
+        "border",
+    ),
+    "sample with two fills for six channels": (
+        lambda: ops.sample(IMAGE, COORDS, fill=jnp.ones(2)),
+        "fill",
+        "6",
+        "(2,)",
+    ),
+    "sample with a complex fill": (lambda: ops.sample(IMAGE, COORDS, fill=1j), "fill", "complex64"),
+    "sample with no fill": (lambda: ops.sample(IMAGE, COORDS, fill=None), "fill", "None"),
+    "sample with a word for a fill": (lambda: ops.sample(IMAGE, COORDS, fill="white"), "fill", "white"),
+    "separable with fill and another padding": (
+        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3), padding="wrap", fill=jnp.zeros(6)),
+        *("fill", "wrap"),
+    ),
+    "volume by bicubic": (lambda: ops.sample_volume(VOLUME, PLACES, method="bicubic"), "method", "bicubic"),
+    "sample with unknown padding": (lambda: ops.sample(IMAGE, COORDS, padding="tile"), "padding", "tile"),
     "channels that 4 does not divide": (lambda: ops.sample_channels(IMAGE, jnp.ones((3, 4, 2))), "4", "6"),
     "channels of no group": (lambda: ops.sample_channels(IMAGE, jnp.ones(2)), "coords", "(2,)"),
     "channels at xyz": (lambda: ops.sample_channels(IMAGE, jnp.ones((3, 2, 3))), "coords", "(3, 2, 3)"),
@@ -112,13 +137,26 @@ BAD = {
         *("backend", "fast"),
     ),
     "separable with unknown padding": (
-        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3), padding="wrap"),
-        *("padding", "wrap"),
+        lambda: ops.sample_separable(IMAGE, jnp.ones(3), jnp.ones(3), padding="tile"),
+        *("padding", "tile"),
     ),
     "grid_sample of a batch": (
         lambda: ops.grid_sample(IMAGE[None, None], COORDS, align_corners=True),
         "image",
         "(1, 1, 4, 5, 6)",
+    ),
+    "grid_sample of a batch of images": (
+        lambda: ops.grid_sample(jnp.ones((8, 4, 5, 3)), jnp.ones((8, 6, 7, 2)), align_corners=True),
+        *("grid", "jax.vmap", "(8, 6, 7, 2)", "(8, 4, 5, 3)"),
+    ),
+    "volume of a batch of images": (lambda: ops.sample_volume(VOLUME, COORDS), "coords", "jax.vmap"),
+    "grid_sample of a volume without channels": (
+        lambda: ops.grid_sample(VOLUME[..., 0], PLACES, align_corners=True),
+        *("grid", "(d, h, w, c)"),
+    ),
+    "grid_sample of a volume by bicubic": (
+        lambda: ops.grid_sample(VOLUME, PLACES, align_corners=True, method="bicubic"),
+        *("method", "bicubic"),
     ),
     "grid_sample at xyz": (lambda: ops.grid_sample(IMAGE, PLACES, align_corners=True), "grid", "(3, 3)"),
     "grid_sample at integers": (
@@ -226,6 +264,24 @@ BAD = {
     "attention for a volume": (lambda: attend(shape=(2, 4, 5)), "shape", "(2, 4, 5)"),
     "attention below its mean": (lambda: attend(dense=0.5), "dense", "0.5"),
     "attention not a number of times": (lambda: attend(dense=float("nan")), "dense", "nan"),
+    "attention from below 0": (lambda: attend(first=-0.5), "first", "-0.5"),
+    "attention from no number": (lambda: attend(first=float("nan")), "first", "nan"),
+    "to_pixels of a shape with channels": (
+        lambda: ops.to_pixels(COORDS, (4, 5, 6)),
+        *("shape", "(4, 5, 6)", "channels", "image.shape[:2]"),
+    ),
+    "to_normalised of a shape with channels": (lambda: ops.to_normalised(COORDS, (4, 5, 6)), "(4, 5, 6)", "channels"),
+    "to_pixels of a shape with batch and channels": (
+        lambda: ops.to_pixels(COORDS, (2, 4, 5, 6)),
+        *("shape", "(2, 4, 5, 6)", "channels", "batch"),
+    ),
+    "affine of a shape with channels": (lambda: ops.affine_grid(jnp.eye(2, 3), (4, 5, 6)), "(4, 5, 6)", "channels"),
+    "tps of control points in pixels": (
+        lambda: ops.thin_plate_spline_grid(
+            jnp.ones((4, 2)), (28, 28), control=27 * jnp.indices((2, 2)).reshape(2, 4).T
+        ),
+        *("control", "normalised", "pixels", "0", "27", "ops.to_normalised"),
+    ),
     "attention clipped half a time": (lambda: attend(iterations=0.5), "iterations", "0.5"),
     "attention clipped less than never": (lambda: attend(iterations=-1), "iterations", "-1"),
 }
@@ -241,6 +297,31 @@ def test_convention_bad_input_is_a_value_error_in_a_sentence(case):
         assert re.search(rf"(?<!\w){re.escape(word)}", sentence), f"{word!r} is not in {sentence!r}"
     assert len(sentence.split()) >= 6
     assert "\n" not in sentence.strip()
+
+
+STATIC = {
+    "identity_coords": (ops.identity_coords, "shape"),
+    "to_pixels": (lambda shape: ops.to_pixels(COORDS, shape), "shape"),
+    "affine_grid": (lambda shape: ops.affine_grid(jnp.eye(2, 3), shape), "shape"),
+    "thin_plate_spline_grid": (lambda shape: ops.thin_plate_spline_grid(jnp.ones((16, 2)), shape), "shape"),
+    "saliency_grid": (lambda shape: zoom(shape=shape), "shape"),
+    "attention_coords": (lambda shape: attend(shape=shape), "shape"),
+    "footprint_coords": (lambda samples: ops.footprint_coords(jnp.zeros((4, 5, 2)), samples), "samples"),
+}
+
+
+@pytest.mark.parametrize("sizes", [(4, 5), jnp.array([4, 5])], ids=["numbers", "an array"])
+@pytest.mark.parametrize("name", STATIC)
+def test_a_traced_shape_must_be_static(name, sizes):
+    call, argument = STATIC[name]
+    with pytest.raises(ValueError, match=f"{argument} must be static, .*static_argnames"):
+        jax.jit(call)(sizes)
+
+
+def test_control_points_beyond_the_image_are_no_pixels():
+    beyond = jnp.array([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, 3.0]])
+    grid = ops.thin_plate_spline_grid(0.5 * beyond, (2, 2), control=beyond)
+    assert abs(grid[1, 1] - 0.5).max() < 1e-5
 
 
 def test_bad_input_is_refused_under_jit_too():
@@ -281,14 +362,17 @@ POSITIONAL = {
     "attention_coords": ["attention", "shape"],
 }
 OPTIONS = {
+    "affine_grid": {"align_corners": True},
+    "attention_grid": {"align_corners": True},
+    "projective_grid": {"align_corners": True},
     "to_pixels": {"align_corners": True},
     "to_normalised": {"align_corners": True},
-    "thin_plate_spline_grid": {"control": None},
-    "sample": {"method": "bilinear", "padding": "zeros"},
-    "sample_channels": {"method": "bilinear", "padding": "zeros"},
-    "sample_volume": {"padding": "zeros"},
-    "sample_separable": {"padding": "zeros", "backend": "auto"},
-    "grid_sample": {"method": "bilinear", "padding": "zeros", "align_corners": inspect.Parameter.empty},
+    "thin_plate_spline_grid": {"control": None, "align_corners": True},
+    "sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_channels": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_volume": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_separable": {"padding": "zeros", "fill": 0.0, "backend": "auto"},
+    "grid_sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0, "align_corners": inspect.Parameter.empty},
     "deformable_conv": {
         "mask": None,
         "bias": None,
@@ -297,9 +381,9 @@ OPTIONS = {
         "dilation": 1,
         "feature_group_count": 1,
     },
-    "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty},
+    "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty, "align_corners": True},
     "trilinear_attention": {"normalise": ("spatial", "relation"), "sharpness": 7.0},
-    "attention_coords": {"dense": 4.0, "iterations": 5},
+    "attention_coords": {"dense": 4.0, "iterations": 5, "first": 0.0},
 }
 
 

@@ -87,6 +87,38 @@ def test_projective_grid_ignores_the_scale_of_its_matrix(x64):
     assert_allclose(ops.projective_grid(-2 * theta, (4, 6)), ops.projective_grid(theta, (4, 6)), atol=1e-12)
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-7, -1e-7, 1e7, 1e30])
+def test_the_smallest_and_largest_homographies_are_those_of_scale_one(factor):
+    theta = jnp.asarray(np.eye(3) + 0.1 * rng_normal(3, 3), jnp.float32)
+
+    def total(theta):
+        return (ops.projective_grid(theta, (4, 6)) ** 2).sum()
+
+    expected = loops.projective_grid(np.asarray(theta, np.float64), (4, 6))
+    assert_allclose(ops.projective_grid(factor * theta, (4, 6)), expected, rtol=1e-4, atol=1e-5)
+    # A homography's gradient goes as one over its scale.
+    assert_allclose(factor * jax.grad(total)(factor * theta), jax.grad(total)(theta), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1e7])
+def test_the_second_derivative_of_a_scaled_homography_is_that_of_scale_one(factor):
+    theta, push = (jnp.asarray(value, jnp.float32) for value in (np.eye(3) + 0.1 * rng_normal(3, 3), rng_normal(3, 3)))
+
+    def curvature(factor):
+        slope = jax.grad(lambda t: (ops.projective_grid(t, (4, 6)) ** 2).sum())
+        return factor * jax.jvp(slope, (factor * theta,), (factor * push,))[1]
+
+    assert_allclose(curvature(factor), curvature(1.0), rtol=1e-3, atol=2e-3)
+
+
+def test_a_far_translation_is_finite_and_a_last_row_of_zeros_infinite(x64):
+    theta = jnp.eye(3, dtype=jnp.float32).at[0, 2].set(1e9)
+    assert_allclose(ops.projective_grid(theta, (1, 1))[0, 0], [1e9, 0])
+    assert np.isinf(ops.projective_grid(theta.at[2, 2].set(0.0), (1, 1))).all()
+    tiny = jnp.asarray(1e-200 * np.eye(3))
+    assert_allclose(ops.projective_grid(tiny, (3, 3)), loops.affine_grid(np.eye(2, 3), (3, 3)), atol=1e-12)
+
+
 def test_projective_grid_contains_the_affine_grids(x64):
     theta = np.vstack([rng_normal(2, 3), [0, 0, 1]])
     found = ops.projective_grid(jnp.asarray(theta), (4, 6))

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from vtnjax import ops
 
 trilinear_attention = jax.jit(ops.trilinear_attention, static_argnames=("normalise", "sharpness"))
-attention_coords = jax.jit(ops.attention_coords, static_argnames=("shape", "dense", "iterations"))
+attention_coords = jax.jit(ops.attention_coords, static_argnames=("shape", "dense", "iterations", "first"))
 TABLE_2 = (
     (),
     ("spatial",),
@@ -99,9 +99,47 @@ def test_the_maps_are_clipped_and_the_clipping_matters():
     assert np.abs(clipped - again).max() > 1e-3
 
 
-def test_convention_a_uniform_map_of_512_gives_the_reference_operators_figures():
+def test_convention_a_uniform_map_of_512_gives_the_figures_of_the_references_cuda_port():
+    """The integral begins at 0. The reference's MXNet operator begins at 1: see the next test."""
     for axis in attention_coords(jnp.ones((512, 512)), (224, 224)):
         assert_allclose(axis[jnp.array([0, 1, 56, 112, 168, 223])], [0, 2.28125, 127.75, 255.5, 383.25, 508.71875])
+
+
+def test_convention_a_uniform_map_of_512_gives_with_first_1_the_figures_of_the_references_mxnet_operator():
+    for axis in attention_coords(jnp.ones((512, 512)), (224, 224), first=1.0):
+        assert_allclose(axis[jnp.array([0, 1, 56, 112])], [-1, 0.0057, 126.04, 254.36], atol=5e-3)
+        assert_allclose(axis[1], 0.00574, atol=1e-4)
+        assert_allclose(axis[223], 508.70855, rtol=1e-6)
+
+
+@pytest.mark.parametrize("first", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("name", ["square", "wide", "tall, enlarged"])
+def test_an_integral_that_begins_above_0_is_the_operators_loop(x64, name, first):
+    size, shape = MAPS[name]
+    attention = random_map(size)
+    found = attention_coords(jnp.asarray(attention), shape, dense=None, first=first)
+    profiles = attention.max(0), attention.max(1)
+    for axis, profile, outputs in zip(found, profiles, shape[::-1], strict=True):
+        # In the operator's own units: a profile sums to the number of outputs, and F[-1] is 0.
+        profile = profile / profile.sum() * outputs
+        integral = [0.0, first]
+        for value in profile[1:]:
+            integral.append(integral[-1] + value)
+        for i in range(outputs):
+            wanted = i * integral[-1] / outputs
+            j = next(j for j in range(1, len(profile) + 1) if integral[j] >= wanted)
+            expected = j - 1 + (wanted - integral[j]) / (integral[j] - integral[j - 1])
+            assert_allclose(axis[i], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("first", [1e-6, 1e-3])
+def test_an_integral_that_begins_just_above_0_reads_almost_as_one_that_begins_at_0(first):
+    attention = jnp.asarray(random_map((7, 7)), jnp.float32)
+    for begun, plain in zip(
+        attention_coords(attention, (9, 9), first=first), attention_coords(attention, (9, 9)), strict=True
+    ):
+        assert begun[0] == -1
+        assert_allclose(begun[1:], plain[1:], atol=0.02)
 
 
 def test_a_flat_axis_flattens_the_other_as_in_the_reference():

@@ -28,6 +28,8 @@ from vtnjax.experiments.render import render
 from vtnjax.experiments.runner import Runner
 from vtnjax.experiments.tables import TABLES, Table
 
+_GOES_ON = "The same command goes on with what has no result yet."
+
 
 def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...], Table]:
     tables = "\n".join(f"  {name:18} {(inspect.getdoc(table) or '').splitlines()[0]}" for name, table in TABLES.items())
@@ -77,17 +79,15 @@ def _missing(runner: Runner, suffix: str, rows, columns, seeds) -> Iterator[tupl
                 yield variant, left
 
 
-def _run(runner: Runner, wanted: list[tuple[str, list[int]]], arguments: argparse.Namespace) -> list[str]:
+def _run(runner: Runner, wanted: dict[str, list[int]], arguments: argparse.Namespace) -> list[str]:
     """Make what is wanted; which runs failed."""
-    for variant, _ in wanted:
-        runner.load(variant)  # what is wrong with a variant or an override is said before hours of other runs
     if jax.default_backend() != "cpu" and not arguments.separate:
-        for variant, seeds in wanted:
+        for variant, seeds in wanted.items():
             runner.together(variant, seeds)
         return []
     tasks = {
         f"{variant}, seed {seed}": functools.partial(runner.separately, variant, seed)
-        for variant, seeds in wanted
+        for variant, seeds in wanted.items()
         for seed in seeds
     }
     return run_side_by_side(tasks, arguments.jobs, say=functools.partial(print, flush=True))
@@ -98,21 +98,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, overrides, table = _parse(argv)
     split = ",split=validation" if arguments.split == "validation" else ""
     suffix, seeds = ",short" * arguments.short + split + ",smoke" * arguments.smoke, range(arguments.seeds)
-    failed = []
     try:
         results = arguments.results or find_checkout() / "results" / "experiments"
         runner = Runner(arguments.table, table, overrides, arguments.runs, results)
-        if not arguments.render:
-            wanted = list(_missing(runner, suffix, arguments.rows, arguments.columns, seeds))
-            print(f"{sum(len(left) for _, left in wanted)} runs of {len(wanted)} cells to do", flush=True)
+        wanted = {} if arguments.render else dict(_missing(runner, suffix, arguments.rows, arguments.columns, seeds))
+        for variant in wanted:
+            runner.load(variant)  # what is wrong with a variant or an override is said before hours of other runs
+    except ValueError as error:
+        sys.exit(f"experiments: {error}")
+    failed = []
+    if not arguments.render:
+        print(f"{sum(map(len, wanted.values()))} runs of {len(wanted)} cells to do", flush=True)
+        try:
             failed = _run(runner, wanted, arguments)
-    except (ValueError, OSError, train.DivergedError, train.StoppedError) as error:
-        sys.exit(f"experiments: {error}\nThe same command goes on with what has no result yet.")
-    except KeyboardInterrupt:
-        sys.exit("experiments: interrupted\nThe same command goes on with what has no result yet.")
+        except (ValueError, OSError, train.DivergedError, train.StoppedError) as error:
+            sys.exit(f"experiments: {error}\n{_GOES_ON}")
+        except KeyboardInterrupt:
+            sys.exit(f"experiments: interrupted\n{_GOES_ON}")
     print(render(runner, suffix, seeds, each_seed=arguments.each_seed))
     if failed:
-        sys.exit(f"experiments: failed: {'; '.join(failed)}\nThe same command goes on with what has no result yet.")
+        sys.exit(f"experiments: failed: {'; '.join(failed)}\n{_GOES_ON}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class AttentionSampler(nnx.Module):
         *,
         dense: float | None = 4.0,
         iterations: int = 5,
+        first: float = 0.0,
         stop_gradient: bool = True,
     ):
         """Make a sampler; the defaults are the reference implementation's.
@@ -37,15 +38,18 @@ class AttentionSampler(nnx.Module):
         Args:
             shape: (h', w') of the output.
             dense: the bound of the density, as in `ops.attention_coords`; None is the paper's plain inverse CDF.
-            iterations: as there.
+            iterations: how often the density is clipped, as in `ops.attention_coords`.
+            first: where the integral begins, as in `ops.attention_coords`. With 0, the reference's CUDA port, the first
+                output pixel reads the first pixel; with 1.0, its MXNet operator, it lies one cell before. Uniform, 512
+                pixels to 224, the outputs 0, 1, 56 and 112 read 0, 2.28, 127.75, 255.5 and -1, 0.0057, 126.04, 254.36.
             stop_gradient: whether no gradient goes to the map, as in the reference implementation.
 
         Raises:
-            ValueError: if shape or iterations are not whole numbers, or dense is below 1.
+            ValueError: if shape or iterations are not whole numbers, dense is below 1, or first is below 0.
         """
         self.shape = check_sizes("shape", shape, (2,))
-        check_density(dense, iterations)
-        self.dense, self.iterations, self.stop_gradient = dense, iterations, stop_gradient
+        check_density(dense, iterations, first)
+        self.dense, self.iterations, self.first, self.stop_gradient = dense, iterations, first, stop_gradient
 
     def __call__(
         self, image: Float[Array, "n h w c"], attention: Float[Array, "n h0 w0 *one"]
@@ -67,6 +71,8 @@ class AttentionSampler(nnx.Module):
         """The image's pixels that columns and rows read."""
         # A single row or column of cells says nothing of where along it: two alike spread evenly.
         attention = jnp.pad(attention, [(0, int(size == 1)) for size in attention.shape], mode="edge")
-        lines = ops.attention_coords(attention, self.shape, dense=self.dense, iterations=self.iterations)
+        lines = ops.attention_coords(
+            attention, self.shape, dense=self.dense, iterations=self.iterations, first=self.first
+        )
         sizes = zip(lines, shape[1::-1], attention.shape[::-1], strict=True)
         return [line * ((size - 1) / (cells - 1)) for line, size, cells in sizes]

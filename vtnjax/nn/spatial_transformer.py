@@ -1,5 +1,6 @@
 """The spatial transformer: localiser, grid generator and sampler in one module (STN section 3)."""
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import jax
@@ -24,7 +25,8 @@ class SpatialTransformer(nnx.Module):
 
     The last localisation layer is part of this module: a linear layer with zero kernel and the identity warp as its
     bias (STN A.4), so that an untrained transformer passes its input on. theta and the coordinates are float32 whatever
-    the image's dtype is.
+    the image's dtype is. theta acts on normalised coordinates, in which every image is a square from -1 to 1: where an
+    image is not square, a rotation matrix shears it (`ops.affine_grid` has the matrix that turns it).
 
     Calling it with images (n, h, w, c), or volumes (n, d, h, w, c) for "affine3d", returns `(y, out)`: `y` is
     (n, h', w', c), a tuple of `count` such arrays if count > 1; `out["theta"]` holds the parameters, (n, ...) and
@@ -50,6 +52,7 @@ class SpatialTransformer(nnx.Module):
         method: str = "bilinear",
         padding: str = "zeros",
         antialias: int = 1,
+        align_corners: bool = True,
         rngs: nnx.Rngs,
     ):
         """Make a transformer that starts at the identity.
@@ -65,10 +68,13 @@ class SpatialTransformer(nnx.Module):
             count: how many warps of the same input one localiser predicts.
             scale: the fixed window size of "attention", as a fraction of the image.
             basis: (m, h', w') of "linear", normalised; learned if it is an `nnx.Param`.
-            method: as in `ops.sample`.
+            method: as in `ops.sample`. "nearest" has no gradient to the coordinates, so a localiser learns nothing
+                through it, which a warning says.
             padding: as in `ops.sample`.
             antialias: along each axis, how many points of what an output pixel covers are read and averaged, for warps
                 that shrink (`ops.footprint_coords`); with 1, the paper's, one point is read. Not for "affine3d".
+            align_corners: as in `ops.affine_grid`, of the grid and of what is read. False is PyTorch's default, and
+                reflection then mirrors about the outer edges of the border pixels, as in PyTorch's `grid_sample`.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
@@ -87,7 +93,11 @@ class SpatialTransformer(nnx.Module):
             raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
         if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):
             raise ValueError(f"antialias must be a whole number from 1, and 1 for the warp 'affine3d', not {antialias}")
-        self.localiser, self.antialias = localiser, antialias
+        if method == "nearest" and localiser is not None:
+            warnings.warn(
+                "method='nearest' has no gradient to the coordinates: the localiser never learns", stacklevel=2
+            )
+        self.localiser, self.antialias, self.align_corners = localiser, antialias, align_corners
         self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
         self.shape = None if shape is None else check_sizes("shape", shape, (3 if warp == "affine3d" else 2,))
         if basis is not None:
@@ -108,7 +118,8 @@ class SpatialTransformer(nnx.Module):
         shape = self.shape or input_shape
 
         def warp_all(image, thetas):
-            coords = jnp.stack([ops.to_pixels(self._grid(theta, shape), input_shape) for theta in thetas])
+            grids = [self._grid(theta, shape) for theta in thetas]
+            coords = jnp.stack([ops.to_pixels(grid, input_shape, align_corners=self.align_corners) for grid in grids])
             return jax.vmap(lambda c: self._sample(image, c))(coords), coords
 
         warped, coords = jax.vmap(warp_all)(image, theta)
@@ -153,31 +164,35 @@ class SpatialTransformer(nnx.Module):
         if self.shape != basis.shape[1:]:
             raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
         with jax.ensure_compile_time_eval():  # also where the module is made abstractly
-            identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape))
+            identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape, align_corners=self.align_corners))
         # The nearest to the identity that the basis can say.
         columns = basis.astype(widest(basis.dtype, jnp.float32)).reshape(len(basis), -1).T
         return xp.linalg.lstsq(columns, identity.reshape(-1, 2), rcond=None)[0].T
 
     def _grid(self, theta, shape):
-        if self.warp == "translation":
-            return ops.attention_grid(jnp.ones((), theta.dtype), theta, shape)
-        if self.warp == "attention":
-            scale = theta[0] if self.scale is None else jnp.asarray(self.scale, theta.dtype)
-            return ops.attention_grid(scale, theta[-2:], shape)
-        if self.warp == "projective":
-            return ops.projective_grid(theta, shape)
-        if self.warp == "tps":
-            return ops.thin_plate_spline_grid(theta, shape)
         if self.warp == "linear":
             return ops.linear_grid(theta, self.basis[...])
-        return ops.affine_grid(theta, shape)
+        options = {"align_corners": self.align_corners}
+        if self.warp == "translation":
+            return ops.attention_grid(jnp.ones((), theta.dtype), theta, shape, **options)
+        if self.warp == "attention":
+            scale = theta[0] if self.scale is None else jnp.asarray(self.scale, theta.dtype)
+            return ops.attention_grid(scale, theta[-2:], shape, **options)
+        grid = {"projective": ops.projective_grid, "tps": ops.thin_plate_spline_grid}.get(self.warp, ops.affine_grid)
+        return grid(theta, shape, **options)
 
     def _sample(self, image, coords):
+        if self.antialias > 1:
+            return self._read(image, ops.footprint_coords(coords, self.antialias)).mean(-2)
+        return self._read(image, coords)
+
+    def _read(self, image, coords):
+        if self.padding == "reflection" and not self.align_corners:
+            # Of the samplers only this one mirrors about the outer edges, and it takes normalised coordinates.
+            grid = ops.to_normalised(coords, image.shape[:-1], align_corners=False)
+            return ops.grid_sample(image, grid, method=self.method, padding=self.padding, align_corners=False)
         if self.warp == "affine3d":
             return ops.sample_volume(image, coords, padding=self.padding)
-        if self.antialias > 1:
-            points = ops.footprint_coords(coords, self.antialias)
-            return ops.sample(image, points, method=self.method, padding=self.padding).mean(-2)
         return ops.sample(image, coords, method=self.method, padding=self.padding)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
@@ -45,20 +46,32 @@ def check_not_empty(name: str, array: jax.Array) -> None:
         raise ValueError(f"{name} must have at least one pixel along each axis, but its shape is {array.shape}")
 
 
+def check_static(name: str, value: object) -> None:
+    """Raise a ValueError if a size, or one of several, is traced: shapes are part of the compiled program."""
+    if any(isinstance(size, Tracer) for size in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} must be static, whole numbers known when the function is compiled, not traced; name it in "
+            "static_argnames of jax.jit, or close over it"
+        )
+
+
 def check_sizes(name: str, shape: Sequence[int], ranks: tuple[int, ...]) -> tuple[int, ...]:
     """Return `shape` as a tuple of whole numbers of pixels, or raise a ValueError."""
     wanted = " or ".join({2: "(height, width)", 3: "(depth, height, width)"}[rank] for rank in ranks)
+    check_static(name, shape)
     try:
         sizes = tuple(size.__index__() for size in shape)
     except (TypeError, AttributeError):
         sizes = ()
     if len(sizes) not in ranks or min(sizes) < 0:
-        raise ValueError(f"{name} must be {wanted} in pixels, not {shape!r}")
+        hint = "; leave out channels and batch" if len(sizes) > max(ranks) else ""
+        raise ValueError(f"{name} must be {wanted} in pixels, not {shape!r}{hint}")
     return sizes
 
 
 def check_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """Return a whole number of at least 1, or two of them, as a pair for (rows, columns), or raise a ValueError."""
+    check_static(name, value)
     try:
         pair = tuple(number.__index__() for number in (value if isinstance(value, Sequence) else (value, value)))
     except (TypeError, AttributeError):

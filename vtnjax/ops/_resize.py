@@ -1,21 +1,27 @@
-"""Bilinear resizing in which the centres of the border pixels stay the border (`align_corners=True`)."""
+"""Bilinear resizing, with either meaning of `align_corners`."""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from vtnjax.ops.coords import widest
 from vtnjax.ops.sampling import sample_separable
 
 
-def resize(image: Float[Array, "h w c"], shape: Sequence[int]) -> Float[Array, "h2 w2 c"]:
-    """An image at another size, read along lines; an axis of one output pixel reads the middle."""
+def resize(
+    image: Float[Array, "h w c"], shape: Sequence[int], *, align_corners: bool = True
+) -> Float[Array, "h2 w2 c"]:
+    """An image at another size, read along lines; an axis of one output pixel reads the middle.
+
+    The centres of the border pixels stay the border, or with `align_corners=False` their outer edges.
+    """
     dtype = widest(image.dtype, jnp.float32)
-    y, x = (jnp.asarray(_line(old, new), dtype) for old, new in zip(image.shape[:2], shape, strict=True))
+    y, x = (_line(old, new, dtype, align_corners) for old, new in zip(image.shape[:2], shape, strict=True))
     return sample_separable(image, x, y, padding="border")
 
 
-def _line(old: int, new: int) -> np.ndarray:
-    return np.linspace(0, old - 1, new) if new > 1 else np.full(new, (old - 1) / 2)
+def _line(old, new, dtype, align_corners):
+    step = (old - 1) / max(new - 1, 1) if align_corners else old / max(new, 1)
+    from_middle = jnp.arange(new, dtype=dtype) - (new - 1) / 2
+    return (old - 1) / 2 + from_middle * step

@@ -147,7 +147,11 @@ def _highest(attention, axis):
     In the reduction itself: cleared first, a map takes three times as long on a CPU.
     """
     zero = np.zeros((), attention.dtype)
-    return lax.reduce(attention, zero, lambda highest, x: jnp.where(x > highest, x, highest), (axis,))
+    return lax.reduce(attention, zero, _higher, (axis,))
+
+
+def _higher(highest, x):
+    return jnp.where(x > highest, x, highest)
 
 
 @_highest.defjvp
@@ -170,15 +174,21 @@ def attention_coords(
     *,
     dense: float | None = 4.0,
     iterations: int = 5,
+    first: float = 0.0,
 ) -> tuple[Float[Array, " w2"], Float[Array, " h2"]]:
     """Where a sampler reads that gives more pixels to what has more attention, by inverse CDF (TASN Eq. 4-5).
 
     The marginals become densities of mean 1. As in the reference implementation they are then clipped, `iterations`
     times, to the smaller of both axes' maxima, the first time to at most `dense`, and what was cut off is spread evenly
     over its axis; so both axes zoom alike, and one flat axis flattens the other. The paper has none of this:
-    `dense=None`. A density is never below 1e-6, so that its integral F grows everywhere. F begins at 0 in the first
-    cell, and output i of O reads where F is i / O of its total, by linear interpolation: the first output reads the
-    first cell, the last one not quite the last cell.
+    `dense=None`. A density is never below 1e-6, so that its integral F grows everywhere. F begins in the first cell,
+    and output i of O reads where F is i / O of its total, by linear interpolation.
+
+    The reference has two implementations that differ in where F begins. This is its CUDA port for PyTorch, in which F
+    begins at 0: the first output reads the first cell, the last one not quite the last cell. Its MXNet operator begins
+    at 1, in units of the O outputs, and so loses the first row and column: `first=1.0`, for what was trained with it.
+    Of a uniform map of 512 cells and 224 outputs, the outputs 0, 1, 56 and 112 read the cells 0, 2.28, 127.75 and 255.5
+    here, and -1, 0.0057, 126.04 and 254.36 there.
 
     A constant map, or one without attention, gives the evenly spaced i (size - 1) / O. See `attention_marginals` for
     bad values. Coordinates are in the map and never decrease. They are differentiable where the floor and the clipping
@@ -189,6 +199,8 @@ def attention_coords(
         shape: (h', w') of the output; it need be neither square nor smaller than the map.
         dense: how often the mean density the density may be before the rest is spread, at least 1; None clips nothing.
         iterations: how often it is clipped.
+        first: where the integral begins, at least 0, in units of the outputs: 0 is the reference's CUDA port, 1 its
+            MXNet operator. Outputs below it read before the first cell, down to -1.
 
     Returns:
         x (w',) and y (h'), in pixels of the map, at least float32: what `sample_separable` takes. For an image of
@@ -198,7 +210,7 @@ def attention_coords(
         ValueError: if the attention is not floating (h, w) of at least one cell, or an option is out of range.
     """
     height, width = check_sizes("shape", shape, (2,))
-    check_density(dense, iterations)
+    check_density(dense, iterations, first)
     densities = [p * p.size for p in attention_marginals(attention)]
     if dense is not None:
         limit = dense
@@ -207,32 +219,37 @@ def attention_coords(
             clipped = [jnp.minimum(density, jnp.minimum(highest, limit)) for density in densities]
             densities = [density + (1 - density.mean()) for density in clipped]
             limit = jnp.inf
-    x, y = (_inverse(density, size) for density, size in zip(densities, (width, height), strict=True))
+    x, y = (_inverse(density, size, first) for density, size in zip(densities, (width, height), strict=True))
     return x, y
 
 
-def check_density(dense: float | None, iterations: int) -> None:
-    """Raise a ValueError unless `dense` and `iterations` are such as `attention_coords` takes."""
+def check_density(dense: float | None, iterations: int, first: float) -> None:
+    """Raise a ValueError unless the options are such as `attention_coords` takes."""
     if dense is not None and not dense >= 1:
         raise ValueError(f"dense must be at least 1, or None for no clipping, not {dense!r}")
     if not hasattr(iterations, "__index__") or iterations < 0:
         raise ValueError(f"iterations must be a whole number of at least 0, not {iterations!r}")
+    if not 0 <= first < math.inf:
+        raise ValueError(f"first must be a finite number of at least 0, not {first!r}")
 
 
-def _inverse(density, count):
+def _inverse(density, count, first):
     """Where the integral of the density reaches i / count of its total, (count,)."""
-    density = jnp.maximum(density, _FLOOR)[1:]  # F[0] = 0
-    last = density.size
-    if last == 0:
+    size = density.size
+    density = jnp.maximum(density, _FLOOR)[1:]
+    if size == 1 or count == 0:
         return jnp.zeros(count, density.dtype)
+    if first > 0:  # what lies between the cell before the first, -1, and the first
+        density = jnp.concatenate([jnp.full_like(density, first * size / count, shape=(1,)), density])
     integral = jnp.cumsum(density)
-    wanted = jnp.arange(count, dtype=density.dtype) / max(count, 1) * integral[-1]
+    wanted = jnp.arange(count, dtype=density.dtype) / count * integral[-1]
     cell = _search(lax.stop_gradient(integral), lax.stop_gradient(wanted))
     # Rounding may put the integral's steps, where the density is all but zero, out of order with the density.
     back = jnp.clip((take(integral, cell) - wanted) / take(density, cell), 0, 1)
-    return (cell + 1).astype(back.dtype) - back
+    return (cell + (size - density.size)).astype(back.dtype) - back
 
 
+@jax.jit  # else the loop is compiled anew at every call outside a compiled function
 def _search(rising, wanted):
     """The first entry that is not below what is wanted, or the last, as an index.
 
@@ -250,7 +267,7 @@ def _search(rising, wanted):
 
 
 def saliency_grid(
-    saliency: Float[ArrayLike, "h w"], shape: Sequence[int], *, fwhm: float, pad: int
+    saliency: Float[ArrayLike, "h w"], shape: Sequence[int], *, fwhm: float, pad: int, align_corners: bool = True
 ) -> Float[Array, "h2 w2 2"]:
     """The grid of the saliency sampler: salient places pull the grid to them (Recasens et al. 2018, Eq. 4-5).
 
@@ -271,6 +288,7 @@ def saliency_grid(
         shape: (h', w') of the output.
         fwhm: full width of the Gaussian at half its maximum, in cells of the map; 2.355 standard deviations.
         pad: how many cells the Gaussian reaches each way.
+        align_corners: as in `affine_grid`, for the map's cells, the output's pixels and the input's alike.
 
     Returns:
         Normalised coordinates (h', w', 2), at least float32.
@@ -285,8 +303,8 @@ def saliency_grid(
         raise ValueError(f"saliency must have at least one cell along each axis, but its shape is {saliency.shape}")
     check_gaussian(fwhm, pad)
     sizes = check_sizes("shape", shape, (2,))
-    pull = resize(_pull(saliency, fwhm, pad), sizes)
-    return _identity(pull) + pull
+    pull = resize(_pull(saliency, fwhm, pad, align_corners), sizes, align_corners=align_corners)
+    return _identity(pull, align_corners) + pull
 
 
 def check_gaussian(fwhm: float, pad: int) -> None:
@@ -297,32 +315,44 @@ def check_gaussian(fwhm: float, pad: int) -> None:
         raise ValueError(f"pad must be a whole number of map cells, at least 0, not {pad!r}")
 
 
-def _pull(saliency, fwhm, pad):
+def _pull(saliency, fwhm, pad, align_corners):
     """How far from itself each cell of the map reads, normalised, (h, w, 2)."""
     low, high = (lax.stop_gradient(limit) for limit in (saliency.min(), saliency.max()))
     scale = jnp.where(high > 0, high, 1)
     # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round; it is
     # subtracted first, since a product that is fused with the difference is not rounded as the constant was.
     uneven, saliency = (saliency - low) / scale, saliency / scale
-    (ky, dy), (kx, dx) = (_gaussian(size, fwhm, pad, saliency.dtype) for size in saliency.shape)
+    options = float(fwhm), int(pad), saliency.dtype, align_corners
+    (ky, dy), (kx, dx) = (_gaussian(size, *options) for size in saliency.shape)
     weight = _along_both(ky, saliency, kx)
     seen = weight > math.sqrt(jnp.finfo(weight.dtype).tiny)  # the gradient divides by its square
     pull = jnp.stack([_along_both(ky, uneven, dx), _along_both(dy, uneven, kx)], axis=-1)
     pull = jnp.where(seen[..., None], pull / jnp.where(seen, weight, 1)[..., None], 0)
-    here = _identity(pull)
+    here = _identity(pull, align_corners)
     return _clamp(pull, -1 - here, 1 - here)
 
 
-def _gaussian(size, fwhm, pad, dtype):
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))  # one program where it is called outside jit, not thirty
+def _gaussian(size, fwhm, pad, dtype, align_corners):
     """Matrices (size, size): the weights with which each cell sees each other, and those times the distance."""
-    steps = np.arange(-pad, pad + 1)
-    weights = np.exp(-4 * math.log(2) * (steps / fwhm) ** 2)
-    rows = np.arange(size)[:, None]
-    seen = rows, np.clip(rows + steps, 0, size - 1)  # beyond the border, the border
-    kernel, lever = np.zeros((2, size, size))
-    np.add.at(kernel, seen, weights)
-    np.add.at(lever, seen, weights * steps * 2 / max(size - 1, 1))
-    return jnp.asarray(kernel, dtype), jnp.asarray(lever, dtype)
+    spacing = 2 / (max(size - 1, 1) if align_corners else size)
+
+    def weight(steps):
+        return jnp.where(jnp.abs(steps) <= pad, jnp.exp(-4 * math.log(2) * (steps / fwhm) ** 2), 0)
+
+    def lever(steps):
+        return weight(steps) * steps * spacing
+
+    return tuple(_seen(function, size, pad, dtype) for function in (weight, lever))
+
+
+def _seen(function, size, pad, dtype):
+    """The matrix of function(j - i): what cell i sees of cell j. Beyond the border it sees the border's cell again."""
+    cells, steps = (jnp.arange(count, dtype=dtype) for count in (size, max(size, pad) + 1))
+    # Of all that is one cell and more beyond, two and more, ...
+    left, right = (lax.cumsum(function(sign * steps), reverse=True)[1 : size + 1, None] for sign in (-1, 1))
+    first, last = ((cells == border).astype(dtype)[None] for border in (0, size - 1))
+    return function(cells[None] - cells[:, None]) + left * first + right[::-1] * last
 
 
 def _along_both(rows, array, columns):
@@ -334,5 +364,5 @@ def _clamp(array, low, high):
     return jnp.where(array < low, low, jnp.where(array > high, high, array))
 
 
-def _identity(grid):
-    return affine_grid(jnp.eye(2, 3, dtype=grid.dtype), grid.shape[:2])
+def _identity(grid, align_corners):
+    return affine_grid(jnp.eye(2, 3, dtype=grid.dtype), grid.shape[:2], align_corners=align_corners)

@@ -38,11 +38,12 @@ def to_pixels(
 ) -> Float[Array, "*points n"]:
     """Normalised coordinates in [-1, 1] to pixels of a map of the given shape.
 
-    With `align_corners=True` every coordinate of an axis of one pixel becomes 0, as in PyTorch.
+    With `align_corners=True` every coordinate of an axis of one pixel becomes 0, as in PyTorch; NaN stays NaN on any
+    axis, with gradient 0 where the axis has one pixel.
 
     Args:
         coords: (..., 2) or (..., 3), normalised, (x, y) or (x, y, z).
-        shape: (h, w) or (d, h, w) of the map that is to be read.
+        shape: (h, w) or (d, h, w) of the map that is to be read, without its channels: `image.shape[:2]`.
         align_corners: whether -1 and 1 are the centres (True) or the outer edges (False) of the border pixels.
 
     Returns:
@@ -53,7 +54,7 @@ def to_pixels(
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
-        return jnp.where(sizes > 1, (coords + 1) / 2 * (sizes - 1), 0)
+        return jnp.where(sizes > 1, (coords + 1) / 2 * (sizes - 1), _middle(coords))
     return ((coords + 1) * sizes - 1) / 2
 
 
@@ -62,7 +63,7 @@ def to_normalised(
 ) -> Float[Array, "*points n"]:
     """Pixel coordinates of a map of the given shape to normalised ones: the inverse of `to_pixels`.
 
-    With `align_corners=True` an axis of one pixel has the normalised coordinate 0.
+    With `align_corners=True` an axis of one pixel has the normalised coordinate 0. NaN stays NaN.
 
     Args:
         coords: (..., 2) or (..., 3), in pixels, (x, y) or (x, y, z).
@@ -77,7 +78,7 @@ def to_normalised(
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
-        return jnp.where(sizes > 1, (2 * coords - (sizes - 1)) / jnp.maximum(sizes - 1, 1), 0)
+        return jnp.where(sizes > 1, (2 * coords - (sizes - 1)) / jnp.maximum(sizes - 1, 1), _middle(coords))
     return (2 * coords + 1) / sizes - 1
 
 
@@ -153,11 +154,29 @@ def _uncovered(coords, axis):
     return (way * (1 - 1 / jnp.sum(way**2, axis=-1, keepdims=True)))[:, :, None, None]
 
 
+def _middle(coords):
+    """What an axis of one pixel makes of its coordinates: 0, but NaN of NaN."""
+    return jnp.where(jnp.isnan(coords), jnp.nan, 0).astype(coords.dtype)
+
+
 def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
     """Coordinates as a JAX array of at least float32: bfloat16 cannot tell pixel 300 from pixel 301."""
     coords = jnp.asarray(coords)
     check_floating(name, coords)
     return coords.astype(widest(coords.dtype, jnp.float32))
+
+
+def pixel_centres(size: int, dtype: DTypeLike, *, align_corners: bool = True) -> Float[Array, "size"]:
+    """The normalised coordinates of the pixels along an axis; of a single pixel, 0.
+
+    Computed where it is used: as a constant it would make a program as large as the axis is long.
+    """
+    twice = 2 * jnp.arange(size, dtype=dtype) - (size - 1)  # the distance from the middle, in half pixels
+    if not align_corners:
+        return twice / max(size, 1)
+    last = max(size - 1, 1)
+    # A compiler may multiply by 1 / last instead, which takes 49 / 49 to a number below 1.
+    return jnp.where(jnp.abs(twice) == last, jnp.sign(twice), twice / last)
 
 
 def widest(*dtypes: DTypeLike) -> jnp.dtype:
@@ -168,6 +187,11 @@ def widest(*dtypes: DTypeLike) -> jnp.dtype:
 def _check(coords, shape):
     coords = as_coords("coords", coords)
     sizes = check_sizes("shape", shape, (2, 3))
+    if len(sizes) == 3 and coords.shape[-1:] == (2,):
+        raise ValueError(
+            f"the last axis of coords must hold (x, y, z) for the shape {shape!r}, but its shape is {coords.shape}; "
+            "of an image leave out the channels, as in image.shape[:2]"
+        )
     holds = "(x, y), one for each axis of the shape" if len(sizes) == 2 else "(x, y, z), one for each axis of the shape"
     check_last("coords", coords, len(sizes), holds)
     return coords, jnp.asarray(sizes[::-1], coords.dtype).reshape(*[1] * (coords.ndim - 1), len(sizes))

@@ -1,31 +1,46 @@
 """Sampling grids: where each output pixel reads, in normalised coordinates.
 
 Convention: pull. Output pixel i of `shape` reads the input at grid[i] = (x, y) or (x, y, z), normalised so that -1 and
-1 are the centres of the first and last pixel, of the output and of the input (STN section 3.2, `align_corners=True`).
-`to_pixels(grid, input_shape)` makes pixel coordinates of it for the samplers. All are differentiable in their
-parameters, are at least float32 whatever the parameters are, and take one example: use `jax.vmap` for a batch.
+1 are the centres of the first and last pixel, of the output and of the input (STN section 3.2). With
+`align_corners=False`, PyTorch's default, they are the outer edges of those pixels: output pixel i of n lies at
+(2 i + 1) / n - 1. `to_pixels(grid, input_shape)`, with the same `align_corners`, makes pixel coordinates of a grid for
+the samplers. All are differentiable in their parameters, are at least float32 whatever the parameters are, and take one
+example: use `jax.vmap` for a batch. What does not depend on the parameters is computed where it is used: as constants,
+grids would make programs of many megabytes.
 """
 
 import functools
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Real
 
 from vtnjax.ops._checks import as_array, check_sizes
-from vtnjax.ops.coords import as_coords, widest
+from vtnjax.ops.coords import as_coords, pixel_centres, widest
+
+# Rounding that could move the grid further than this, in normalised coordinates, is avoided by float64.
+_SPLINE_ERROR = 1e-4
 
 
-def affine_grid(theta: Float[ArrayLike, "n n+1"], shape: Sequence[int]) -> Float[Array, "*shape n"]:
+def affine_grid(
+    theta: Float[ArrayLike, "n n+1"], shape: Sequence[int], *, align_corners: bool = True
+) -> Float[Array, "*shape n"]:
     """Affine grid: STN Eq. 1 for a (2, 3) matrix, Eq. 10 for a (3, 4) matrix.
+
+    The matrix acts on normalised coordinates, in which every image is a square from -1 to 1. Where an image is not
+    square a rotation matrix therefore shears it: for a rotation by the angle a of an image (h, w), theta is
+    [[cos a, -sin a (h - 1) / (w - 1), 0], [sin a (w - 1) / (h - 1), cos a, 0]], with h / w and w / h if
+    `align_corners=False`.
 
     Args:
         theta: (2, 3), rows for x and y of the input, columns for x, y and 1 of the output; (3, 4) likewise with z.
         shape: (h, w) of the output with a (2, 3) matrix, (d, h, w) with a (3, 4) matrix.
+        align_corners: whether -1 and 1 are the centres (True) or the outer edges (False) of the border pixels.
 
     Returns:
         Normalised coordinates (h, w, 2) or (d, h, w, 3).
@@ -37,11 +52,15 @@ def affine_grid(theta: Float[ArrayLike, "n n+1"], shape: Sequence[int]) -> Float
     if theta.shape not in ((2, 3), (3, 4)):
         raise ValueError(f"theta must be a (2, 3) or a (3, 4) matrix, but its shape is {theta.shape}")
     sizes = check_sizes("shape", shape, (theta.shape[0],))
-    return _transform(theta, sizes)
+    return _transform(theta, sizes, align_corners)
 
 
 def attention_grid(
-    scale: Float[ArrayLike, "..."], translation: Float[ArrayLike, "2"], shape: Sequence[int]
+    scale: Float[ArrayLike, "..."],
+    translation: Float[ArrayLike, "2"],
+    shape: Sequence[int],
+    *,
+    align_corners: bool = True,
 ) -> Float[Array, "h w 2"]:
     """Attention grid: a window of the input, STN Eq. 2.
 
@@ -49,6 +68,7 @@ def attention_grid(
         scale: () or (2,) for (x, y): the window's size over the input's; 1 is all of it, 0.5 zooms in by two.
         translation: (2,), the window's centre (x, y), normalised.
         shape: (h, w) of the output.
+        align_corners: as in `affine_grid`.
 
     Returns:
         Normalised coordinates (h, w, 2).
@@ -64,19 +84,23 @@ def attention_grid(
     dtype = widest(scale.dtype, translation.dtype)
     diagonal = jnp.diag(jnp.broadcast_to(scale.astype(dtype), (2,)))
     theta = jnp.concatenate([diagonal, translation.astype(dtype)[:, None]], axis=1)
-    return _transform(theta, check_sizes("shape", shape, (2,)))
+    return _transform(theta, check_sizes("shape", shape, (2,)), align_corners)
 
 
-def projective_grid(theta: Float[ArrayLike, "..."], shape: Sequence[int]) -> Float[Array, "h w 2"]:
+def projective_grid(
+    theta: Float[ArrayLike, "..."], shape: Sequence[int], *, align_corners: bool = True
+) -> Float[Array, "h w 2"]:
     """Projective grid: the plane transform with 8 parameters that STN section 3.2 names.
 
-    A point whose homogeneous coordinate vanishes lies at infinity: its coordinates are infinite, which the samplers
-    read as outside, and it sends no gradient to theta.
+    The scale of the (3, 3) matrix does not matter. A point whose homogeneous coordinate vanishes, beside the entries of
+    the last row, lies at infinity: its coordinates are infinite, which the samplers read as outside, and it sends no
+    gradient to theta.
 
     Args:
         theta: (3, 3), or its first 8 entries row by row with the ninth 1; maps (x, y, 1) of the output to homogeneous
             coordinates of the input.
         shape: (h, w) of the output.
+        align_corners: as in `affine_grid`.
 
     Returns:
         Normalised coordinates (h, w, 2).
@@ -89,41 +113,58 @@ def projective_grid(theta: Float[ArrayLike, "..."], shape: Sequence[int]) -> Flo
         raise ValueError(f"theta must be a (3, 3) matrix or its first 8 entries, but its shape is {theta.shape}")
     if theta.shape == (8,):
         theta = jnp.concatenate([theta, jnp.ones(1, theta.dtype)]).reshape(3, 3)
-    x, y, w = jnp.moveaxis(_transform(theta, check_sizes("shape", shape, (2,))), -1, 0)
+    theta = theta / _size(lax.stop_gradient(theta[2]))
+    x, y, w = jnp.moveaxis(_transform(theta, check_sizes("shape", shape, (2,)), align_corners), -1, 0)
     seen = jnp.abs(w) > jnp.finfo(w.dtype).eps
     depth = jnp.where(seen, w, 1)
     return jnp.stack([jnp.where(seen, x / depth, jnp.inf), jnp.where(seen, y / depth, jnp.inf)], axis=-1)
 
 
 def thin_plate_spline_grid(
-    targets: Float[ArrayLike, "k 2"], shape: Sequence[int], *, control: Float[ArrayLike, "k 2"] | None = None
+    targets: Float[ArrayLike, "k 2"],
+    shape: Sequence[int],
+    *,
+    control: Real[ArrayLike, "k 2"] | None = None,
+    align_corners: bool = True,
 ) -> Float[Array, "h w 2"]:
     """Thin-plate spline grid: the smoothest warp that takes each control point to its target (STN section 4.1).
 
     The output's control point k reads the input exactly at `targets[k]`; between them the grid is the interpolating
     spline of r^2 log r with an affine part. The linear system depends on the control points alone: it is solved once
-    for each control set and shape, in float64, and a call is one product of an (h w, k) matrix with the targets.
+    for each control set, in float64. Where known control points are so near to each other that rounding could move the
+    grid by 1e-4, the (h w, k) matrix that takes targets to the grid is computed in float64 and becomes a constant of
+    the program.
 
     Args:
         targets: (k, 2), where the control points go, normalised (x, y).
         shape: (h, w) of the output.
-        control: (k, 2), normalised (x, y); by default the 4 x 4 grid on [-1, 1]^2 row by row (STN's 16 points). A
-            control set that is traced, such as a learned one, is solved at every call, in its own dtype.
+        control: (k, 2), (x, y), normalised and not in pixels, also beyond the image; by default the 4 x 4 grid on
+            [-1, 1]^2 row by row (STN's 16 points). Whole numbers are converted. A control set that is traced, such as a
+            learned one, is solved at every call, in the widest of float32, its dtype and that of the targets.
+        align_corners: as in `affine_grid`.
 
     Returns:
         Normalised coordinates (h, w, 2).
 
     Raises:
-        ValueError: if targets and control are not both (k, 2), or if known control points coincide or lie on one line.
+        ValueError: if targets and control are not both (k, 2), or if known control points coincide, lie on one line or
+            are in pixels: none negative, and some beyond 2.
     """
     targets = as_coords("targets", targets)
     sizes = check_sizes("shape", shape, (2,))
     points = _control_points(as_array(control))
     if targets.shape != points.shape:
         raise ValueError(f"targets must have the shape {points.shape} of the control points, but it is {targets.shape}")
-    solved = _spline_matrix(points, sizes, jnp) if isinstance(points, Tracer) else _solved_once(points.tobytes(), sizes)
-    grid = jnp.matmul(jnp.asarray(solved, targets.dtype), targets, precision=lax.Precision.HIGHEST)
-    return grid.reshape(*sizes, 2)
+    traced = isinstance(points, Tracer)
+    dtype = widest(targets.dtype, points.dtype) if traced else targets.dtype
+    pixels, rest = _pixels(sizes, dtype, align_corners), jnp.asarray(points, dtype)
+    # The spline of the displacements: rounding is then in proportion to them, and at rest there is none.
+    moved = targets.astype(dtype) - rest
+    if not traced and _spline_error(points, dtype) > _SPLINE_ERROR:
+        pull = _product(jnp.asarray(_spline_matrix(points.tobytes(), sizes, dtype, align_corners)), moved)
+    else:
+        pull = _product(_spline_basis(pixels, rest, jnp), _coefficients(points, moved))
+    return (pixels + pull).astype(targets.dtype).reshape(*sizes, 2)
 
 
 def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]) -> Float[Array, "h w 2"]:
@@ -148,53 +189,94 @@ def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]
     return jnp.einsum("nm,mhw->hwn", theta.astype(dtype), basis.astype(dtype), precision=lax.Precision.HIGHEST)
 
 
-def _transform(theta, sizes):
+def _size(row):
+    """The power of two nearest to the largest entry: to divide by it rounds nothing."""
+    largest = jnp.max(jnp.abs(row))
+    limits = jnp.finfo(row.dtype)
+    power = lax.reduce_precision(largest, exponent_bits=limits.nexp, mantissa_bits=0)
+    return jnp.where((largest > 0) & jnp.isfinite(power), power, 1)
+
+
+def _transform(theta, sizes, align_corners):
     """Product of theta (rows, n + 1) and the homogeneous coordinates of every output pixel: (*sizes, rows)."""
-    lines = np.meshgrid(*map(_line, sizes), indexing="ij")
-    points = np.stack([*lines[::-1], np.ones(sizes)], axis=-1).reshape(-1, len(sizes) + 1)
+    pixels = _pixels(sizes, theta.dtype, align_corners)
+    points = jnp.concatenate([pixels, jnp.ones((len(pixels), 1), theta.dtype)], axis=1)
     # A matrix product, since its transpose reduces finished slopes to theta: a sum fused with the sampler's gathers is
-    # many times slower. At full precision, since a TPU would round the coordinates to bfloat16.
-    grid = jnp.matmul(jnp.asarray(points, theta.dtype), theta.T, precision=lax.Precision.HIGHEST)
-    return grid.reshape(*sizes, len(theta))
+    # many times slower.
+    return _product(points, theta.T).reshape(*sizes, len(theta))
 
 
-def _line(size: int) -> np.ndarray:
-    return np.linspace(-1, 1, size) if size > 1 else np.zeros(size)
+def _product(a, b):
+    """At full precision, since a TPU would round the coordinates to bfloat16."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one program where it is called outside jit, not fifteen
+def _pixels(sizes, dtype, align_corners):
+    """Every output pixel's normalised coordinates, row by row: (pixels, n)."""
+    lines = [pixel_centres(size, dtype, align_corners=align_corners) for size in sizes]
+    return jnp.stack(jnp.meshgrid(*lines, indexing="ij")[::-1], axis=-1).reshape(-1, len(sizes))
 
 
 def _control_points(control):
+    """The control points, in float64 where they are known, at least in float32 where they are traced."""
     if control is None:
         line = np.linspace(-1, 1, 4)
         return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
-    points = control if isinstance(control, Tracer) else np.asarray(control, np.float64)
+    points = control if isinstance(control, Tracer) else np.asarray(control)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"control must be 3 or more points (k, 2), but its shape is {points.shape}")
-    return points
+    if not (jnp.issubdtype(points.dtype, jnp.floating) or jnp.issubdtype(points.dtype, jnp.integer)):
+        raise ValueError(f"control must be real numbers, but its dtype is {points.dtype}")
+    if not isinstance(points, Tracer):
+        return points.astype(np.float64)
+    floating = jnp.issubdtype(points.dtype, jnp.floating)
+    return points.astype(widest(points.dtype, jnp.float32) if floating else jnp.result_type(float))
+
+
+def _coefficients(points, moved):
+    """The spline's coefficients (k + 3, 2) for displacements of the control points."""
+    if isinstance(points, Tracer):
+        system = _spline_system(points.astype(moved.dtype), jnp)
+        return jnp.linalg.solve(system, jnp.concatenate([moved, 0 * moved[:3]]))
+    return _product(jnp.asarray(_solved_once(points.tobytes()), moved.dtype), moved)
 
 
 @functools.lru_cache(maxsize=64)
-def _solved_once(control: bytes, sizes: tuple[int, int]) -> np.ndarray:
+def _solved_once(control: bytes) -> np.ndarray:
+    """The matrix (k + 3, k) that takes displacements of the control points to the spline's coefficients."""
     points = np.frombuffer(control, np.float64).reshape(-1, 2)
-    system, _ = _spline_system(points, sizes, np)
+    system = _spline_system(points, np)
     if not np.isfinite(points).all() or np.linalg.matrix_rank(system) < len(system):
         raise ValueError(f"control must be 3 or more distinct points, not all on one line, not {points.tolist()}")
-    return _spline_matrix(points, sizes, np)
+    if points.min() >= 0 and points.max() > 2:
+        raise ValueError(
+            "control must be normalised, -1 and 1 at the image's borders, but it goes "
+            f"from {points.min():g} to {points.max():g} as pixels do; ops.to_normalised converts them"
+        )
+    return np.linalg.solve(system, np.eye(len(system), len(points)))
 
 
-def _spline_matrix(points, sizes, xp):
-    """The matrix (h w, k) that takes targets to the grid."""
-    system, basis = _spline_system(points, sizes, xp)
-    return xp.linalg.solve(system, basis.T)[: len(points)].T
+def _spline_error(points, dtype):
+    """A bound of what rounding the basis to `dtype` does to a spline of displacements of order 1."""
+    return np.abs(_solved_once(points.tobytes())).sum(axis=0).max() * jnp.finfo(dtype).eps
 
 
-def _spline_system(points, sizes, xp):
-    """The bordered system of Bookstein (1989), which is symmetric, and the basis (h w, k + 3) at the pixels."""
-    y, x = np.meshgrid(*map(_line, sizes), indexing="ij")
-    pixels = xp.asarray(np.stack([x.ravel(), y.ravel()], axis=-1), points.dtype)
+@functools.lru_cache(maxsize=64)
+def _spline_matrix(control: bytes, sizes: tuple[int, int], dtype: DTypeLike, align_corners: bool) -> np.ndarray:
+    """The matrix (h w, k) that takes displacements of the control points to the grid's."""
+    with jax.ensure_compile_time_eval():
+        pixels = np.asarray(_pixels(sizes, dtype, align_corners), np.float64)
+    points = np.frombuffer(control, np.float64).reshape(-1, 2)
+    return (_spline_basis(pixels, points, np) @ _solved_once(control)).astype(dtype)
+
+
+def _spline_system(points, xp):
+    """The bordered system of Bookstein (1989), (k + 3, k + 3), which is symmetric."""
     rows = _spline_basis(points, points, xp)
     affine = rows[:, len(points) :].T  # (3, k)
     border = xp.concatenate([affine, 0 * affine[:, :3]], axis=1)
-    return xp.concatenate([rows, border]), _spline_basis(pixels, points, xp)
+    return xp.concatenate([rows, border])
 
 
 def _spline_basis(at, points, xp):

@@ -1,0 +1,31 @@
+"""Errors in a sentence, for every room: which argument, what it must be, what it was."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+
+
+def nearest(word: object, words: Iterable[str]) -> str:
+    """A hint at the nearest of `words`, or nothing."""
+    near = difflib.get_close_matches(str(word), list(words), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@contextlib.contextmanager
+def needing(extra: str, *, room: str) -> Iterator[None]:
+    """Around the imports of a room: where another project's module is missing, say which extra brings it.
+
+    Args:
+        extra: its name in pyproject.toml.
+        room: `__name__` of the room.
+
+    Raises:
+        ModuleNotFoundError: from the one that says which module is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "vtnjax":
+            raise
+        sentence = f'{room} needs the extra "{extra}": pip install "vtnjax[{extra}]"'
+        raise ModuleNotFoundError(sentence, name=error.name) from error
