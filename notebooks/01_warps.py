@@ -299,7 +299,7 @@ graphdef, state = train.create_state(model, optimiser, seed=0)
 
 
 def prepare(key, images):
-    return distort.distort_batch("RTS", key, train.to_float(images))
+    return distort.distort_batch("RTS", key, recipes.to_float(images))
 
 
 step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
@@ -321,7 +321,7 @@ for part in np.array_split(np.arange(STEPS), 5):
 # %%
 records = [test_set[i] for i in range(200)]
 inputs = distort.distort_batch(
-    "RTS", jax.random.key(9), jnp.stack([train.to_float(jnp.asarray(record["image"])[None])[0] for record in records])
+    "RTS", jax.random.key(9), jnp.stack([recipes.to_float(jnp.asarray(record["image"])[None])[0] for record in records])
 )
 trained = nnx.merge(graphdef, state.params, state.statistics, copy=True)
 trained.eval()

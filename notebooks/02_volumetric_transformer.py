@@ -101,7 +101,7 @@ graphdef, state = train.create_state(network, optimiser, seed=0)
 
 
 def prepare(key, images):
-    return distort.distort_batch("RTS2", key, train.to_float(images))
+    return distort.distort_batch("RTS2", key, recipes.to_float(images))
 
 
 step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
@@ -114,7 +114,7 @@ print(f"cross-entropy of both digits: {curve[0]:.2f} at first, {np.mean(curve[-2
 
 # %%
 images = prepare(jax.random.key(1), np.stack([source[i]["image"] for i in range(8)]))
-_, out = jax.jit(train.make_look(graphdef))(state, images)
+_, out = jax.jit(recipes.make_look(graphdef))(state, images)
 plot.fields(images, out["coords"], [source.classes[source[i]["label"]] for i in range(8)])
 
 # %% [markdown]
@@ -134,7 +134,7 @@ def consistency(features, **options):
     return losses.consistency_loss(features, features[positive], features[negative], **options)
 
 
-_, out = jax.jit(train.make_look(graphdef))(state, images)
+_, out = jax.jit(recipes.make_look(graphdef))(state, images)
 for name, options in {
     "Eq. 4, margin 20": {"margin": 20.0},
     "mean over positions, margin 20": {"margin": 20.0, "positions": "mean"},

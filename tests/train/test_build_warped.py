@@ -29,20 +29,20 @@ def get_config(name, variant):
 
 @functools.cache
 def sources(name, variant):
-    return train.build_sources(get_config(name, variant))
+    return recipes.build_sources(get_config(name, variant))
 
 
 def assert_builds(name, variant, of):
     """The model and a training step of a variant have the shapes they should; nothing is computed."""
     config = get_config(name, variant)
     train_set, _ = sources(name, of)
-    batch = train.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
 
     def one_step(batch):
         optimiser = optax.sgd(0.1)  # optax breaks strict dtype promotion in others
-        graphdef, before = train.create_state(train.build_model(config, train_set), optimiser, 0)
+        graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
         consistency = train.build_consistency(config)
-        step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), consistency)
+        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), consistency)
         after, metrics = step(before, batch)
         return named_leaves(before), named_leaves(after), metrics
 
@@ -77,7 +77,7 @@ def test_every_set_is_read_cropped_and_balanced(name):
     config = get_config("cub_vtn", variant)
     train_set, test_set = sources("cub_vtn", variant)
     assert test_set[0]["image"].shape == (64, 64, 3)
-    batch = next(train.build_batches(config, train_set))
+    batch = next(recipes.build_batches(config, train_set))
     assert batch["image"].shape == (8, 64, 64, 3)
     assert np.unique(batch["label"], return_counts=True)[1].tolist() == [2, 2, 2, 2]
 
@@ -103,14 +103,14 @@ def test_digits_in_volumes_build(variant):
 
 def test_triplets_of_their_own_come_beside_shuffled_batches():
     config = get_config("composites", "smoke,consistency=unit,triplets=own")
-    batches = train.build_batches(config, sources("composites", "smoke")[0])
+    batches = recipes.build_batches(config, sources("composites", "smoke")[0])
     assert isinstance(batches, data.WithTriplets)
     batch = next(batches)
-    abstract = train.abstract_batch(config, sources("composites", "smoke")[0], train.data_mesh())
+    abstract = recipes.abstract_batch(config, sources("composites", "smoke")[0], train.data_mesh())
     assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in abstract.items()}
     config.images_per_class = 5
     with pytest.raises(ValueError, match=r"config.images_per_class must divide the batch of 32, but it is 5"):
-        train.build_batches(config, sources("composites", "smoke")[0])
+        recipes.build_batches(config, sources("composites", "smoke")[0])
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_batches_that_cannot_be_are_named_by_the_configs_keys(changes, said):
     source, _ = sources("cub_vtn", "smoke")
     config.update(changes)
     with pytest.raises(ValueError, match=said):
-        train.build_batches(config, source)
+        recipes.build_batches(config, source)
 
 
 def test_without_a_consistency_loss_a_batch_may_have_an_image_of_each_class():
     config = get_config("cub_vtn", "smoke,ablation=consistency")
     config.update({"images_per_class": 1, "batch_size": 6})
-    batch = next(train.build_batches(config, sources("cub_vtn", "smoke")[0]))
+    batch = next(recipes.build_batches(config, sources("cub_vtn", "smoke")[0]))
     assert sorted(batch["label"]) == list(range(6))
 
 
@@ -157,7 +157,7 @@ def test_options_of_a_warp_are_named_by_the_configs_keys():
         with config.unlocked():
             config.update(changes)
         with pytest.raises(ValueError, match=said):
-            train.build_model(config, source)
+            recipes.build_model(config, source)
 
 
 def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_path):
@@ -165,15 +165,15 @@ def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_pa
     source, _ = sources("cub_vtn", "smoke")
     config.pretrained = str(tmp_path / "moved.pth")
     with pytest.raises((OSError, ValueError), match=r"moved\.pth"):
-        train.build_model(config, source)
-    found = nnx.state(train.build_model(config, source, pretrained=False), nnx.Param)
+        recipes.build_model(config, source)
+    found = nnx.state(recipes.build_model(config, source, pretrained=False), nnx.Param)
     config.pretrained = ""
-    chex.assert_trees_all_equal_shapes_and_dtypes(found, nnx.state(train.build_model(config, source), nnx.Param))
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, nnx.state(recipes.build_model(config, source), nnx.Param))
 
 
 def test_photographs_are_normalised_as_imagenets():
     config = get_config("cub_vtn", "smoke")
-    found = train.build_input(config)(jnp.full((1, 2, 2, 3), 255, jnp.uint8))
+    found = recipes.build_input(config)(jnp.full((1, 2, 2, 3), 255, jnp.uint8))
     np.testing.assert_allclose(
         found[0, 0, 0], [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225], rtol=1e-5
     )
@@ -197,10 +197,10 @@ def test_an_unknown_trunk_and_missing_weights_are_named(tmp_path):
     config.pretrained = str(tmp_path / "none.safetensors")
     train_set = sources("cub_vtn", "smoke")[0]
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        train.build_model(config, train_set)
+        recipes.build_model(config, train_set)
     config.backbone = "resnet51"
     with pytest.raises(ValueError, match="did you mean 'resnet50'"):
-        train.build_model(config, train_set)
+        recipes.build_model(config, train_set)
 
 
 # ---- Whole runs

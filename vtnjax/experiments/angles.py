@@ -91,7 +91,7 @@ def _name(config):
 
 def _look(run, config, test):
     """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
-    graphdef, state, _ = train.load_run(run, test, train.data_mesh(), print)
+    graphdef, state, _ = recipes.load_run(run, test, train.data_mesh(), print)
     look, as_input, size = jax.jit(make_look(graphdef)), build_input(config), 250
 
     def all_of(images):

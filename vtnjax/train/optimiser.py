@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import optax
 
-from vtnjax.train.config import Config, check_numbers, nearest
+from vtnjax._checks import nearest
+from vtnjax.train.config import Config, check_numbers
 from vtnjax.train.state import Variables
 
 OPTIMISERS = ("sgd", "momentum", "adam")

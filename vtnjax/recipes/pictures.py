@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, plot
-from vtnjax.train.build import build_input, build_picture
+from vtnjax.recipes.build import build_input, build_picture
 from vtnjax.train.config import Config
 from vtnjax.train.state import TrainState
 

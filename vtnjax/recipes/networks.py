@@ -12,7 +12,8 @@ from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.models.feature_warps import FEATURE_WARPS
 from vtnjax.models.stn import PARAMETERS
-from vtnjax.train.config import Config, naming, nearest, without_weights
+from vtnjax._checks import nearest
+from vtnjax.train.config import Config, naming, without_weights
 
 BACKBONES = (*RESNETS, *VGGS, "inception", "squeezenet", "small")
 

@@ -10,11 +10,11 @@ from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from vtnjax import data, evaluate
-from vtnjax.train.build import build_input
+from vtnjax.recipes.build import build_input
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
-from vtnjax.train.networks import build_model
+from vtnjax.recipes.networks import build_model
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state
 from vtnjax.train.workdir import check_classes

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Array
 
 from vtnjax import data, evaluate
-from vtnjax.train.build import (
+from vtnjax.recipes.build import (
     build_batches,
-    build_consistency,
-    build_distillation,
     build_input,
+    build_objective,
     build_prepare,
     build_sources,
 )
@@ -23,7 +22,7 @@ from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config, check_config
 from vtnjax.train.loop import Loop
 from vtnjax.train.metrics import Console, MetricsFile
-from vtnjax.train.networks import build_model
+from vtnjax.recipes.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state
 from vtnjax.train.step import make_train_step
@@ -75,8 +74,7 @@ def train_together(
         say(f"resuming from step {start}")
     metrics.cut_back(start)
 
-    losses = {"consistency": build_consistency(config), "distillation": build_distillation(config)}
-    step = together(make_train_step(graphdef, optimiser, build_prepare(config), **losses))
+    step = together(make_train_step(graphdef, optimiser, build_prepare(config), build_objective(config)))
     test = functools.partial(_test, jax.jit(jax.vmap(evaluate.make_classify(graphdef), (0, 0, None))))
     test = functools.partial(test, test_set, build_input(config), config.batch_size, seeds)
     console = Console(config.steps, start)
