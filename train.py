@@ -15,7 +15,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vtnjax import evaluate, train
+from vtnjax import evaluate, recipes, train
 from vtnjax.data import eval_batches
 
 train.forget_flags()
@@ -56,7 +56,6 @@ def run() -> None:
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
     writes = first and not EVAL_ONLY.value
     history = train.open_workdir(workdir, config, write=writes)
-    optimiser = train.make_optimiser(config, history=history)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data
@@ -69,6 +68,7 @@ def run() -> None:
     # ---- Model and state; a checkpoint has what the config's pretrained weights became
     checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
     model = recipes.build_model(config, train_set, pretrained=checkpoints.latest() is None)
+    optimiser = train.make_optimiser(config, recipes.build_rates(config, model), history=history)
     graphdef, state = train.create_state(model, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
@@ -84,22 +84,21 @@ def run() -> None:
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
 
     # ---- Evaluation
-    classify = jax.jit(evaluate.make_classify(graphdef))
-    prepare_input = recipes.build_input(config)
+    evaluation, as_input = evaluate.Classification(), recipes.build_input(config)
 
-    def test_batches():
+    def stored_test():
         return train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
 
-    def classify_batch(state, batch):
-        return classify(state.params, state.statistics, {**batch, "image": prepare_input(batch["image"])})
+    def test():
+        return ({**batch, "image": as_input(batch["image"])} for batch in stored_test())
 
     def evaluate_state(state):
         with jax.transfer_guard("allow"):
-            return evaluate.classification(lambda batch: classify_batch(state, batch), test_batches())
+            return evaluation(train.merged(graphdef, state), test)
 
     if EVAL_ONLY.value:
-        members = [(graphdef, state, prepare_input), *recipes.load_members(ALSO.value, train_set, mesh, say)]
-        figures = recipes.evaluate_together(members, test_batches(), flip=FLIP.value)
+        members = [(graphdef, state, as_input), *recipes.load_members(ALSO.value, train_set, mesh, say)]
+        figures = evaluation(recipes.averaged(members, flip=FLIP.value), stored_test)
         say(f"step {start}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
         return
     picture = workdir / "figures" / "test.png"
@@ -111,8 +110,8 @@ def run() -> None:
     metrics.cut_back(start)
 
     # ---- The step, compiled before the loop
-    losses = {"consistency": train.build_consistency(config), "distillation": train.build_distillation(config)}
-    step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), **losses)
+    objective = recipes.build_objective(config)
+    step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), objective)
     step = jax.jit(step, donate_argnums=0)
     device_batches = train.to_devices(batches, mesh)
     if start < config.steps:

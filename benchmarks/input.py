@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from saving import save
 
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.data import Folder, decode_image, photo_augment, train_batches
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -56,7 +56,9 @@ def measure(variant: str, steps: int) -> dict[str, float]:
     def batches() -> Iterator[Any]:
         return train.to_devices(train_batches(source, batch_size=config.batch_size, seed=0), mesh)
 
-    step = jax.jit(train.make_train_step(graphdef, optimiser, recipes.build_prepare(config)))
+    step = jax.jit(
+        train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), recipes.build_objective(config))
+    )
     batch = next(batches())
     jax.block_until_ready(step(state, batch))
     waited = 0.0

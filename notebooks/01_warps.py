@@ -30,7 +30,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, distort, models, ops, plot, train
+from vtnjax import data, distort, models, ops, plot, recipes, train
 from vtnjax.nn import SpatialTransformer
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
@@ -302,7 +302,7 @@ def prepare(key, images):
     return distort.distort_batch("RTS", key, recipes.to_float(images))
 
 
-step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
+step = jax.jit(train.make_train_step(graphdef, optimiser, prepare, recipes.CrossEntropy()), donate_argnums=0)
 batches = data.train_batches(train_set, batch_size=BATCH, seed=0)
 metrics = []
 for _ in range(STEPS):

@@ -31,7 +31,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, distort, losses, models, ops, plot, train
+from vtnjax import data, distort, losses, models, ops, plot, recipes, train
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
 plt.rcParams["figure.dpi"] = 64
@@ -104,7 +104,7 @@ def prepare(key, images):
     return distort.distort_batch("RTS2", key, recipes.to_float(images))
 
 
-step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
+step = jax.jit(train.make_train_step(graphdef, optimiser, prepare, recipes.CrossEntropy()), donate_argnums=0)
 batches = data.train_batches(source, batch_size=16 if SMOKE else 64, seed=0)
 curve = []
 for _ in range(STEPS):

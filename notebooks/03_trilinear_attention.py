@@ -29,7 +29,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, models, nn, ops, plot, train
+from vtnjax import data, models, nn, ops, plot, recipes, train
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
 plt.rcParams["figure.dpi"] = 64
@@ -107,7 +107,7 @@ def prepare(key, images):
     return recipes.to_float(images)
 
 
-step = train.make_train_step(graphdef, optimiser, prepare, distillation=recipes.Distillation())
+step = train.make_train_step(graphdef, optimiser, prepare, recipes.Distillation())
 step = jax.jit(step, donate_argnums=0)
 batches = data.train_batches(source, batch_size=8 if SMOKE else 32, seed=0)
 curve = []

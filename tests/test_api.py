@@ -26,8 +26,9 @@ ROOMS = {
     "plot": {"ops"},
     "data": set(),
     "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
-    "train": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate"},
-    "experiments": {"train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
+    "train": set(),
+    "recipes": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate", "train"},
+    "experiments": {"recipes", "train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
 }
 OUTSIDE = {  # Third-party packages, where the room's list is closed.
     "ops": {"jax", "jaxtyping", "numpy"},

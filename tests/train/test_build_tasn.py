@@ -9,7 +9,7 @@ import optax
 import pytest
 import train_runs as runs
 
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.train.state import named_leaves
 
 ATTENTIONS = ("both", "features", "plain", "spatial", "spatial_both", "output", "relation", "self")
@@ -40,8 +40,8 @@ def assert_builds(variant):
     def one_step(batch):
         optimiser = optax.sgd(0.1)
         graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
-        distillation = train.build_distillation(config)
-        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), None, distillation)
+        distillation = recipes.build_objective(config)
+        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), distillation)
         after, metrics = step(before, batch)
         logits, _ = recipes.make_look(graphdef)(before, recipes.build_input(config)(batch["image"]))
         return named_leaves(before), named_leaves(after), metrics, logits

@@ -13,7 +13,7 @@ import pytest
 import train_runs as runs
 from flax import nnx
 
-from vtnjax import data, train
+from vtnjax import data, recipes, train
 from vtnjax.train.state import named_leaves
 
 # Every row of VTN's Table 1.
@@ -41,7 +41,7 @@ def assert_builds(name, variant, of):
     def one_step(batch):
         optimiser = optax.sgd(0.1)  # optax breaks strict dtype promotion in others
         graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
-        consistency = train.build_consistency(config)
+        consistency = recipes.build_objective(config)
         step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), consistency)
         after, metrics = step(before, batch)
         return named_leaves(before), named_leaves(after), metrics
@@ -243,3 +243,25 @@ def test_a_killed_run_with_triplets_of_their_own_ends_as_if_never_killed(tmp_pat
     assert "resuming from step" in out
     runs.assert_same_run(killed, unbroken, 60)
     assert all("train/consistency" in line for line in runs.metrics(killed) if "train/loss" in line)
+
+
+def made_rates(variant):
+    config = get_config("composites", variant)
+    source = data.load_source(config.dataset, "train", **config.source_options)
+    model = nnx.eval_shape(lambda: recipes.build_model(config, source))
+    return recipes.build_rates(config, model), named_leaves(nnx.state(model, nnx.Param))
+
+
+@pytest.mark.parametrize(
+    ("warp", "frozen"), [("deformable", "predictor"), ("vtn", "transformer"), ("stn", "transformer")]
+)
+def test_frozen_reaches_what_places_the_warp_and_nothing_else(warp, frozen):
+    rates, params = made_rates(f"smoke,warp={warp},frozen")
+    factors = {name: rates(tuple(name.split("/")))[0] for name in params}
+    assert {name for name, factor in factors.items() if factor == 0} == {name for name in params if frozen in name}
+    assert {*factors.values()} == {0.0, 1.0}
+
+
+def test_freezing_a_network_that_warps_nothing_is_refused():
+    with pytest.raises(ValueError, match="localiser_multiplier must be 1 for a network that warps nothing"):
+        made_rates("smoke,warp=none,frozen")

@@ -8,7 +8,7 @@ import optax
 import pytest
 import train_runs as runs
 
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.train.state import named_leaves
 
 SMALL = ["", "transformers=4,resolution=448", "transformers=0,resolution=448,dataset=cars"]
@@ -36,7 +36,7 @@ def assert_builds(variant):
 
     def one_step(batch):
         graphdef, before = build(config, train_set)
-        step = train.make_train_step(graphdef, optax.sgd(0.1), recipes.build_prepare(config))
+        step = train.make_train_step(graphdef, optax.sgd(0.1), recipes.build_prepare(config), recipes.CrossEntropy())
         after, metrics = step(before, batch)
         seen = recipes.make_look(graphdef)(before, recipes.build_input(config)(batch["image"]))
         return named_leaves(before), named_leaves(after), metrics, seen

@@ -7,7 +7,7 @@ import train_runs as runs
 from ml_collections import ConfigDict
 from PIL import Image
 
-from vtnjax import data, train
+from vtnjax import data, recipes
 
 CONFIG = "configs/digits_stn.py:dataset=folder"
 

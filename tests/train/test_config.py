@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from vtnjax.train import Consistency, check_config, choose, make_optimiser
+from vtnjax.recipes import Consistency
+from vtnjax.train import check_config, choose, make_optimiser
 from vtnjax.train.config import naming
 
 GOOD = {

@@ -9,8 +9,8 @@ from flax import nnx
 from numpy.testing import assert_allclose
 
 from vtnjax import losses
+from vtnjax.recipes import Consistency
 from vtnjax.train import create_state, make_train_step
-from vtnjax.train.step import Consistency
 
 RNG = np.random.default_rng(0)
 BATCH = {"image": jnp.asarray(RNG.normal(size=(8, 4, 4, 2)), jnp.float32), "label": jnp.arange(8) % 4}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from vtnjax import train
+from vtnjax import recipes, train
+from vtnjax.recipes.together import Stacked, together
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.loop import Loop
 from vtnjax.train.state import named_leaves
-from vtnjax.train.together import Stacked, together
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -35,7 +35,9 @@ def alone(seed):
     source, _ = recipes.build_sources(made)
     optimiser = train.make_optimiser(made)
     graphdef, state = train.create_state(recipes.build_model(made, source), optimiser, seed)
-    step = jax.jit(train.make_train_step(graphdef, optimiser, recipes.build_prepare(made)))
+    step = jax.jit(
+        train.make_train_step(graphdef, optimiser, recipes.build_prepare(made), recipes.build_objective(made))
+    )
     batches, losses = recipes.build_batches(made, source), []
     for _ in range(made.steps):
         state, metrics = step(state, next(batches))

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from numpy import ndarray
 
-from vtnjax import plot, train
+from vtnjax import plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.train.figure import make_look
+from vtnjax.recipes.pictures import make_look
 
 SHOWN = 10
 _BATCH = 250

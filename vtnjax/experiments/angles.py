@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from vtnjax import data, distort, evaluate, plot, train
+from vtnjax import data, distort, evaluate, plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.train.build import build_input, to_float
-from vtnjax.train.figure import make_look
+from vtnjax.recipes.build import build_input, to_float
+from vtnjax.recipes.pictures import make_look
 
 DIGITS, SHOWN = (4, 7), (-90, -45, 0, 45, 90)
 

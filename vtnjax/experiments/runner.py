@@ -11,11 +11,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vtnjax import recipes
+from vtnjax._checks import nearest
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import available_cores, run_on
 from vtnjax.experiments.record import read_early_runs, read_record, write_record
 from vtnjax.experiments.tables import Table
-from vtnjax._checks import nearest
 
 
 class Runner(NamedTuple):

@@ -108,6 +108,8 @@ class TASN(nnx.Module):
     and `detail_coords`, (n, parts, ...).
     """
 
+    draws = True
+
     def __init__(
         self,
         attention_network: AttentionNetwork | None,

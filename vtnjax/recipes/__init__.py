@@ -12,8 +12,8 @@ from vtnjax.recipes.build import (
     to_float,
 )
 from vtnjax.recipes.check_data import check_data, show_left_out
-from vtnjax.recipes.members import evaluate_together, load_members, load_run
-from vtnjax.recipes.networks import build_model
+from vtnjax.recipes.members import averaged, load_members, load_run
+from vtnjax.recipes.networks import build_model, build_rates
 from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
 from vtnjax.recipes.pictures import make_look, save_figure
 from vtnjax.recipes.together import train_together
@@ -23,16 +23,17 @@ __all__ = [
     "CrossEntropy",
     "Distillation",
     "abstract_batch",
+    "averaged",
     "build_batches",
     "build_input",
     "build_model",
     "build_objective",
     "build_picture",
     "build_prepare",
+    "build_rates",
     "build_sources",
     "check_data",
     "distort_source",
-    "evaluate_together",
     "load_members",
     "load_run",
     "make_look",

@@ -1,7 +1,7 @@
 """What a network minimises, and what is logged of it: the objectives of the papers."""
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from vtnjax import evaluate, losses
 from vtnjax._checks import check_at_least_0, check_positive
 from vtnjax.train import Batch, Prepare
-
-
-class _Network(Protocol):
-    def __call__(self, images: Array, **streams: nnx.Rngs) -> tuple[Array, dict[str, Array]]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +142,7 @@ class Distillation(CrossEntropy):
 OBJECTIVES = {"cross_entropy": CrossEntropy, "consistency": Consistency, "distillation": Distillation}
 
 
-def call(model: _Network, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
     """What a network makes of images in training; one that draws is given random streams."""
     if getattr(model, "draws", False):
         return model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from vtnjax import data, plot
 from vtnjax.recipes.build import build_input, build_picture
 from vtnjax.train.config import Config
-from vtnjax.train.state import TrainState
+from vtnjax.train.state import TrainState, merged
 
 COUNT = 10
 _LONGEST = 15
@@ -20,13 +20,7 @@ _LONGEST = 15
 
 def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
     """`(state, images) -> (logits, out)` of the model in evaluation mode."""
-
-    def look(state, images):
-        model = nnx.merge(graphdef, state.params, state.statistics, copy=True)
-        model.eval()
-        return model(images)
-
-    return look
+    return lambda state, images: merged(graphdef, state)(images)
 
 
 def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: Path) -> None:

@@ -7,8 +7,8 @@ from vtnjax.train.loop import DivergedError, Loop, StoppedError
 from vtnjax.train.memory import keep_freed_memory
 from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile, describe
-from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
-from vtnjax.train.state import TrainState, create_state, parameter_table
+from vtnjax.train.optimiser import Rates, learning_rate_schedule, make_optimiser
+from vtnjax.train.state import TrainState, create_state, merged, parameter_table
 from vtnjax.train.step import Batch, Objective, Prepare, make_train_step
 from vtnjax.train.workdir import default_workdir, open_workdir, own_data, remembered_divergence
 
@@ -21,6 +21,7 @@ __all__ = [
     "MetricsFile",
     "Objective",
     "Prepare",
+    "Rates",
     "StoppedError",
     "TrainState",
     "check_batch_size",
@@ -36,6 +37,7 @@ __all__ = [
     "learning_rate_schedule",
     "make_optimiser",
     "make_train_step",
+    "merged",
     "open_workdir",
     "own_data",
     "parameter_table",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import optax
@@ -17,6 +17,7 @@ Prepare: TypeAlias = Callable[[PRNGKeyArray, Num[Array, "n h w c"]], Float[Array
 Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What is minimised. Both methods are traced: they are pure functions of their arguments.
 
