@@ -37,7 +37,7 @@ DISTRIBUTED = flags.DEFINE_bool(
 def run() -> None:
     """The whole of a run, read from top to bottom."""
     config = CONFIG.value
-    train.check_config(config)
+    recipes.check_config(config)
     train.keep_freed_memory()
 
     # ---- Processes, devices, workdir

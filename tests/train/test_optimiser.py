@@ -153,7 +153,8 @@ def test_a_rate_of_its_own_scales_a_parameters_updates_only(optimiser, multiplie
     both = []
     for chosen in (None, rates):
         made = make_optimiser(config(optimiser=optimiser), chosen)
-        both.append(made.update(gradients, made.init(params), params)[0])
+        with jax.numpy_dtype_promotion("standard"):  # optax's Adam needs it
+            both.append(made.update(gradients, made.init(params), params)[0])
     before, after = ({"own": jax.tree.leaves(u["transformer"]), "rest": jax.tree.leaves(u["classifier"])} for u in both)
     for one, other in zip(before["own"], after["own"], strict=True):
         np.testing.assert_allclose(other, multiplier * one)

@@ -161,7 +161,8 @@ def test_a_network_that_draws_trains_by_plain_cross_entropy():
     optimiser = optax.sgd(0.1)
     graphdef, state = create_state(network, optimiser, 0)
     step = make_train_step(graphdef, optimiser, lambda key, images: images, CrossEntropy())
-    batch = {"image": jnp.ones((4, 16, 16, 3)), "label": jnp.zeros(4, jnp.int32)}
-    after, metrics = jax.eval_shape(step, state, batch)
-    assert metrics.keys() == {"loss", "accuracy", "gradient_norm"}
-    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+    def metrics(images):
+        return step(state, {"image": images, "label": jnp.zeros(4, jnp.int32)})[1]
+
+    assert jax.eval_shape(metrics, jnp.ones((4, 16, 16, 3))).keys() == {"loss", "accuracy", "gradient_norm"}

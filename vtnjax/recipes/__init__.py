@@ -8,6 +8,7 @@ from vtnjax.recipes.build import (
     build_picture,
     build_prepare,
     build_sources,
+    check_config,
     distort_source,
     to_float,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "build_prepare",
     "build_rates",
     "build_sources",
+    "check_config",
     "check_data",
     "distort_source",
     "load_members",

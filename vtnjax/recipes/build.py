@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num
 
 from vtnjax import data, distort, models
 from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
+from vtnjax.train import config as train_config
 from vtnjax.train.config import ABOVE_0, BELOW_1, WHOLE, Config, check_numbers, naming
 from vtnjax.train.mesh import split
 from vtnjax.train.step import Objective, Prepare
@@ -25,9 +26,15 @@ _BOUNDS = {
 }
 
 
+def check_config(config: Config) -> None:
+    """Raise a ValueError in a sentence unless the numbers of a config make sense."""
+    train_config.check_config(config)
+    check_numbers(config, _BOUNDS)
+    build_objective(config)
+
+
 def build_sources(config: Config) -> tuple[data.Source, data.Source]:
     """The training set of `config.dataset`, and its test set, or the split `config.test_split`, cropped to test on."""
-    check_numbers(config, _BOUNDS)
     options = dict(config.source_options)
     train, test = (
         data.load_source(config.dataset, split, data_dir=config.data_dir or None, **options)

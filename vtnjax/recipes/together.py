@@ -16,10 +16,11 @@ from vtnjax.recipes.build import (
     build_objective,
     build_prepare,
     build_sources,
+    check_config,
 )
 from vtnjax.recipes.networks import build_model, build_rates
 from vtnjax.train.checkpoint import Checkpoints
-from vtnjax.train.config import Config, check_config
+from vtnjax.train.config import Config
 from vtnjax.train.loop import Loop
 from vtnjax.train.metrics import Console, MetricsFile
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
