@@ -8,7 +8,6 @@ The same command goes on where a stopped run left off.
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,12 +48,15 @@ def run() -> None:
         sys.exit(1 if recipes.check_data(config, say) else 0)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
-    workdir = Path(WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"])))
+    workdir = train.find_workdir(
+        WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+    )
     if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
         raise ValueError("--flip and --also are for --eval_only")
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
     writes = first and not EVAL_ONLY.value
+    lock = train.Lock(workdir, say=say) if writes else None
     history = train.open_workdir(workdir, config, write=writes)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
@@ -122,7 +124,7 @@ def run() -> None:
     # ---- The loop
     console = train.Console(config.steps, start, active=first)
     schedule = train.learning_rate_schedule(config)
-    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console)
+    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console, lock)
     try:
         with train.remembered_divergence(workdir, write=first):
             state = loop.run(state, start, device_batches, batches.get_state, recent)
@@ -141,7 +143,7 @@ def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
     recipes.show_left_out()
-    with train.sentences():
+    with train.sentences(), train.ended_together():
         run()
 
 

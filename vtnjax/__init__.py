@@ -1,6 +1,25 @@
-"""Learned spatial warping in JAX: samplers, grids, spatial transformers and the recipes that train them."""
+"""Learned spatial warping in JAX: samplers, grids, spatial transformers and the recipes that train them.
 
-from vtnjax import models, nn, ops
+A room is imported when it is first asked for: `from vtnjax import ops` loads JAX, and nothing of what training needs.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from vtnjax._checks import nearest
+
+if TYPE_CHECKING:
+    from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, train
 
 __version__ = "0.1.0"
-__all__ = ["models", "nn", "ops"]
+__all__ = ("data", "distort", "evaluate", "experiments", "losses", "models", "nn", "ops", "plot", "recipes", "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

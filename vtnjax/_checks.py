@@ -1,9 +1,10 @@
 """Errors in a sentence, for every room: which argument, what it must be, what it was."""
 
+import contextlib
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def nearest(word: object, words: Iterable[str]) -> str:
@@ -22,3 +23,23 @@ def check_at_least_0(name: str, value: float) -> None:
     """Raise a ValueError unless a number is at least 0 and finite."""
     if not (isinstance(value, numbers.Real) and 0 <= value < math.inf):
         raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
+
+
+@contextlib.contextmanager
+def needing(extra: str, *, room: str) -> Iterator[None]:
+    """Around the imports of a room: where another project's module is missing, say which extra brings it.
+
+    Args:
+        extra: its name in pyproject.toml.
+        room: `__name__` of the room.
+
+    Raises:
+        ModuleNotFoundError: from the one that says which module is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "vtnjax":
+            raise
+        sentence = f'{room} needs the extra "{extra}": pip install "vtnjax[{extra}]"'
+        raise ModuleNotFoundError(sentence, name=error.name) from error

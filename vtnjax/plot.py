@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, Shaped
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from matplotlib.colors import hsv_to_rgb
-from matplotlib.figure import Figure
 from numpy import ndarray
+
+from vtnjax._checks import needing
+
+with needing("train", room=__name__):
+    from matplotlib.axes import Axes
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import hsv_to_rgb
+    from matplotlib.figure import Figure
 
 _FAR = 1e6
 # Of windows; red and green are the paper's.

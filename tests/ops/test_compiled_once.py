@@ -26,6 +26,10 @@ def transformer(warp, **options):
     return SpatialTransformer(lambda x: x.mean((1, 2)), 4, warp=warp, rngs=RNGS, **options)
 
 
+def volumetric(channels, **options):
+    return VolumetricTransformer(channels, 2, window=(3, 3), widths=(2,), squeezed=(1,), rngs=RNGS, **options)
+
+
 MODULES = {
     **{warp: (transformer(warp), IMAGES) for warp in ("translation", "attention", "affine", "projective", "tps")},
     "linear": (transformer("linear", basis=jnp.eye(3)[:, :2, None] * jnp.ones((1, 1, 8))), IMAGES),
@@ -34,9 +38,9 @@ MODULES = {
     "attention sampler": (AttentionSampler((4, 4)), IMAGES, MAPS),
     "saliency sampler": (SaliencySampler((4, 4), size=5), IMAGES, MAPS),
     "trilinear attention": (TrilinearAttention(), IMAGES),
-    "volumetric": (VolumetricTransformer(4, 2, window=(3, 3), rngs=RNGS), IMAGES),
-    "volumetric, a regression": (VolumetricTransformer(4, 2, probabilistic=False, rngs=RNGS), IMAGES),
-    "volumetric, rows of channels": (VolumetricTransformer(8, 2, window=(3, 3), rngs=RNGS), jnp.ones((2, 8, 8, 8))),
+    "volumetric": (volumetric(4), IMAGES),
+    "volumetric, a regression": (volumetric(4, probabilistic=False), IMAGES),
+    "volumetric, rows of channels": (volumetric(8), jnp.ones((2, 8, 8, 8))),
     "deformable": (DeformableConv(4, 4, (3, 3), rngs=RNGS), IMAGES),
 }
 FUNCTIONS = {

@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from vtnjax.train import Checkpoints, Console, DivergedError, Loop, MetricsFile, StoppedError, TrainState
+from vtnjax.train import (
+    Checkpoints,
+    Console,
+    DivergedError,
+    Lock,
+    LockedError,
+    Loop,
+    MetricsFile,
+    StoppedError,
+    TrainState,
+)
 
 CONFIG = {"steps": 20, "batch_size": 10, "log_every": 4, "eval_every": 7, "checkpoint_every": 3}
 
@@ -53,11 +63,11 @@ def evaluate(state):
 class Run:
     """The loop over a toy, opened as train.py does."""
 
-    def __init__(self, workdir, *, train_step=step, evaluate=evaluate, **changes):
+    def __init__(self, workdir, *, train_step=step, evaluate=evaluate, lock=None, **changes):
         self.config, self.workdir = ConfigDict({**CONFIG, **changes}), workdir
         self.train_step, self.evaluate, self.data = train_step, evaluate, Data()
         self.metrics = MetricsFile(workdir)
-        self.state = None
+        self.state, self.lock = None, lock
 
     def go(self):
         state = toy()
@@ -68,7 +78,8 @@ class Run:
             start, self.data.next, recent = int(state.step), beside["data"]["next"], beside["recent"]
         self.metrics.cut_back(start)
         console = Console(self.config.steps, start)
-        loop = Loop(self.config, self.train_step, self.evaluate, lambda n: 0.1 * n, checkpoints, self.metrics, console)
+        shown = (checkpoints, self.metrics, console)
+        loop = Loop(self.config, self.train_step, self.evaluate, lambda n: 0.1 * n, *shown, self.lock)
         with contextlib.closing(checkpoints):
             self.state = loop.run(state, start, self.data, self.data.position, recent)
         return start
@@ -256,6 +267,19 @@ def test_any_other_error_has_a_note_of_what_is_kept(tmp_path):
     with pytest.raises(CrashError) as caught:
         run.go()
     assert caught.value.__notes__ == ["the last good checkpoint is step 7. The same command goes on from there"]
+
+
+def test_a_workdir_that_another_trainer_took_over_is_left_alone(tmp_path, monkeypatch):
+    def check(_):
+        if run.data.next == 5:
+            raise LockedError("the workdir was taken over")
+
+    monkeypatch.setattr(Lock, "check", check)
+    with Lock(tmp_path) as held:
+        run = Run(tmp_path, lock=held)
+        with pytest.raises(OSError, match="the workdir was taken over; the last good checkpoint is step 3"):
+            run.go()
+    assert max(line["step"] for line in run.lines()) == 4
 
 
 def diverging(at, value):

@@ -114,6 +114,14 @@ def test_other_seeds_need_another_workdir(ran):
         recipes.train_together(config(), [0, 4], ran[0])
 
 
+def test_a_workdir_in_which_another_trains_is_refused_and_is_free_after_a_call(ran, tmp_path):
+    workdir, _ = ran
+    train.Lock(workdir).release()
+    with train.Lock(tmp_path), pytest.raises(train.LockedError, match="is being trained by process"):
+        train.train_together(config(), [0, 3], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_are_some_and_different(tmp_path, seeds):
     with pytest.raises(ValueError, match="seeds must be different numbers"):

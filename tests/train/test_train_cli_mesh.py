@@ -1,5 +1,6 @@
 import signal
-import socket
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -13,12 +14,7 @@ SHIPPED = {"steps": 10, "log_every": 1}
 
 def pair(workdir, **overrides):
     """Two processes of four devices each, as a person would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    envs = [runs.environment(4, JAX_PROCESS_ID=str(index), **known) for index in range(2)]
-    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in envs]
+    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in runs.two_processes()]
 
 
 def run_pair(workdir, **overrides):
@@ -107,3 +103,52 @@ def test_sigterm_to_one_process_stops_both_at_one_step(unbroken_pair, tmp_path):
     assert "stopped by SIGTERM" in out
     run_pair(tmp_path, **LONGER)
     runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])
+
+
+# What one of the two processes does otherwise: something raises where it would have gone on.
+FAULTY = """
+import runpy, sys
+from vtnjax import evaluate
+from vtnjax.data import pipeline
+where, name, when, error = eval(sys.argv.pop(1))
+ordinary = getattr(where, name)
+def faulty(*arguments):
+    if when(*arguments):
+        raise error("cat.jpg is cut off")
+    return ordinary(*arguments)
+setattr(where, name, faulty)
+runpy.run_path("train.py", run_name="__main__")
+"""
+BATCH = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, ValueError)"
+TEST = "(evaluate, 'classification', lambda *_: True, OSError)"
+START = "(evaluate, 'make_classify', lambda *_: True, ValueError)"
+FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, KeyError)"
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+@pytest.mark.parametrize("how", [BATCH, TEST, START, FAULT], ids=["batch", "test", "start", "fault"])
+def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, how):
+    processes = []
+    for index, env in enumerate(runs.two_processes()):
+        python, script, *words = runs.command("--workdir", tmp_path, "--distributed", **LONGER)
+        start = [python, "-c", FAULTY, how, *words] if index == faulty else [python, script, *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(start, cwd=runs.ROOT, env=env, text=True, **pipes))
+    try:
+        errors = [""] * 2
+        _, errors[faulty] = runs.end(processes[faulty], expect=1)
+        began = time.monotonic()
+        _, errors[1 - faulty] = runs.end(processes[1 - faulty], expect=1)
+        assert time.monotonic() - began < 30
+    finally:
+        for process in processes:
+            runs.kill(process)
+    (heard,) = errors[1 - faulty].strip().splitlines()
+    assert heard.startswith(f"train.py: process {faulty} ended: ")
+    kept = "" if how == START else "the last good checkpoint is step 35. The same command goes on from there"
+    for said in (errors[faulty], heard):
+        assert "cat.jpg is cut off" in said
+        assert kept in said
+    if how != FAULT:
+        assert len(errors[faulty].strip().splitlines()) == 1
+    assert how == START or runs.checkpoints(tmp_path)[-1] == 35

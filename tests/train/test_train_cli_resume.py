@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -103,6 +104,22 @@ def test_a_damaged_latest_checkpoint_is_reported_and_the_one_before_it_used(unbr
     assert resumed_from(out) == before
     assert (workdir / "checkpoints" / f"damaged-{latest}").is_dir()
     runs.assert_same_run(workdir, unbroken, STEPS)
+
+
+def test_a_second_trainer_is_refused_a_reader_is_not_and_a_killed_one_is_followed_at_once(unbroken, tmp_path):
+    process = runs.start(tmp_path, **TINY)
+    # Stopped, so that it is still there when the others have looked; the lock is the system's, and held all the same.
+    runs.stop_when(process, runs.reached(tmp_path, 40), signal.SIGSTOP)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    said = runs.complaint(tmp_path, **TINY)
+    assert f"the workdir {tmp_path} is being trained by process {process.pid} on {os.uname().nodename}" in said
+    out, _ = runs.run(tmp_path, "--eval_only", **TINY)
+    assert "test error" in out.splitlines()[-1]
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    runs.kill(process)
+    out, _ = runs.run(tmp_path, **TINY)
+    assert "may be alive" not in out
+    runs.assert_same_run(tmp_path, unbroken, STEPS)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(unbroken):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,15 @@ def environment(devices: int = 1, **more: str) -> dict[str, str]:
     flags = f"--xla_force_host_platform_device_count={devices}"
     cache = {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return {**env, **cache, "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "XLA_FLAGS": flags, **more}
+
+
+def two_processes() -> list[dict[str, str]]:
+    """The environments of two processes of four devices each, as a person would set them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    known = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    return [environment(4, JAX_PROCESS_ID=str(index), **known) for index in range(2)]
 
 
 def command(*words: str | Path, config: str = CONFIG, **overrides) -> list[str]:

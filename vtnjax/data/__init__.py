@@ -1,28 +1,31 @@
 """Sources of labelled images and the batches made of them. NumPy only: nothing here imports JAX or TensorFlow."""
 
-from vtnjax.data.aircraft import Aircraft
-from vtnjax.data.augment import photo_augment, photo_test
-from vtnjax.data.balanced import balanced_batches
-from vtnjax.data.cars import Cars
-from vtnjax.data.catalogue import Catalogue
-from vtnjax.data.composites import Composites
-from vtnjax.data.cub import Cub
-from vtnjax.data.decode import decode_image
-from vtnjax.data.digits import Digits
-from vtnjax.data.drawn import write_drawn
-from vtnjax.data.drawn_numbers import write_house_numbers
-from vtnjax.data.folder import Folder
-from vtnjax.data.generated import Generated
-from vtnjax.data.hidden_digits import HiddenDigits
-from vtnjax.data.house_numbers import HouseNumbers
-from vtnjax.data.idx import Idx
-from vtnjax.data.inaturalist import INaturalist2017
-from vtnjax.data.pipeline import Augment, eval_batches, train_batches
-from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
-from vtnjax.data.sources import load_source
-from vtnjax.data.triplets import WithTriplets
-from vtnjax.data.two_digits import TwoDigits
-from vtnjax.data.unreadable import check_source
+from vtnjax._checks import needing
+
+with needing("train", room=__name__):
+    from vtnjax.data.aircraft import Aircraft
+    from vtnjax.data.augment import photo_augment, photo_test
+    from vtnjax.data.balanced import balanced_batches
+    from vtnjax.data.cars import Cars
+    from vtnjax.data.catalogue import Catalogue
+    from vtnjax.data.composites import Composites
+    from vtnjax.data.cub import Cub
+    from vtnjax.data.decode import decode_image
+    from vtnjax.data.digits import Digits
+    from vtnjax.data.drawn import write_drawn
+    from vtnjax.data.drawn_numbers import write_house_numbers
+    from vtnjax.data.folder import Folder
+    from vtnjax.data.generated import Generated
+    from vtnjax.data.hidden_digits import HiddenDigits
+    from vtnjax.data.house_numbers import HouseNumbers
+    from vtnjax.data.idx import Idx
+    from vtnjax.data.inaturalist import INaturalist2017
+    from vtnjax.data.pipeline import Augment, eval_batches, train_batches
+    from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
+    from vtnjax.data.sources import load_source
+    from vtnjax.data.triplets import WithTriplets
+    from vtnjax.data.two_digits import TwoDigits
+    from vtnjax.data.unreadable import check_source
 
 __all__ = [
     "Aircraft",

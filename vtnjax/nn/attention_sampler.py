@@ -38,7 +38,7 @@ class AttentionSampler(nnx.Module):
         Args:
             shape: (h', w') of the output.
             dense: the bound of the density, as in `ops.attention_coords`; None is the paper's plain inverse CDF.
-            iterations: as there.
+            iterations: how often the density is clipped, as in `ops.attention_coords`.
             first: where the integral begins, as in `ops.attention_coords`. With 0, the reference's CUDA port, the first
                 output pixel reads the first pixel; with 1.0, its MXNet operator, it lies one cell before. Uniform, 512
                 pixels to 224, the outputs 0, 1, 56 and 112 read 0, 2.28, 127.75, 255.5 and -1, 0.0057, 126.04, 254.36.

@@ -43,7 +43,7 @@ class TrilinearAttention(nnx.Module):
         Args:
             kind: "trilinear", "features" (the features are the maps: the row X) or "self" (self-attention).
             normalise: the softmaxes of "trilinear", as in `ops.trilinear_attention`.
-            sharpness: as there; the paper's is 1.
+            sharpness: as in `ops.trilinear_attention`; the paper's is 1.
 
         Raises:
             ValueError: if a name is wrong or the sharpness is not positive.

@@ -62,7 +62,7 @@ def check_sizes(name: str, shape: Sequence[int], ranks: tuple[int, ...]) -> tupl
     except (TypeError, AttributeError):
         sizes = ()
     if len(sizes) not in ranks or min(sizes) < 0:
-        hint = "; leave out channels and batch, as in image.shape[:2]" if len(sizes) > max(ranks) else ""
+        hint = "; leave out channels and batch" if len(sizes) > max(ranks) else ""
         raise ValueError(f"{name} must be {wanted} in pixels, not {shape!r}{hint}")
     return sizes
 

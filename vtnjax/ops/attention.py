@@ -322,7 +322,8 @@ def _pull(saliency, fwhm, pad, align_corners):
     # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round; it is
     # subtracted first, since a product that is fused with the difference is not rounded as the constant was.
     uneven, saliency = (saliency - low) / scale, saliency / scale
-    (ky, dy), (kx, dx) = (_gaussian(size, fwhm, pad, saliency.dtype, align_corners) for size in saliency.shape)
+    options = float(fwhm), int(pad), saliency.dtype, align_corners
+    (ky, dy), (kx, dx) = (_gaussian(size, *options) for size in saliency.shape)
     weight = _along_both(ky, saliency, kx)
     seen = weight > math.sqrt(jnp.finfo(weight.dtype).tiny)  # the gradient divides by its square
     pull = jnp.stack([_along_both(ky, uneven, dx), _along_both(dy, uneven, kx)], axis=-1)
@@ -331,6 +332,7 @@ def _pull(saliency, fwhm, pad, align_corners):
     return _clamp(pull, -1 - here, 1 - here)
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))  # one program where it is called outside jit, not thirty
 def _gaussian(size, fwhm, pad, dtype, align_corners):
     """Matrices (size, size): the weights with which each cell sees each other, and those times the distance."""
     spacing = 2 / (max(size - 1, 1) if align_corners else size)

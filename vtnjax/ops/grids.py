@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Real
 from vtnjax.ops._checks import check_sizes
 from vtnjax.ops.coords import as_coords, pixel_centres, widest
 
-# In normalised coordinates, the error above which a spline is computed in float64 and kept as a constant.
+# Rounding that could move the grid further than this, in normalised coordinates, is avoided by float64.
 _SPLINE_ERROR = 1e-4
 
 
@@ -131,9 +131,9 @@ def thin_plate_spline_grid(
 
     The output's control point k reads the input exactly at `targets[k]`; between them the grid is the interpolating
     spline of r^2 log r with an affine part. The linear system depends on the control points alone: it is solved once
-    for each control set, in float64. Where known control points are so near to each other that float32 loses four
-    digits, all that does not depend on the targets, an (h w, k) matrix, is computed in float64 and is a constant of the
-    program.
+    for each control set, in float64. Where known control points are so near to each other that rounding could move the
+    grid by 1e-4, the (h w, k) matrix that takes targets to the grid is computed in float64 and becomes a constant of
+    the program.
 
     Args:
         targets: (k, 2), where the control points go, normalised (x, y).
@@ -211,6 +211,7 @@ def _product(a, b):
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one program where it is called outside jit, not fifteen
 def _pixels(sizes, dtype, align_corners):
     """Every output pixel's normalised coordinates, row by row: (pixels, n)."""
     lines = [pixel_centres(size, dtype, align_corners=align_corners) for size in sizes]

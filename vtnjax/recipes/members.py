@@ -1,9 +1,9 @@
 """Other trained runs, for predictions averaged over several."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
+from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -16,6 +16,7 @@ from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state, merged
+from vtnjax.train.store import find_workdir
 from vtnjax.train.workdir import check_classes
 
 Member = tuple[nnx.GraphDef, TrainState, Callable]
@@ -36,16 +37,16 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
     Raises:
         ValueError: if a folder holds no trained run, or one for other images or classes.
     """
-    return [load_run(Path(workdir), source, mesh, say) for workdir in workdirs]
+    return [load_run(workdir, source, mesh, say) for workdir in workdirs]
 
 
-def load_run(workdir: Path, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
+def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Callable[[str], None]) -> Member:
     """The latest checkpoint of a run: its network's structure, its state, and what makes its input of a set's images.
 
     Raises:
         ValueError: as `load_members`.
     """
-    restored = None
+    workdir, restored = find_workdir(workdir), None
     if (workdir / "config.json").is_file() and (workdir / "checkpoints").is_dir():
         values, history = read_config(workdir)
         check_classes(workdir, source.classes)

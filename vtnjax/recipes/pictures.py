@@ -1,11 +1,13 @@
 """The picture a run leaves: what the network did with the first test images."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
@@ -13,6 +15,7 @@ from vtnjax import data, plot
 from vtnjax.recipes.build import build_input, build_picture
 from vtnjax.train.config import Config
 from vtnjax.train.state import TrainState, merged
+from vtnjax.train.store import write_whole
 
 COUNT = 10
 _LONGEST = 15
@@ -23,7 +26,9 @@ def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Arr
     return lambda state, images: merged(graphdef, state)(images)
 
 
-def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: Path) -> None:
+def save_figure(
+    config: Config, graphdef: nnx.GraphDef, state: TrainState, test: data.Source, path: epath.PathLike
+) -> None:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
     Where the model warps its input: before, the grid, and after; where it reads several windows of it: these, and what
@@ -58,7 +63,11 @@ def save_figure(config: Config, graphdef: nnx.GraphDef, state: TrainState, test:
         figure = plot.before_after(images, out["coords"], warped, titles)
     else:
         figure = plot.gallery(images, titles)
-    plot.save(figure, path)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / epath.Path(path).name
+        plot.save(figure, drawn)
+        epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(epath.Path(path), drawn.read_bytes())
 
 
 def _warps_features(out: dict[str, Any], images: np.ndarray) -> bool:

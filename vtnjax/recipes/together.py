@@ -1,12 +1,12 @@
 """Several seeds of one small network trained together, in one compiled step."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jaxtyping import Array
 
 from vtnjax import data, evaluate
@@ -21,16 +21,18 @@ from vtnjax.recipes.build import (
 from vtnjax.recipes.networks import build_model, build_rates
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config
+from vtnjax.train.lock import Lock
 from vtnjax.train.loop import Loop
 from vtnjax.train.metrics import Console, MetricsFile
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
 from vtnjax.train.state import TrainState, create_state, merged
 from vtnjax.train.step import make_train_step
+from vtnjax.train.store import find_workdir
 from vtnjax.train.workdir import open_workdir, own_data, remembered_divergence
 
 
 def train_together(
-    config: Config, seeds: Sequence[int], workdir: Path, *, say: Callable[[str], None] = print
+    config: Config, seeds: Sequence[int], workdir: epath.PathLike, *, say: Callable[[str], None] = print
 ) -> list[dict[str, float]]:
     """Train a config with several seeds at once: each its own weights, batches and distortions, as in runs of its own.
 
@@ -50,12 +52,19 @@ def train_together(
     Raises:
         ValueError: if there are no seeds or one comes twice, or a value of the config is wrong.
         DivergedError: as `Loop.run`, if one of them diverges; and what else that raises.
+        LockedError: if another process trains in the workdir.
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, not {list(seeds)}")
     configs = [_with_seed(config, seed) for seed in seeds]
     for each in configs:
         check_config(each)
+    workdir = find_workdir(workdir)
+    with Lock(workdir, say=say) as lock:
+        return _run(config, configs, seeds, workdir, say, lock)
+
+
+def _run(config, configs, seeds, workdir, say, lock):
     history = open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
     train_set, test_set = build_sources(config)
     own_data(workdir, train_set, test_set, write=True)
@@ -88,7 +97,7 @@ def train_together(
 
     console = Console(config.steps, start)
     schedule = learning_rate_schedule(config)
-    loop = Loop(config, jax.jit(step, donate_argnums=0), evaluate_state, schedule, checkpoints, metrics, console)
+    loop = Loop(config, jax.jit(step, donate_argnums=0), evaluate_state, schedule, checkpoints, metrics, console, lock)
     try:
         if not (start == config.steps and metrics.final(start)):
             with remembered_divergence(workdir, write=True):

@@ -1,22 +1,30 @@
 """Training: config, state, step, optimiser, loop, checkpoints, metrics and the device mesh."""
 
-from vtnjax.train.checkpoint import Checkpoints
-from vtnjax.train.command import forget_flags, parse_flags, sentences
-from vtnjax.train.config import check_config, choose, read_config
-from vtnjax.train.loop import DivergedError, Loop, StoppedError
-from vtnjax.train.memory import keep_freed_memory
-from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
-from vtnjax.train.metrics import Console, MetricsFile, describe
-from vtnjax.train.optimiser import Rates, learning_rate_schedule, make_optimiser
-from vtnjax.train.state import TrainState, create_state, merged, parameter_table
-from vtnjax.train.step import Batch, Objective, Prepare, make_train_step
-from vtnjax.train.workdir import default_workdir, open_workdir, own_data, remembered_divergence
+from vtnjax._checks import needing
+
+with needing("train", room=__name__):
+    from vtnjax.train.checkpoint import Checkpoints
+    from vtnjax.train.command import forget_flags, parse_flags, sentences
+    from vtnjax.train.config import check_config, choose, read_config
+    from vtnjax.train.ending import StoppedError, ended_together
+    from vtnjax.train.lock import Lock, LockedError
+    from vtnjax.train.loop import DivergedError, Loop
+    from vtnjax.train.memory import keep_freed_memory
+    from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
+    from vtnjax.train.metrics import Console, MetricsFile, describe
+    from vtnjax.train.optimiser import Rates, learning_rate_schedule, make_optimiser
+    from vtnjax.train.state import TrainState, create_state, merged, parameter_table
+    from vtnjax.train.step import Batch, Objective, Prepare, make_train_step
+    from vtnjax.train.store import find_workdir
+    from vtnjax.train.workdir import default_workdir, open_workdir, own_data, remembered_divergence
 
 __all__ = [
     "Batch",
     "Checkpoints",
     "Console",
     "DivergedError",
+    "Lock",
+    "LockedError",
     "Loop",
     "MetricsFile",
     "Objective",
@@ -32,6 +40,8 @@ __all__ = [
     "data_mesh",
     "default_workdir",
     "describe",
+    "ended_together",
+    "find_workdir",
     "forget_flags",
     "keep_freed_memory",
     "learning_rate_schedule",

@@ -1,19 +1,23 @@
 """Checkpoints by Orbax: written in the background, whole or not at all; the latest two and the best one are kept."""
 
+import concurrent.futures
 import contextlib
 import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from jax.experimental import multihost_utils
 
+from vtnjax.train.ending import finish_first
+from vtnjax.train.mirror import Mirror, whole_steps
 from vtnjax.train.state import named_leaves
+from vtnjax.train.store import is_store
 
 _MANAGERS = ocp.checkpoint_managers
 _FIGURE = "accuracy"
@@ -38,15 +42,24 @@ class Checkpoints:
     Of several processes the first one writes and reads, and sends what it read to the others.
     """
 
-    def __init__(self, workdir: Path, *, read_only: bool = False, say: Callable[[str], None] = print):
-        self._directory = (workdir / "checkpoints").resolve()
+    def __init__(self, workdir: epath.PathLike, *, read_only: bool = False, say: Callable[[str], None] = print):
+        self._place = epath.Path(workdir) / "checkpoints"
         self._read_only = read_only  # another process may be writing there: nothing is tidied or set aside
         self._say = say
         self._first = jax.process_index() == 0
+        self._mirror: Mirror | None = None
+        self._sent: concurrent.futures.Future | None = None
         if self._first:
+            if is_store(self._place):
+                with self._reading():
+                    self._mirror = Mirror(self._place)
+            # Orbax writes to a folder, which is the place itself or what is copied there.
+            self._directory = self._mirror.folder if self._mirror else self._place.resolve()
             if not read_only:
                 self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = _open_manager(self._directory, read_only)
+            self._sender = concurrent.futures.ThreadPoolExecutor(1)
+            finish_first(self.wait)
 
     def save(self, step: int, state: Any, position: dict[str, Any], *, accuracy: float | None = None) -> None:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
@@ -63,6 +76,7 @@ class Checkpoints:
         """
         if not self._first or step in self._manager.all_steps():
             return
+        self.wait()
         # A copy, since a CPU's buffers would be read in place after the next step has taken them over.
         copies = {name: np.array(leaf) for name, leaf in jax.device_get(named_leaves(state)).items()}
         wrong = [name for name, leaf in copies.items() if not np.isfinite(leaf).all()]
@@ -72,8 +86,10 @@ class Checkpoints:
         self._check_room(sum(leaf.nbytes for leaf in copies.values()))
         beside = {"position": position, "arrays": _describe(copies), "checksum": _checksum(copies, position)}
         args = ocp.args.Composite(state=ocp.args.StandardSave(copies), position=ocp.args.JsonSave(beside))
-        with self._named_errors():
+        with self._writing():
             self._manager.save(step, args=args)
+            if self._mirror:
+                self._sent = self._sender.submit(self._send, self._mirror, step)
         if accuracy is not None:
             self.record(step, accuracy)
 
@@ -86,7 +102,7 @@ class Checkpoints:
         if not self._first:
             return
         self.wait()
-        with self._named_errors():
+        with self._writing():
             if self._manager.metrics(step) is None:
                 # As Orbax lays out what it is given with the state, whole or not at all.
                 folder = self._directory / str(step)
@@ -95,6 +111,8 @@ class Checkpoints:
                 (partial / "metrics").write_text(json.dumps({_FIGURE: accuracy}))
                 partial.replace(folder / "metrics")
                 self._manager.reload()
+                if self._mirror:
+                    self._mirror.send_file(folder / "metrics" / "metrics")
 
     def discard(self, step: int) -> None:
         """Delete a checkpoint that turned out not to be worth keeping.
@@ -105,22 +123,27 @@ class Checkpoints:
         if not self._first:
             return
         self.wait()
-        with self._named_errors():
+        with self._writing():
             self._manager.delete(step)
+            if self._mirror:
+                self._mirror.forget_others()
 
     def wait(self) -> None:
-        """Until what was begun is on the disk.
+        """Until what was begun is on the disk, or in the bucket.
 
         Raises:
             SaveError: if it could not be written.
         """
         if self._first:
-            with self._named_errors():
+            with self._writing():
                 self._manager.wait_until_finished()
+                sent, self._sent = self._sent, None
+                if sent:
+                    sent.result()
 
     def latest(self) -> int | None:
         """The step of the latest checkpoint that is whole on the disk."""
-        return latest_step(self._directory)
+        return latest_step(self._place)
 
     def restore(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
         """The latest checkpoint that can be read, as (state, position), or None if there is none.
@@ -145,12 +168,23 @@ class Checkpoints:
     def close(self) -> None:
         """Wait and release what Orbax holds."""
         if self._first:
-            with self._named_errors():
-                self._manager.close()
+            self.wait()
+            self._sender.shutdown()
+            self._manager.close()
+            if self._mirror:
+                self._mirror.close()
+
+    def _send(self, mirror, step):
+        self._manager.wait_until_finished()
+        mirror.send(step)
+        mirror.forget_others()
 
     def _read_latest(self, leaves):
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
+            if self._mirror:
+                with self._reading():
+                    self._mirror.fetch_state(step)
             try:
                 return self._read(step, leaves)
             except _OtherNetworkError as error:
@@ -160,7 +194,7 @@ class Checkpoints:
             self._set_aside(step)
         if steps:
             kept = "" if self._read_only else "; they were set aside there, and the same command now begins anew"
-            raise ValueError(f"none of the checkpoints {steps} in {self._directory} can be read{kept}")
+            raise ValueError(f"none of the checkpoints {steps} in {self._place} can be read{kept}")
         return None
 
     def _read(self, step, leaves):
@@ -172,7 +206,7 @@ class Checkpoints:
             if beside["arrays"].get(name) != _describe(leaves).get(name)
         ]
         if differences:
-            raise _OtherNetworkError(f"checkpoint {step} in {self._directory} is of another network: {differences[0]}")
+            raise _OtherNetworkError(f"checkpoint {step} in {self._place} is of another network: {differences[0]}")
         abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
         read = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         if _checksum(read["state"], beside["position"]) != beside["checksum"]:
@@ -185,6 +219,8 @@ class Checkpoints:
         aside = self._directory / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)
         (self._directory / str(step)).replace(aside)
+        if self._mirror:
+            self._mirror.set_aside(step, aside.name)
         self._manager.reload()
 
     def _check_room(self, size: int) -> None:
@@ -193,26 +229,37 @@ class Checkpoints:
         if free < size:
             raise SaveError(f"a checkpoint needs {size:,} bytes, but {self._directory} has only {free:,} left")
 
-    @contextlib.contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever the storage layers raise
-            raise SaveError(f"a checkpoint could not be written to {self._directory} ({_first_line(error)})") from error
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return _errors_as(SaveError, f"a checkpoint could not be written to {self._place}")
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return _errors_as(OSError, f"the checkpoints in {self._place} cannot be read")
 
 
-def latest_step(directory: Path) -> int | None:
+def latest_step(directory: epath.PathLike) -> int | None:
     """The step of the latest checkpoint that is whole in a folder of checkpoints; None without one, or a folder."""
+    directory = epath.Path(directory)
     # Not by Orbax, which counts one it is writing or failed to write.
-    paths = directory.iterdir() if directory.is_dir() else ()
-    return max((int(path.name) for path in paths if path.name.isdecimal()), default=None)
+    if is_store(directory):
+        names = whole_steps(directory)
+    else:
+        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
 class _OtherNetworkError(Exception):
     pass
 
 
-def _open_manager(directory: Path, read_only: bool) -> ocp.CheckpointManager:
+@contextlib.contextmanager
+def _errors_as(kind: type[OSError], what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever the storage layers raise
+        raise kind(f"{what} ({_first_line(error)})") from error
+
+
+def _open_manager(directory: epath.Path, read_only: bool) -> ocp.CheckpointManager:
     best = _MANAGERS.BestN(n=1, get_metric_fn=lambda metrics: metrics[_FIGURE], keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_MANAGERS.AnyPreservationPolicy([_MANAGERS.LatestN(_LATEST), best]),

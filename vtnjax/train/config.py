@@ -7,10 +7,12 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
+from etils import epath
+
 from vtnjax._checks import nearest
+from vtnjax.train.store import write_whole
 
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
 Config: TypeAlias = Any
@@ -115,24 +117,24 @@ def naming(key: str) -> Iterator[None]:
         raise ValueError(f"config.{key}: {error}") from error
 
 
-def read_config(workdir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_config(workdir: epath.PathLike) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The config that a run has, as JSON has it, and its history: what changed while it went on.
 
     Raises:
         ValueError: if `config.json` holds no JSON of a config, naming the file.
         OSError: if it cannot be read.
     """
-    config = read_json(workdir / "config.json")
+    config = read_json(epath.Path(workdir) / "config.json")
     return config, config.pop("history", [])
 
 
-def write_config(workdir: Path, config: Config, history: Sequence[dict[str, Any]] = ()) -> None:
+def write_config(workdir: epath.Path, config: Config, history: Sequence[dict[str, Any]] = ()) -> None:
     """Leave `config.json` in the workdir, whole or not at all; a history that is empty leaves no trace."""
     beside = {"history": list(history)} if history else {}
     write_json(workdir / "config.json", {**json.loads(config.to_json()), **beside})
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: epath.Path) -> dict[str, Any]:
     """What `write_json` wrote.
 
     Raises:
@@ -148,11 +150,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: epath.Path, value: dict[str, Any]) -> None:
     """A JSON file, whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    partial.replace(path)
+    write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
 def without_weights(config: Config) -> Config:

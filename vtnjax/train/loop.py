@@ -16,6 +16,8 @@ from jaxtyping import Array
 
 from vtnjax.train.checkpoint import Checkpoints, NotFiniteError
 from vtnjax.train.config import Config
+from vtnjax.train.ending import StoppedError
+from vtnjax.train.lock import Lock
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
@@ -25,10 +27,6 @@ _LAG = 2  # steps under way before the first one's figures are fetched: the devi
 
 class DivergedError(RuntimeError):
     """The loss or a parameter is no longer a number."""
-
-
-class StoppedError(Exception):
-    """A signal asked the run to end; it has saved what it had."""
 
 
 @dataclasses.dataclass
@@ -43,6 +41,7 @@ class Loop:
         checkpoints: where checkpoints go.
         metrics: where figures go.
         console: what is shown.
+        lock: of the workdir, if this process holds one: the loop ends when it is lost.
     """
 
     config: Config
@@ -52,6 +51,7 @@ class Loop:
     checkpoints: Checkpoints
     metrics: MetricsFile
     console: Console
+    lock: Lock | None = None
 
     def run(
         self,
@@ -108,6 +108,8 @@ class Loop:
                     batch = next(batches)
                 state, metrics = self.train_step(state, batch)
                 recent.add(step, metrics)
+                if self.lock is not None:
+                    self.lock.check()
                 self.console.advance()
                 stop, last = signals.asked(step), step == config.steps
                 if step % config.log_every == 0 or last:
@@ -121,7 +123,7 @@ class Loop:
                     raise StoppedError(f"stopped by {stop}: saved step {step}; the same command goes on from there")
                 if self._is_tested(step):
                     with recent.paused():
-                        self.checkpoints.wait()  # whatever happens in the test, the step is kept
+                        self._wait_for_save(step)  # whatever happens in the test, the step is kept
                         self._test(step, state)
         self.checkpoints.wait()
         return state
@@ -152,6 +154,12 @@ class Loop:
             self.checkpoints.save(step, state, beside)
         except NotFiniteError as error:
             raise DivergedError(f"after step {step} {error}") from None
+
+    def _wait_for_save(self, step):
+        self.checkpoints.wait()
+        if jax.process_count() > 1:
+            with jax.transfer_guard("allow"):
+                multihost_utils.sync_global_devices(f"saved step {step}")
 
     def _kept(self):
         """What is on the disk, and what to do about it."""

@@ -7,11 +7,13 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from vtnjax.train.ending import watch_others
+
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def connect_processes() -> None:
-    """Make this process one of several, before anything else is done with JAX.
+    """Make this process one of several, before anything else is done with JAX. An error of one then ends all.
 
     TPU pods, Slurm, Open MPI and Kubernetes tell JAX all there is to know. Elsewhere the environment does:
     JAX_COORDINATOR_ADDRESS, HOST:PORT of the first process, JAX_NUM_PROCESSES, and JAX_PROCESS_ID, which counts from 0.
@@ -25,6 +27,7 @@ def connect_processes() -> None:
             jax.distributed.initialize()
         except ValueError as error:
             raise ValueError(f"--distributed found no cluster ({error}): set {', '.join(_VARIABLES)}") from None
+        watch_others()
         return
     if address is None or not all(text and text.isdecimal() for text in numbers):
         given = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
@@ -33,6 +36,7 @@ def connect_processes() -> None:
     if index >= count:
         raise ValueError(f"JAX_PROCESS_ID must be below JAX_NUM_PROCESSES, {count}, not {index}")
     jax.distributed.initialize(address, count, index)
+    watch_others()
 
 
 def data_mesh() -> Mesh:

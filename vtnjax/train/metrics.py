@@ -4,10 +4,12 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from etils import epath
 from tqdm import tqdm
+
+from vtnjax.train.store import is_store, write_whole
 
 _SHOWN = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
 
@@ -15,21 +17,25 @@ _SHOWN = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_seco
 class MetricsFile:
     """`metrics.jsonl` of a workdir; in processes other than the first, or without a workdir, it takes nothing."""
 
-    def __init__(self, workdir: Path, *, active: bool = True, tensorboard: bool = False):
-        self.path = workdir / "metrics.jsonl"
+    def __init__(self, workdir: epath.PathLike, *, active: bool = True, tensorboard: bool = False):
+        self.path = epath.Path(workdir) / "metrics.jsonl"
         self.active = active
-        self._board = _board(workdir) if active and tensorboard else None
+        self._board = _board(epath.Path(workdir)) if active and tensorboard else None
 
     def write(self, step: int, figures: dict[str, float]) -> None:
-        """Append a line, on the disk when this returns."""
+        """Append a line, on the disk or in the bucket when this returns."""
         if not self.active:
             return
+        line = {"step": step, **figures}
         try:
-            with self.path.open("a") as file:
-                file.write(json.dumps({"step": step, **figures}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
+            if is_store(self.path):  # where nothing can be appended
+                self._write_all([*self.read(), line])
+            else:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+        except Exception as error:  # whatever the storage layers raise
             raise OSError(f"{self.path} cannot be written: {error}") from error
         if self._board is not None:
             for name, value in figures.items():
@@ -38,17 +44,13 @@ class MetricsFile:
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""
-        lines = self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
-        return [line for line in map(_parse, lines) if isinstance(line, dict) and "step" in line]
+        text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
+        return [line for line in map(_parse, text.splitlines()) if isinstance(line, dict) and "step" in line]
 
     def cut_back(self, step: int) -> None:
         """Drop the lines after `step`, and half a line that a killed run may have left."""
-        if not self.active or not self.path.exists():
-            return
-        kept = [line for line in self.read() if line["step"] <= step]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.replace(self.path)
+        if self.active and self.path.exists():
+            self._write_all([line for line in self.read() if line["step"] <= step])
 
     def final(self, step: int) -> dict[str, float] | None:
         """The test figures at `step`, or None if they are not there."""
@@ -56,6 +58,9 @@ class MetricsFile:
             if line["step"] == step and "test/accuracy" in line:
                 return {name: value for name, value in line.items() if name.startswith("test/")}
         return None
+
+    def _write_all(self, lines):
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 class Console:
@@ -117,7 +122,9 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _board(workdir: Path) -> Any:
+def _board(workdir: epath.Path) -> Any:
+    if is_store(workdir):
+        raise ValueError("config.tensorboard writes to folders of this machine only: take it off, or another --workdir")
     try:
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError:

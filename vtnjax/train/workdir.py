@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from etils import epath
+
 from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import WEIGHTS, Config, read_config, read_json, write_config, write_json
 from vtnjax.train.loop import DivergedError
@@ -31,7 +33,7 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: Path, config: Config, *, write: bool) -> list[dict[str, Any]]:
+def open_workdir(workdir: epath.Path, config: Config, *, write: bool) -> list[dict[str, Any]]:
     """Make the workdir, or check that it is this config's, which it is once a checkpoint is saved.
 
     The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
@@ -71,7 +73,7 @@ def open_workdir(workdir: Path, config: Config, *, write: bool) -> list[dict[str
 
 
 @contextlib.contextmanager
-def remembered_divergence(workdir: Path, *, write: bool) -> Iterator[None]:
+def remembered_divergence(workdir: epath.Path, *, write: bool) -> Iterator[None]:
     """If the run diverges, leave `diverged.json`: from its latest checkpoint it may then go on at another rate."""
     try:
         yield
@@ -81,7 +83,7 @@ def remembered_divergence(workdir: Path, *, write: bool) -> Iterator[None]:
         raise
 
 
-def own_data(workdir: Path, train: _Data, test: _Data, *, write: bool) -> None:
+def own_data(workdir: epath.Path, train: _Data, test: _Data, *, write: bool) -> None:
     """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
 
     Args:
@@ -108,7 +110,7 @@ def own_data(workdir: Path, train: _Data, test: _Data, *, write: bool) -> None:
         write_json(path, {"classes": list(train.classes), **counts})
 
 
-def check_classes(workdir: Path, classes: Sequence[str]) -> None:
+def check_classes(workdir: epath.Path, classes: Sequence[str]) -> None:
     """Raise a ValueError unless the classes are those that a run recorded, in their order; older runs recorded none."""
     path = workdir / "data.json"
     before = read_json(path)["classes"] if path.is_file() else list(classes)
