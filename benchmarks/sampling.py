@@ -39,6 +39,7 @@ class Case(NamedTuple):
     groups: int
     out: tuple[int, int]
     limits: tuple[float, float, float | None]  # over PyTorch: forward, gradient to coordinates, to both
+    method: str = "bilinear"
 
 
 CASES = (
@@ -47,6 +48,7 @@ CASES = (
     Case("VTN groups", 8, 14, 14, 2048, 32, (14, 14), (1.5, 2.0, 3.5)),
     Case("VTN channels", 8, 14, 14, 512, 512, (14, 14), (1.2, 1.2, 1.5)),
     Case("separable", 8, 448, 448, 3, 0, (224, 224), (1.0, 1.5, None)),
+    Case("bicubic", 1, 512, 512, 3, 1, (512, 512), (1.5, 1.5, 1.5), "bicubic"),
 )
 _GPU_BATCHES, _GPU_BURST = 8, 10
 PASSES = ("forward", "to coordinates", "to both")
@@ -75,7 +77,7 @@ def ours(case: Case) -> Callable[[jax.Array, jax.Array], jax.Array]:
     if case.groups > 1:
         return jax.vmap(ops.sample_channels)
     if case.groups == 1:
-        return jax.vmap(lambda image, coords: ops.sample(image, coords[:, :, 0]))
+        return jax.vmap(lambda image, coords: ops.sample(image, coords[:, :, 0], method=case.method))
     rows = case.out[0]
     return jax.vmap(lambda image, lines: ops.sample_separable(image, lines[rows:], lines[:rows]))
 
@@ -148,7 +150,7 @@ def torch_passes(case: Case, data: tuple, dtype: str, device: str, *, compiled: 
     kind = getattr(torch, dtype)
     image, cotangent = (torch.tensor(planes(x).copy(), dtype=kind, device=device) for x in (image, cotangent))
     grid = torch.tensor(grid.astype(np.float32), dtype=kind, device=device)
-    call = functools.partial(torch.nn.functional.grid_sample, align_corners=True)
+    call = functools.partial(torch.nn.functional.grid_sample, mode=case.method, align_corners=True)
     call = torch.compile(call, dynamic=False) if compiled else call
 
     def backward(*, to_image):

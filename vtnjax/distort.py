@@ -113,6 +113,7 @@ def translate_clutter_place(
 ) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "2"]]:
     """What `translate_clutter` makes, and where: the (x, y) of the image's first pixel in the canvas, int32."""
     place_key, from_key, to_key = jax.random.split(key, 3)
+    image, others = jnp.asarray(image), jnp.asarray(others)
     canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
     place = _place(place_key, image.shape[:2], shape)
     canvas = jax.lax.dynamic_update_slice(canvas, image, place)
@@ -170,6 +171,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
         ValueError: if the name is unknown, or a batch for TC is too small.
     """
     check_choice("name", name, DISTORTIONS)
+    images = jnp.asarray(images)
     if name == "none":
         return images
     keys = _spread(jax.random.split(key, images.shape[0]), images)

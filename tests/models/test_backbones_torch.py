@@ -118,27 +118,6 @@ def test_a_pth_file(torch, model, tmp_path):
         np.testing.assert_array_equal(found[...], leaf[...])
 
 
-@pytest.mark.parametrize(
-    ("wrap", "sentence"),
-    [
-        (lambda model: model, r"resnet18\.pth' holds no weights that PyTorch can read safely"),
-        (lambda model: {"state_dict": model.state_dict()}, r"must hold tensors by name, as torch\.save"),
-        (lambda model: [1.0], r"must hold tensors by name"),
-    ],
-)
-def test_a_pth_file_of_something_else_is_refused(torch, model, tmp_path, wrap, sentence):
-    torch.save(wrap(model), tmp_path / "resnet18.pth")
-    with pytest.raises(ValueError, match=sentence):
-        load_pretrained(abstract("resnet18"), tmp_path / "resnet18.pth")
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip file", b"PK\x03\x04"])
-def test_a_damaged_pth_file_is_refused(torch, tmp_path, content):
-    (tmp_path / "resnet18.pth").write_bytes(content)
-    with pytest.raises(ValueError, match=r"holds no weights that PyTorch can read safely"):
-        load_pretrained(abstract("resnet18"), tmp_path / "resnet18.pth")
-
-
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg19", "vgg19_bn"])
 def test_the_names_and_shapes_of_timms_model(theirs, name):
     timm = pytest.importorskip("timm")

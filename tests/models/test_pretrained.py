@@ -100,6 +100,13 @@ def test_a_file_without_its_classifier_fits(arrays, resnet18):
     assert_same(backbone, resnet18)
 
 
+def test_names_under_module_are_stripped_with_a_word(arrays, resnet18):
+    backbone = abstract("resnet18")
+    with pytest.warns(UserWarning, match=r"^the arrays: every name begins with 'module\.', which is left out$"):
+        load_pretrained(backbone, {f"module.{key}": array for key, array in arrays.items()})
+    assert_same(backbone, resnet18)
+
+
 # ---- What does not fit
 
 
@@ -175,6 +182,25 @@ def test_the_weights_of_another_network_are_refused_without_listing_them_all(arr
     assert_refused(abstract("vgg16"), arrays, sentence)
 
 
+def test_only_what_is_before_every_name_is_stripped(arrays):
+    given = {f"module.{key}" if key == "conv1.weight" else key: array for key, array in arrays.items()}
+    assert_refused(abstract("resnet18"), given, r"missing: conv1\.weight; left over: module\.conv1\.weight$")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("key", ["conv1.weight", "layer4.1.bn2.running_var"])
+def test_weights_that_are_no_finite_numbers_are_refused_by_name(arrays, resnet18, key, bad):
+    before, array = state_of(resnet18), 2 * arrays[key]
+    array.flat[-1] = bad
+    sentence = f"^the arrays must hold finite numbers, but these hold NaN or infinity: {key}$"
+    assert_refused(resnet18, change(arrays, **{key: array}), sentence)
+    assert all(np.array_equal(before[path], after) for path, after in state_of(resnet18).items())
+
+
+def test_a_classifier_that_is_not_read_may_be_no_number(arrays):
+    load_pretrained(abstract("resnet18"), change(arrays, **{"fc.weight": np.full((1000, 512), np.nan, np.float32)}))
+
+
 def test_a_classifier_of_other_classes_is_refused():
     assert_refused(
         abstract("squeezenet1_1", classes=10), constants("squeezenet1_1"), r"\(1000, 512, 1, 1\), not \(10, 512, 1"
@@ -218,14 +244,13 @@ def test_a_missing_file_in_a_folder_is_no_model_of_the_hub(tmp_path, monkeypatch
         load_pretrained(abstract("resnet18"), "weights/resnet18.pth")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "model.h5", "weights/model.bin", "weights"])
+@pytest.mark.parametrize("name", ["resnet18", "model.h5", "weights/model.tar", "weights", "pth"])
 def test_another_kind_of_file_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "model.bin").touch()
-    assert_refused(
-        abstract("resnet18"), name, rf"weights must be a \.safetensors or \.pth file, a model .*, not '{name}'$"
-    )
+    (tmp_path / "weights" / "model.tar").touch()
+    kinds = r"\.safetensors, \.pth, \.pt, \.bin, \.ckpt or \.pth\.tar file"
+    assert_refused(abstract("resnet18"), name, rf"weights must be a {kinds}, a model .*, not '{name}'$")
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"<html>" + data, lambda data: b""])
@@ -240,15 +265,22 @@ def test_a_damaged_safetensors_file_is_refused(file, tmp_path, damage):
 @pytest.mark.parametrize(
     ("package", "source", "sentence"),
     [
-        ("torch", "model.pth", "model.pth is a PyTorch file, and torch is not installed: pip install torch, or take"),
+        *(
+            (
+                "torch",
+                f"model{kind}",
+                rf"model\{kind} is a PyTorch file, and torch is not installed: pip install torch, or",
+            )
+            for kind in (".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
+        ),
         ("safetensors", "model.safetensors", r'safetensors is not installed: pip install "vtnjax\[hub\]"'),
         ("huggingface_hub", "timm/resnet18", r'huggingface_hub is not installed: pip install "vtnjax\[hub\]"'),
     ],
 )
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, package, source, sentence):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model.pth").touch()
-    (tmp_path / "model.safetensors").touch()
+    if source.startswith("model"):
+        (tmp_path / source).touch()
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=sentence):
         load_pretrained(abstract("resnet18"), source)

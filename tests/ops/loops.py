@@ -111,25 +111,32 @@ def cubic(distance, a=-0.75):
 
 
 def taps(x, size, method, padding, edges):
+    """Pixels and their weights; a tap outside the image has the pixel None."""
+    if padding == "wrap":
+        x = x % size
     if method == "bicubic":  # the taps are brought inside, not the coordinate
         around = [math.floor(x) + i for i in (-1, 0, 1, 2)]
-        found = [(inside(i, size, padding, edges), cubic(x - i)) for i in around]
+        found = [(i if padding == "wrap" else inside(i, size, padding, edges), cubic(x - i)) for i in around]
     else:
-        x = inside(x, size, padding, edges)
+        x = x if padding == "wrap" else inside(x, size, padding, edges)
         around = [round(x)] if method == "nearest" else [math.floor(x), math.floor(x) + 1]  # round: half to even
         found = [(i, 1.0 if method == "nearest" else hat(x - i)) for i in around]
-    return [(int(i), weight) for i, weight in found if 0 <= i < size]
+    if padding == "wrap":
+        return [(int(i) % size, weight) for i, weight in found]
+    found = [(int(i) if 0 <= i < size else None, weight) for i, weight in found]
+    # With the other paddings only the tap after the last pixel is none, of weight 0.
+    return found if padding == "zeros" else [tap for tap in found if tap[0] is not None]
 
 
-def sample(image, coords, *, method="bilinear", padding="zeros", edges=False):
+def sample(image, coords, *, method="bilinear", padding="zeros", fill=0.0, edges=False):
     """(h, w, c), (..., 2) -> (..., c), or (d, h, w, c), (..., 3) -> (..., c)."""
     sizes, out = image.shape[:-1], np.zeros((*coords.shape[:-1], image.shape[-1]))
     for index in np.ndindex(*coords.shape[:-1]):
         position = coords[index][::-1]
         along = [taps(x, size, method, padding, edges) for x, size in zip(position, sizes, strict=True)]
         for choice in np.ndindex(*map(len, along)):
-            chosen = [axis[i] for axis, i in zip(along, choice, strict=True)]
-            out[index] += math.prod(w for _, w in chosen) * image[tuple(i for i, _ in chosen)]
+            pixels, weights = zip(*(axis[i] for axis, i in zip(along, choice, strict=True)), strict=True)
+            out[index] += math.prod(weights) * (fill if None in pixels else image[pixels])
     return out
 
 

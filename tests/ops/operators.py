@@ -11,7 +11,7 @@ from vtnjax import ops
 
 sample = jax.jit(ops.sample, static_argnames=("method", "padding"))
 sample_channels = jax.jit(ops.sample_channels, static_argnames=("method", "padding"))
-sample_volume = jax.jit(ops.sample_volume, static_argnames=("padding",))
+sample_volume = jax.jit(ops.sample_volume, static_argnames=("method", "padding"))
 sample_separable = jax.jit(ops.sample_separable, static_argnames=("padding", "backend"))
 grid_sample = jax.jit(ops.grid_sample, static_argnames=("method", "padding", "align_corners"))
 deformable_conv = jax.jit(ops.deformable_conv, static_argnames=("stride", "padding", "dilation", "feature_group_count"))
@@ -49,6 +49,8 @@ SAMPLERS = {
     "reflection": (sampler(ops.sample, padding="reflection"), (IMAGE, coords(6))),
     "nearest": (sampler(ops.sample, method="nearest"), (IMAGE, coords(6))),
     "bicubic": (sampler(ops.sample, method="bicubic", padding="border"), (IMAGE, coords(6))),
+    "wrap": (sampler(ops.sample, padding="wrap"), (IMAGE, coords(6))),
+    "fill": (lambda image, coords, fill: ops.sample(image, coords, fill=fill), (IMAGE, coords(6), normal(2))),
     "channels": (ops.sample_channels, (IMAGE, coords(3, 2))),
     "rows": (ops.sample_channels, (normal(4, 5, 8), coords(3, 2))),  # groups of several channels
     "volume": (ops.sample_volume, (VOLUME, coords(6, sizes=(2, 3, 4)))),

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax import ops
 
 NAN, INF, HUGE = np.nan, np.inf, 1e30
-EVERY = list(itertools.product(("nearest", "bilinear", "bicubic"), ("zeros", "border", "reflection")))
+EVERY = list(itertools.product(("nearest", "bilinear", "bicubic"), ("zeros", "border", "reflection", "wrap")))
 GOOD = np.array([(1.2, 0.7), (-0.4, 3.6), (3.3, 2.1)], np.float32)
 BAD = np.array(
     [
@@ -167,6 +167,26 @@ def test_an_infinite_grid_reads_the_only_pixel_of_a_short_axis():
     for padding, align in itertools.product(("border", "reflection"), (True, False)):
         found = operators.grid_sample(jnp.full((3, 1, 1), 2.0), grid, padding=padding, align_corners=align)
         assert_allclose(found, np.full((4, 1), 2.0))
+
+
+@pytest.mark.parametrize(("method", "padding"), EVERY)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, padding, shape):
+    def total(image, coords):
+        return ops.sample(image, coords, method=method, padding=padding).sum()
+
+    image, coords = jnp.full((*shape, 1), 3.0), jnp.array([[NAN, 0.0], [0.0, NAN], [NAN, NAN]])
+    value, gradients = jax.jit(jax.value_and_grad(total, (0, 1)))(image, coords)
+    assert value == 0
+    assert_array_equal(gradients[0], np.zeros((*shape, 1)))
+    assert_array_equal(gradients[1], np.zeros((3, 2)))
+
+
+def test_convention_beyond_one_over_eps_reflection_and_wrap_read_the_border():
+    image = jnp.arange(1.0, 8.0)[None, :, None]
+    coords = jnp.array([[1e7, 0.0], [-1e7, 0.0], [8e6, 0.0]])
+    assert_array_equal(ops.sample(image, coords, padding="reflection")[:2, 0], [7, 1])
+    assert_array_equal(ops.sample(image, coords, padding="wrap")[:, 0], [7, 1, 8_000_000 % 7 + 1])
 
 
 def test_large_but_finite_coordinates_still_reflect():

@@ -6,6 +6,7 @@ import pytest
 from jax import export
 
 from vtnjax import ops
+from vtnjax.ops import _linear
 
 IMAGE, COORDS = (2, 8, 9, 4), (2, 5, 5, 2)
 CASES = {
@@ -42,3 +43,28 @@ def test_a_tpu_gets_matrix_products_for_separable_warps():
     }
     assert "dot_general" in lowered["tpu"]
     assert "dot_general" not in lowered["cuda"]
+
+
+def test_a_gpu_adds_single_corners_where_there_are_few_channels():
+    def to_image(image, coords):
+        return jax.grad(lambda image: jax.vmap(ops.sample_channels)(image, coords).sum())(image)
+
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (IMAGE, (2, 5, 5, 4, 2))]
+    lowered = {
+        platform: export.export(jax.jit(to_image), platforms=[platform])(*arguments).mlir_module()
+        for platform in ("cpu", "cuda")
+    }
+    assert "stablehlo.pad" in lowered["cpu"]  # of rows of whole cells
+    assert "stablehlo.pad" not in lowered["cuda"]
+
+
+def test_corners_are_read_alike_by_themselves_and_as_cells():
+    image = jnp.arange(5 * 6 * 2, dtype=jnp.float32).reshape(5, 6, 2, 1)
+    base = jnp.array([[0, 1], [2 * 7, 2 * 7 + 1], [2 * 22, 2 * 22 + 1]], jnp.int32)  # (points, groups)
+    offsets = tuple(offset for _, offset in _linear._corners(image.shape))
+    cells = _linear._read_cells(image, base, offsets)
+    assert cells.shape == (3, 2, 4, 1)
+    assert jnp.array_equal(cells, _linear._read_corners(image, base, offsets))
+    row, column = divmod(22, 6)
+    expected = [image[row + dy, column + dx, 1, 0] for dx in (0, 1) for dy in (0, 1)]
+    assert cells[2, 1, :, 0].tolist() == [float(value) for value in expected]

@@ -10,9 +10,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
+from vtnjax.ops import _linear
+from vtnjax.ops._padding import EDGE_REFLECTION
 
 METHODS = ("nearest", "bilinear", "bicubic")
-PADDINGS = ("zeros", "border", "reflection")
+PADDINGS = ("zeros", "border", "reflection", "wrap")
 EVERY = list(itertools.product(METHODS, PADDINGS))
 ROW = np.array([3.0, 5.0, 11.0, 2.0])
 
@@ -73,12 +75,102 @@ def test_convention_the_derivative_of_separable_sampling_at_integers_is_to_the_r
     assert_allclose(slopes(function, jnp.asarray(image), jnp.asarray(coords)), expected, atol=1e-10)
 
 
+def near_whole_numbers(size):
+    """Single-precision coordinates on both sides of every whole number in and around an axis, and close to zero."""
+    whole = np.arange(-2, size + 3, dtype=np.float32)
+    beside = [np.nextafter(whole, np.float32(side)) for side in (-np.inf, np.inf)]
+    tiny = np.array([-6e-8, -1e-8, -1e-12, -1e-30, 1e-30, 1e-12, 1e-8, 6e-8], np.float32)
+    found = np.concatenate([whole, *beside, tiny])
+    return found[(found == 0) | (np.abs(found) > 1e-37)]  # smaller ones count as 0
+
+
+def cell_slopes(image, coords, **options):
+    """-> (..., c, axes): the slopes of the cells that begin at or before the coordinates, which are linear inside."""
+    found = []
+    for axis in range(coords.shape[-1]):
+        low, high = coords.astype(float), coords.astype(float)
+        low[..., axis] = np.floor(low[..., axis])
+        high[..., axis] = low[..., axis] + 1
+        found.append(loops.sample(image, high, **options) - loops.sample(image, low, **options))
+    return np.stack(found, -1)
+
+
+SIDES = {
+    "sample": ops.sample,
+    "channels": lambda image, coords, **o: ops.sample_channels(image, jnp.stack([coords, coords], -2), **o),
+    "rows": lambda image, coords, **o: ops.sample_channels(
+        jnp.tile(image, (1, 1, 4)), jnp.stack([coords, coords], -2), **o
+    )[..., :2],
+    "lerp": lambda image, coords, **o: ops.sample_separable(image, coords[0, :1], coords[0, 1:], backend="lerp", **o)[
+        0
+    ],
+    "matmul": lambda image, coords, **o: ops.sample_separable(
+        image, coords[0, :1], coords[0, 1:], backend="matmul", **o
+    )[0],
+}
+
+
+@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_convention_the_derivative_beside_a_pixel_is_that_of_the_cell_there(quick_compile, padding, name):
+    image = normal(3, 4, 2).astype(np.float32)
+    x, y = near_whole_numbers(4), near_whole_numbers(3)
+    coords = np.concatenate([np.stack([x, np.full_like(x, 1.25)], -1), np.stack([np.full_like(y, 2.5), y], -1)])
+    if padding in ("reflection", "wrap"):  # in the copies of the image coordinates are rounded
+        coords = coords[((coords > -0.5) & (coords < np.array([3.5, 2.5]))).all(-1)]
+    found = slopes(functools.partial(SIDES[name], padding=padding), jnp.asarray(image), jnp.asarray(coords))
+    assert_allclose(found, cell_slopes(image.astype(float), coords, padding=padding), atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_convention_the_derivative_of_a_volume_beside_a_voxel_is_that_of_the_cell_there(quick_compile, padding):
+    volume, z = normal(2, 3, 4, 1).astype(np.float32), near_whole_numbers(2)
+    coords = np.stack([np.full_like(z, 1.25), np.full_like(z, 0.5), z], -1)
+    coords = np.concatenate([np.roll(coords, axis, -1) for axis in range(3)])
+    if padding in ("reflection", "wrap"):
+        coords = coords[((coords > -0.5) & (coords < np.array([3.5, 2.5, 1.5]))).all(-1)]
+    found = slopes(functools.partial(ops.sample_volume, padding=padding), jnp.asarray(volume), jnp.asarray(coords))
+    assert_allclose(found, cell_slopes(volume.astype(float), coords, padding=padding), atol=1e-5)
+
+
+def test_convention_reflection_about_edges_has_no_slope_just_outside_the_border_pixels():
+    x = jnp.array([-1e-8, -0.25, 0.0, 1e-8, 2.9999998, 3.0, 3.25])
+    grid = jnp.stack([x, jnp.zeros(7)], -1)  # in pixels: an image of two pixels, twice as wide as the grid's unit
+    image = jnp.asarray(ROW, jnp.float32)[None, :, None]
+
+    def function(image, points):
+        return _linear.linear(image[:, :, None], points[:, None], EDGE_REFLECTION)[:, 0]
+
+    assert_allclose(slopes(function, image, grid)[:, 0, 0], [0, 0, 2, 2, -9, 0, 0], atol=1e-5)
+
+
+def torch_identity(size):
+    """The pixels at which PyTorch's identity with align_corners=False reads an axis, in its arithmetic."""
+    steps = np.linspace(-1, 1, size, dtype=np.float32) * np.float32(size - 1) / np.float32(size)
+    return ((steps + np.float32(1)) * np.float32(size) - np.float32(1)) / np.float32(2)
+
+
+# Sizes at which it begins just left of pixel 0.
+LEFT_OF_ZERO = [size for size in range(2, 257) if torch_identity(size)[0] < 0]
+
+
+def test_the_gradient_at_pytorchs_identity_of_unaligned_corners(quick_compile):
+    assert 3 in LEFT_OF_ZERO
+    assert len(LEFT_OF_ZERO) > 5
+    for size in (*LEFT_OF_ZERO[:3], 4, LEFT_OF_ZERO[-1]):
+        image = normal(1, size, 1).astype(np.float32)
+        coords = np.stack([torch_identity(size), np.zeros(size, np.float32)], -1)
+        found = slopes(ops.sample, jnp.asarray(image), jnp.asarray(coords))
+        assert_allclose(found, cell_slopes(image.astype(float), coords), atol=1e-5, err_msg=str(size))
+
+
 @pytest.mark.parametrize(
     ("padding", "expected"),
     [
         ("zeros", [0, 3, 2, 6, -9, -2, 0]),  # at x = -1 the taps are -1 and 0
         ("border", [0, 0, 2, 6, -9, 0, 0]),
         ("reflection", [-6, -2, 2, 6, -9, 9, -6]),
+        ("wrap", [-9, 1, 2, 6, -9, 1, 2]),
     ],
 )
 def test_convention_border_derivatives_of_a_row(padding, expected):
@@ -178,6 +270,33 @@ def test_empty_outputs(method, padding):
     assert operators.grid_sample(image, coords, align_corners=True, **options).shape == (0, 5, 2)
     gradient = jax.jit(jax.grad(lambda i: ops.sample(i, coords, **options).sum()))(image)
     assert_array_equal(gradient, np.zeros((3, 4, 2)))
+
+
+NO_CHANNELS = {
+    **{str(every): functools.partial(ops.sample, method=every[0], padding=every[1]) for every in EVERY},
+    "channels": lambda image, coords: ops.sample_channels(image, jnp.stack([coords] * 3, -2)),
+    "volume": lambda image, coords: ops.sample_volume(image[None], jnp.pad(coords, ((0, 0), (0, 1)))),
+    "nearest of a volume": lambda image, coords: ops.sample_volume(
+        image[None], jnp.pad(coords, ((0, 0), (0, 1))), method="nearest"
+    ),
+    "grid_sample": functools.partial(ops.grid_sample, align_corners=True),
+    **{
+        backend: lambda image, coords, backend=backend: ops.sample_separable(
+            image, coords[:, 0], coords[:, 1], backend=backend
+        )
+        for backend in ("lerp", "matmul", "auto")
+    },
+    "fill": functools.partial(ops.sample, fill=1.0),
+}
+
+
+@pytest.mark.parametrize("name", NO_CHANNELS)
+def test_images_without_channels(quick_compile, name):
+    function, image, coords = NO_CHANNELS[name], jnp.zeros((3, 4, 0)), jnp.full((5, 2), 1.3)
+    found = jax.jit(lambda *a: (function(*a), jax.grad(lambda i, c: function(i, c).sum(), (0, 1))(*a)))(image, coords)
+    assert found[0].shape in ((5, 0), (5, 5, 0))
+    assert found[1][0].shape == (3, 4, 0)
+    assert_array_equal(found[1][1], np.zeros((5, 2)))
 
 
 def test_empty_outputs_of_volumes_and_separable_axes():

@@ -105,3 +105,32 @@ def test_channel_groups_are_torchs_grid_sample_group_by_group(torch, x64):
         part, grid = image[..., 2 * group : 2 * group + 2], coords[:, :, group] * 2 / np.array([7, 5]) - 1
         oracle, *_ = torch_grid_sample(torch, part, grid, np.zeros((5, 3, 2)), "bilinear", "zeros", True)
         assert_allclose(found[..., 2 * group : 2 * group + 2], oracle, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7, 28, 56, 255])
+def test_the_gradient_at_the_identity_of_unaligned_corners(torch, size):
+    """Where rounding leaves the first pixels of many sizes just left of pixel 0."""
+    rng = np.random.default_rng(5)
+    image, cotangent = (rng.normal(size=(size, size, 2)).astype(np.float32) for _ in range(2))
+    grid = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], [1, 1, size, size], align_corners=False)[0].numpy()
+    *_, oracle = torch_grid_sample(torch, image, grid, cotangent, "bilinear", "zeros", False)
+    *_, found = jax_grid_sample(*map(jnp.asarray, (image, grid, cotangent)), align_corners=False)
+    assert_allclose(found, oracle, rtol=1e-4, atol=2e-4 * size)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("method", "padding"), list(itertools.product(METHODS, PADDINGS)))
+def test_bad_pixels_show_in_the_same_samples(torch, x64, method, padding, value):
+    rng = np.random.default_rng(6)
+    image = rng.normal(size=(5, 6, 2))
+    image[:, -1], image[2, 1], image[0, 3] = value, -value, value
+    # whole numbers and halves too, save where reflection turns the cells round
+    coords = np.concatenate(
+        [rng.uniform(-9, 15, (200, 2)), rng.integers(-3 if padding != "reflection" else 0, 5, (60, 2))]
+    )
+    grid = coords[None] * 2 / np.array([5.0, 4.0]) - 1
+    oracle, *_ = torch_grid_sample(torch, image, grid, np.zeros((1, 260, 2)), method, padding, True)
+    found = ops.sample(
+        jnp.asarray(image), jnp.asarray((grid + 1) / 2 * np.array([5.0, 4.0])), method=method, padding=padding
+    )
+    assert_allclose(found, oracle, atol=1e-9)

@@ -118,7 +118,7 @@ def test_a_workdir_in_which_another_trains_is_refused_and_is_free_after_a_call(r
     workdir, _ = ran
     train.Lock(workdir).release()
     with train.Lock(tmp_path), pytest.raises(train.LockedError, match="is being trained by process"):
-        train.train_together(config(), [0, 3], tmp_path)
+        recipes.train_together(config(), [0, 3], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 

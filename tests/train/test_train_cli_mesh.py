@@ -125,15 +125,18 @@ START = "(evaluate, 'make_classify', lambda *_: True, ValueError)"
 FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, KeyError)"
 
 
+def start(workdir, env, how):
+    python, script, *words = runs.command("--workdir", workdir, "--distributed", **LONGER)
+    command = [python, "-c", FAULTY, how, *words] if how else [python, script, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=runs.ROOT, env=env, text=True, **pipes)
+
+
 @pytest.mark.parametrize("faulty", [0, 1])
 @pytest.mark.parametrize("how", [BATCH, TEST, START, FAULT], ids=["batch", "test", "start", "fault"])
 def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, how):
-    processes = []
-    for index, env in enumerate(runs.two_processes()):
-        python, script, *words = runs.command("--workdir", tmp_path, "--distributed", **LONGER)
-        start = [python, "-c", FAULTY, how, *words] if index == faulty else [python, script, *words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(subprocess.Popen(start, cwd=runs.ROOT, env=env, text=True, **pipes))
+    hows = [how if index == faulty else "" for index in range(2)]
+    processes = [start(tmp_path, env, each) for env, each in zip(runs.two_processes(), hows, strict=True)]
     try:
         errors = [""] * 2
         _, errors[faulty] = runs.end(processes[faulty], expect=1)
@@ -152,3 +155,12 @@ def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, h
     if how != FAULT:
         assert len(errors[faulty].strip().splitlines()) == 1
     assert how == START or runs.checkpoints(tmp_path)[-1] == 35
+
+
+def test_two_processes_make_up_for_the_test_in_which_one_failed(unbroken_pair, tmp_path):
+    processes = [start(tmp_path, env, TEST if index else "") for index, env in enumerate(runs.two_processes())]
+    for process in processes:
+        runs.end(process, expect=1)
+    (out, _), _ = run_pair(tmp_path, **LONGER)
+    assert "resuming from step 35" in out
+    runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])

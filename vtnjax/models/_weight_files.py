@@ -4,6 +4,8 @@ import importlib
 import importlib.resources
 import pickle
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Where torchvision's squeezenet1_1 has fire2 to fire9 among its `features`.
 FIRES = (3, 4, 6, 7, 9, 10, 11, 12)
+
+# What PyTorch's files are called, after the safer kind, and where training programs keep a model's tensors in them.
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
+_NESTED = ("state_dict", "model")
+_NAMED = 5
 
 _HUB_FILE = "model.safetensors"
 _NDF = "example_models/weights/squeezenet_weights.pkl"
@@ -32,18 +39,25 @@ def read_weights(source: str | Path) -> dict[str, np.ndarray]:
     if source == "ndf":
         return _read_ndf()
     path = _download(str(source)) if _names_a_model(source) else Path(source)
-    if path.suffix not in _READERS:
+    reader = _reader(path)
+    if reader is None:
         raise ValueError(
-            f"weights must be a {' or '.join(_READERS)} file, a model of the Hugging Face hub such as "
-            f"'timm/resnet50.tv_in1k', or 'ndf', not {str(source)!r}"
+            f"weights must be a {', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]} file, a model of the Hugging Face hub "
+            f"such as 'timm/resnet50.tv_in1k', or 'ndf', not {str(source)!r}"
         )
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of weights {str(path)!r}")
-    return _READERS[path.suffix](path)
+    return reader(path)
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, np.ndarray]] | None:
+    if not path.name.endswith(_SUFFIXES):
+        return None
+    return _read_safetensors if path.suffix == ".safetensors" else _read_torch
 
 
 def _names_a_model(source: str | Path) -> bool:
-    if isinstance(source, Path) or Path(source).exists() or Path(source).suffix in _READERS:
+    if isinstance(source, Path) or Path(source).exists() or _reader(Path(source)) is not None:
         return False
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source) is not None
 
@@ -72,15 +86,34 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     torch = _import("torch", f"{path.name} is a PyTorch file", "pip install torch, or take the same in safetensors")
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{str(path)!r} holds no weights that PyTorch can read safely ({error})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{str(path)!r} must hold tensors by name, as torch.save(model.state_dict(), path) does")
-    return {name: tensor.float().numpy() for name, tensor in tensors.items()}
+        with warnings.catch_warnings(action="ignore"):  # of a TorchScript program, which is refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file raises all kinds, and PyTorch's own words tell to read without care
+        raise ValueError(_refusal(path, str(error))) from None
+    for key in _NESTED:
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        held = ", ".join(map(repr, list(found)[:_NAMED])) if isinstance(found, dict) else f"a {type(found).__name__}"
+        raise ValueError(
+            f"{str(path)!r} must hold tensors by name, as torch.save(model.state_dict(), path) does, also under "
+            f"{' or '.join(map(repr, _NESTED))}, but it holds {held}"
+        )
+    return {name: tensor.detach().float().numpy() for name, tensor in found.items()}
 
 
-_READERS = {".safetensors": _read_safetensors, ".pth": _read_torch}
+def _refusal(path: Path, error: str) -> str:
+    """Why PyTorch read no tensors from a file, by its error."""
+    type_name = re.search(r"GLOBAL ([\w.]+)", error)
+    if type_name is None and "TorchScript" not in error:
+        return f"{str(path)!r} is not a whole PyTorch file: download it again"
+    held = "a TorchScript program" if type_name is None else f"objects of {type_name[1]}"
+    return (
+        f"{str(path)!r} must hold tensors by name and nothing that may run code, as torch.save(model.state_dict(), "
+        f"path) does, but it holds {held}"
+    )
 
 
 def _import(name: str, need: str, remedy: str) -> Any:

@@ -1,5 +1,6 @@
 """ImageNet weights for the backbones, from a file, the Hugging Face hub or a package."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _HEADS = {
     ),
 }
 _LISTED = 20
+_WRAPPER = "module."
 
 Backbone = ResNet | VGG | SqueezeNet | Inception
 
@@ -46,14 +48,16 @@ def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.nd
     Args:
         backbone: a `ResNet`, `VGG`, `SqueezeNet` or `Inception`; it may also be abstract, as `nnx.eval_shape` makes
             one, which saves drawing random weights.
-        weights: a `.safetensors` file (extra "hub"), a `.pth` file (where torch is installed), a model of the Hugging
-            Face hub such as "timm/resnet50.tv_in1k" (extra "hub"; its `model.safetensors` is downloaded once), "ndf"
-            for SqueezeNet 1.1 out of the package ndf (extra "squeezenet"), or the arrays themselves by PyTorch's names
-            and in its layout.
+        weights: a `.safetensors` file (extra "hub"); where torch is installed, a `.pth`, `.pt`, `.bin`, `.ckpt` or
+            `.pth.tar` file of tensors by name, also under "state_dict" or "model"; a model of the Hugging Face hub such
+            as "timm/resnet50.tv_in1k" (extra "hub"; its `model.safetensors` is downloaded once); "ndf" for SqueezeNet
+            1.1 out of the package ndf (extra "squeezenet"); or the arrays themselves by PyTorch's names and in its
+            layout. Where every name begins with `module.`, as `torch.nn.DataParallel` has it, it is left out with a
+            warning.
 
     Raises:
-        ValueError: if the weights do not fit, naming what is missing, left over or of another shape; or if the file is
-            of another kind or damaged.
+        ValueError: if the weights do not fit, naming what is missing, left over or of another shape; if one is NaN or
+            infinite; or if the file is of another kind, damaged, or holds more than PyTorch reads safely.
         FileNotFoundError: if there is no such file, here or on the hub.
         ImportError: if the package that reads it is not installed; the sentence says what to install.
     """
@@ -61,11 +65,14 @@ def load_pretrained(backbone: Backbone, weights: str | Path | Mapping[str, np.nd
         raise ValueError(
             f"backbone must be a ResNet, a VGG, a SqueezeNet or an Inception, not a {type(backbone).__name__}"
         )
-    arrays = weights if isinstance(weights, Mapping) else read_weights(weights)
+    label = "the arrays" if isinstance(weights, Mapping) else repr(str(weights))
+    arrays = _unwrapped(label, weights if isinstance(weights, Mapping) else read_weights(weights))
     wanted = {key: (path, variable) for path, key, variable in _table(backbone)}
     given = {key: array for key, array in arrays.items() if not _ignored(key, backbone, wanted)}
-    label = "the arrays" if isinstance(weights, Mapping) else repr(str(weights))
     _check_fit(label, backbone, {key: _torch_shape(variable) for key, (_, variable) in wanted.items()}, given)
+    bad = [key for key in wanted if not np.isfinite(given[key]).all()]
+    if bad:
+        raise ValueError(f"{label} must hold finite numbers, but these hold NaN or infinity: {_listed(bad)}")
     state = [(path, variable.replace(_from_torch(given[key], variable))) for key, (path, variable) in wanted.items()]
     nnx.update(backbone, nnx.from_flat_state(state))
 
@@ -142,6 +149,14 @@ def _inception_layers() -> Iterator[tuple[PathParts, str]]:
     for ours, theirs in layers:
         yield (*ours, "conv"), f"{theirs}.conv"
         yield (*ours, "norm"), f"{theirs}.bn"
+
+
+def _unwrapped(label: str, arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The arrays without the name that `torch.nn.DataParallel` puts before all of theirs."""
+    if not arrays or not all(key.startswith(_WRAPPER) for key in arrays):
+        return arrays
+    warnings.warn(f"{label}: every name begins with {_WRAPPER!r}, which is left out", stacklevel=3)
+    return {key.removeprefix(_WRAPPER): array for key, array in arrays.items()}
 
 
 def _ignored(key: str, backbone: Backbone, wanted: Mapping[str, object]) -> bool:

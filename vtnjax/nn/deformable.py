@@ -113,7 +113,6 @@ class DeformableConv(nnx.Module):
         out = self._predict(x)
         dtype = widest(x.dtype, self.kernel.dtype) if self.dtype is None else self.dtype
         kernel = self.kernel[...].astype(dtype)
-
         bias = None if self.bias is None else self.bias[...].astype(dtype)
         more = {"bias": bias, "feature_group_count": self.feature_group_count}
 

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_choice, check_sizes
+from vtnjax.ops._checks import as_array, check_choice, check_floating, check_sizes
 from vtnjax.ops._padding import PADDINGS
 from vtnjax.ops.coords import widest
 from vtnjax.ops.sampling import METHODS
@@ -103,7 +104,7 @@ class SpatialTransformer(nnx.Module):
             self.basis = basis if isinstance(basis, nnx.Param) else nnx.Variable(jnp.asarray(basis))
         identity = self._identity(basis)
         self.theta_shape, self.features = identity.shape, features
-        self.head = _identity_head(features, np.tile(identity.ravel(), count), rngs)
+        self.head = _identity_head(features, identity, count, rngs)
 
     def __call__(
         self, image: Float[Array, "n *sizes c"], features: Float[Array, "n f"] | None = None
@@ -139,7 +140,7 @@ class SpatialTransformer(nnx.Module):
         theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
         return theta.reshape(theta.shape[0], self.count, *self.theta_shape)
 
-    def _identity(self, basis) -> np.ndarray:
+    def _identity(self, basis) -> np.ndarray | Array:
         if self.warp == "translation":
             return np.zeros(2)
         if self.warp == "attention":
@@ -153,7 +154,10 @@ class SpatialTransformer(nnx.Module):
         if self.warp == "tps":
             line = np.linspace(-1, 1, 4)
             return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
-        basis = np.asarray(basis[...] if isinstance(basis, nnx.Param) else basis)
+        basis = as_array(basis)
+        xp = jnp if isinstance(basis, Tracer) else np  # a basis that is drawn where the module is made abstractly
+        basis = xp.asarray(basis)
+        check_floating("basis", basis)
         if basis.ndim != 3:
             raise ValueError(f"basis must have the shape (m, h, w), but its shape is {basis.shape}")
         self.shape = self.shape or basis.shape[1:]
@@ -162,7 +166,8 @@ class SpatialTransformer(nnx.Module):
         with jax.ensure_compile_time_eval():  # also where the module is made abstractly
             identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape, align_corners=self.align_corners))
         # The nearest to the identity that the basis can say.
-        return np.linalg.lstsq(basis.reshape(len(basis), -1).T, identity.reshape(-1, 2), rcond=None)[0].T
+        columns = basis.astype(widest(basis.dtype, jnp.float32)).reshape(len(basis), -1).T
+        return xp.linalg.lstsq(columns, identity.reshape(-1, 2), rcond=None)[0].T
 
     def _grid(self, theta, shape):
         if self.warp == "linear":
@@ -191,12 +196,12 @@ class SpatialTransformer(nnx.Module):
         return ops.sample(image, coords, method=self.method, padding=self.padding)
 
 
-def _identity_head(features: int, bias: np.ndarray, rngs: nnx.Rngs) -> nnx.Linear:
+def _identity_head(features: int, identity: np.ndarray | Array, count: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(
         features,
-        len(bias),
+        count * identity.size,
         kernel_init=nnx.initializers.zeros,
-        bias_init=lambda _, shape, dtype: jnp.asarray(bias, dtype).reshape(shape),
+        bias_init=lambda _, shape, dtype: jnp.tile(jnp.asarray(identity, dtype).ravel(), count).reshape(shape),
         precision="highest",  # theta is multiplied by the image's size: a TPU's bfloat16 would be pixels off
         rngs=rngs,
     )

@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 
@@ -17,7 +19,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{hint}")
 
 
-def check_floating(name: str, array: jax.Array) -> None:
+def check_floating(name: str, array: jax.Array | np.ndarray) -> None:
     """Raise a ValueError unless the array is real floating point."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} must be floating point, but its dtype is {array.dtype}; convert it first")
@@ -90,3 +92,12 @@ def check_maps(image: jax.Array, name: str, maps: jax.Array) -> None:
             f"{name} must have the shape ({count}, h, w) or ({count}, h, w, 1) with one map for each image, "
             f"but it is {maps.shape}"
         )
+
+
+def as_array(value: Any) -> Any:
+    """What a `flax.nnx.Variable` holds, traced or not, and anything else as it is; `jnp.asarray` does the same.
+
+    For where an array that is known must stay one of NumPy.
+    """
+    unwrap = getattr(value, "__jax_array__", None)  # of a tracer it is None
+    return value if unwrap is None else unwrap()

@@ -13,10 +13,8 @@ What follows from measurements (benchmarks/sampling.py) on a CPU:
   a cell where there are few; with one channel the slopes read the same rows.
 """
 
-import functools
 import itertools
 import math
-import operator
 from collections.abc import Iterator
 from functools import partial
 
@@ -27,11 +25,10 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import flat_index, take, take_pixels
-from vtnjax.ops._padding import fold
-
-# Below this many channels a scatter-add of whole cells beats one of single corners.
-_FEW_CHANNELS = 4
+from vtnjax.ops._padding import extend, fold
+from vtnjax.ops._taps import FEW_CHANNELS, contract, interpolate, product, read, slopes, stack
 
 
 def linear(
@@ -43,20 +40,22 @@ def linear(
     image's.
     """
     sizes = image.shape[:-2]
-    if min(sizes) == 1:  # two taps need two pixels; the second weighs as much as padding would
-        mode = "constant" if padding == "zeros" else "edge"
-        image = jnp.pad(image, [(0, int(s == 1)) for s in sizes] + [(0, 0), (0, 0)], mode=mode)
-    return _linear(image, coords, padding, sizes)
+    return _linear(extend(image, len(sizes), padding), coords, padding, sizes)
 
 
 def _value(image, coords, padding, sizes):
-    base, weights = _base(image, coords, padding, sizes), _each_axis(axis_weights, coords, padding, sizes)
-    total = jnp.zeros((), coords.dtype)
-    for corner, value in _corner_values(image, base):
-        weight = _product(w[bit] for w, bit in zip(weights, corner, strict=True))
-        total = total + value.astype(coords.dtype) * weight[..., None]
-    total = total.astype(image.dtype)
-    return _apart(total, base) if _reads_rows(image) else total
+    # What follows merges groups and channels to one axis: compiled into that, the gathers of several groups lose sight
+    # of their contiguous rows and are five times slower.
+    if _reads_rows(image):
+        return apart(_sum, (padding, sizes), image, coords)
+    return _sum(image, coords, padding, sizes)
+
+
+def _sum(image, coords, padding, sizes):
+    base = _base(image, coords, padding, sizes)
+    weights, reads = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_reads))
+    values = [value.astype(coords.dtype) for _, value in _corner_values(image, base)]
+    return interpolate(values, weights, reads).astype(image.dtype)
 
 
 _linear = jax.custom_jvp(_value, nondiff_argnums=(2, 3))
@@ -70,22 +69,48 @@ def _linear_jvp(padding, sizes, primals, tangents):
         # In the coordinates' dtype, so that the transpose adds up in it and not in bfloat16.
         tangent = _spread(dimage.astype(coords.dtype), coords, padding, sizes)
     if not isinstance(dcoords, SymbolicZero):
-        tangent = tangent + contract(slopes_of(image, coords, padding, sizes), dcoords)
+        cells = zip(*_each_axis(axis_cells, coords, padding, sizes), strict=True)
+        tangent = tangent + contract(cell_slopes(image, *cells), dcoords)
     return _linear(image, coords, padding, sizes), tangent.astype(image.dtype)
 
 
 def _spread(image, coords, padding, sizes):
     """The same samples, written so that the transpose, a scatter-add, writes contiguous rows."""
-    base, weights = _base(image, coords, padding, sizes), _each_axis(axis_weights, coords, padding, sizes)
+    base = _base(image, coords, padding, sizes)
     corners, offsets = zip(*_corners(image.shape), strict=True)
     last = (*[1] * base.ndim, len(corners))
     bits = [np.reshape(bit, last) == 1 for bit in zip(*corners, strict=True)]
-    weight = _product(jnp.where(bit, w1[..., None], w0[..., None]) for bit, (w0, w1) in zip(bits, weights, strict=True))
-    if image.shape[-1] < _FEW_CHANNELS:
-        values = take_pixels(_cells(image), base).reshape(*base.shape, len(corners), image.shape[-1])
-    else:
-        values = take_pixels(image, base[..., None] + np.reshape(np.array(offsets, np.int32), last))
-    return jnp.sum(values * weight[..., None], axis=-2)
+    weights, reads = (
+        [
+            jnp.where(bit, second[..., None], first[..., None])
+            for bit, (first, second) in zip(bits, _each_axis(function, coords, padding, sizes), strict=True)
+        ]
+        for function in (axis_weights, axis_reads)
+    )
+    few = image.shape[-1] < FEW_CHANNELS
+    values = (_read_few if few else _read_corners)(image, base, offsets)
+    return jnp.sum(read(values, *reads) * product(weights)[..., None], axis=-2)
+
+
+def _read_corners(image, base, offsets):
+    """The corners of each cell, (*points, g, corners, c), each read by itself."""
+    return take_pixels(image, base[..., None] + np.array(offsets, np.int32).reshape(*[1] * base.ndim, len(offsets)))
+
+
+def _read_cells(image, base, offsets):
+    """The corners of each cell, (*points, g, corners, c), read as one row of them."""
+    return take_pixels(_cells(image), base).reshape(*base.shape, len(offsets), image.shape[-1])
+
+
+# Compiled, so that outside jit a second call finds the program of the first.
+@partial(jax.jit, static_argnums=2)
+def _read_few(image, base, offsets):
+    """The corners of each cell where there are few channels.
+
+    Written as rows of whole cells on a CPU; a GPU adds single corners, by atomic additions, 1.7 times as fast.
+    """
+    by_corner, by_cell = partial(_read_corners, offsets=offsets), partial(_read_cells, offsets=offsets)
+    return lax.platform_dependent(image, base, cuda=by_corner, default=by_cell)
 
 
 def _cells(image):
@@ -97,24 +122,12 @@ def _cells(image):
     return jnp.concatenate([lax.slice(padded, (*i, 0, 0), end) for i, end in zip(shifts, ends, strict=True)], axis=-1)
 
 
-def slopes_of(image, coords, padding, sizes):
-    """Derivatives of the samples by each coordinate: (*points, g, n, c)."""
-    base = _base(image, coords, padding, sizes)
-    weights, steps = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_steps))
-    slopes = [jnp.zeros((), coords.dtype)] * len(sizes)
-    values = _cell_values(image, base) if image.shape[-1] == 1 else _corner_values(image, base)
-    for corner, value in values:
-        for k in range(len(sizes)):
-            factors = [(steps if axis == k else weights)[axis][bit] for axis, bit in enumerate(corner)]
-            slopes[k] = slopes[k] + value.astype(coords.dtype) * _product(factors)[..., None]
-    if image.shape[-1] >= _FEW_CHANNELS:
-        return jnp.stack(slopes, axis=-2)
-    shape = (*coords.shape, image.shape[-1])
-    axis = lax.broadcasted_iota(jnp.int32, shape, len(shape) - 2)
-    interleaved = slopes[0][..., None, :]
-    for k in range(1, len(sizes)):
-        interleaved = jnp.where(axis == k, slopes[k][..., None, :], interleaved)
-    return interleaved
+def cell_slopes(image, firsts, weights, steps, reads):
+    """Derivatives of the samples by each coordinate, (*points, g, n, c), of what `axis_cells` gives for x, y(, z)."""
+    base = flat_index(firsts[::-1], image)
+    corners = _cell_values(image, base) if image.shape[-1] == 1 else _corner_values(image, base)
+    values = [read(value.astype(weights[0][0].dtype), *_at(reads, corner)) for corner, value in corners]
+    return stack(slopes(values, weights, steps))
 
 
 def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
@@ -131,23 +144,7 @@ def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
 
 def _reads_rows(image) -> bool:
     """Whether several groups are read, each a row of more than a few channels."""
-    return image.shape[-2] > 1 and image.shape[-1] >= _FEW_CHANNELS
-
-
-def _apart(samples, base):
-    """The samples as they are, but on a CPU computed by a loop of their own.
-
-    What follows merges groups and channels to one axis. XLA would compile that into the gathers, lose sight of their
-    contiguous rows and be five times slower. It fuses nothing over a loop, also one that never runs: no index is
-    negative, which it cannot know.
-    """
-    if not base.size:
-        return samples
-
-    def never_run(samples, base):
-        return lax.while_loop(lambda s: s[1], lambda s: (-s[0], ~s[1]), (samples, base.min() < 0))[0]
-
-    return lax.platform_dependent(samples, base, cpu=never_run, default=lambda samples, base: samples)
+    return image.shape[-2] > 1 and image.shape[-1] >= FEW_CHANNELS
 
 
 def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
@@ -155,13 +152,6 @@ def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
     values = take_pixels(_cells(image), base)  # (*points, g, corners)
     for number, (corner, _) in enumerate(_corners(image.shape)):
         yield corner, values[..., number, None]
-
-
-def contract(slopes, dcoords):
-    """Slopes (*points, g, n, c) times the coordinates' tangents (*points, g, n): (*points, g, c)."""
-    if slopes.shape[-1] == 1:
-        return jnp.sum(slopes[..., 0] * dcoords, axis=-1, keepdims=True)
-    return jnp.einsum("...nc,...n->...c", slopes, dcoords, precision=lax.Precision.HIGHEST)
 
 
 def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
@@ -172,8 +162,9 @@ def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
     return [(bits, sum(bit * stride for bit, stride in zip(bits, strides, strict=True))) for bits in corners]
 
 
-def _product(factors):
-    return functools.reduce(operator.mul, factors)
+def _at(taps, corner):
+    """Of the two entries for each axis those of a corner."""
+    return [pair[bit] for pair, bit in zip(taps, corner, strict=True)]
 
 
 def _base(image, coords, padding, sizes):
@@ -192,7 +183,8 @@ def tap(x, size, padding):
     inside, sign = fold(x, size, padding)
     first = jnp.where(sign < 0, jnp.ceil(inside) - 1, jnp.floor(inside))
     first = jnp.where(first > 0, first, 0)  # also where it is not a number
-    first = jnp.where(first < max(size, 2) - 2, first, max(size, 2) - 2)
+    last = size - 1 if padding == "wrap" else max(size, 2) - 2
+    first = jnp.where(first < last, first, last)
     return first, inside - first, sign
 
 
@@ -214,8 +206,28 @@ def axis_steps(x, size, padding):
     """Derivatives of the two weights to the right."""
     _, t, sign = tap(x, size, padding)
     if padding == "zeros":
-        return _hat_step(t), _hat_step(t - 1)
+        return _hat_step(t, -1), _hat_step(t, 0)
     return -sign, sign
+
+
+def axis_reads(x, size, padding):
+    """Whether the two taps are read at all: whether they are the floor of x or the pixel after it.
+
+    A tap that is weighs on the sample even with weight 0, as in PyTorch: a NaN in it is a NaN. In a mirrored copy a
+    whole coordinate reads its own pixel alone.
+    """
+    _, t, _ = tap(x, size, padding)
+    return (t >= -1) & (t < 1), (t >= 0) & (t < 2)
+
+
+def axis_cells(x, size, padding):
+    """Where the cell to the right begins, the weights of its two taps, their derivatives, whether they are read."""
+    first, _, sign = tap(x, size, padding)
+    reads = axis_reads(x, size, padding)
+    if padding != "zeros":
+        # A pixel is the end of its cell in a mirrored copy, and just left of the image where wrapping rounds to it.
+        reads = reads[0] | (sign != 0), reads[1]
+    return first.astype(jnp.int32), axis_weights(x, size, padding), axis_steps(x, size, padding), reads
 
 
 def _hat(t):
@@ -223,6 +235,7 @@ def _hat(t):
     return jnp.where(height > 0, height, 0)
 
 
-def _hat_step(t):
-    rising, falling = (t >= -1) & (t < 0), (t >= 0) & (t < 1)
+def _hat_step(t, start):
+    """The slope at t of a hat that rises from `start`; the comparisons are exact where a difference would round."""
+    rising, falling = (t >= start) & (t < start + 1), (t >= start + 1) & (t < start + 2)
     return rising.astype(t.dtype) - falling.astype(t.dtype)

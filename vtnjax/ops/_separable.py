@@ -7,16 +7,24 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import take
-from vtnjax.ops._linear import axis_weights, contract, slopes_of, tap
+from vtnjax.ops._linear import axis_cells, axis_reads, axis_weights, cell_slopes, tap
+from vtnjax.ops._padding import extend
+from vtnjax.ops._taps import contract
+
+
+# Compiled, so that outside jit a second call finds the program of the first.
+@partial(jax.jit, static_argnums=3)
+def separable_auto(image, x, y, padding):
+    """The products on a TPU and the lerps elsewhere."""
+    lerp, matmul = (partial(backend, padding=padding) for backend in (separable_lerp, separable_matmul))
+    return lax.platform_dependent(image, x, y, tpu=matmul, default=lerp)
 
 
 def separable_lerp(image, x, y, padding):
     """Two passes of gathers and lerps, (h, w, c) at y (h',) and x (w',): (h', w', c)."""
-    h, w, _ = image.shape
-    mode = "constant" if padding == "zeros" else "edge"
-    image = jnp.pad(image, ((0, int(h == 1)), (0, int(w == 1)), (0, 0)), mode=mode)
-    return _lerp(image, x, y, padding, (h, w))
+    return _lerp(extend(image, 2, padding), x, y, padding, image.shape[:2])
 
 
 def separable_matmul(image, x, y, padding):
@@ -33,13 +41,14 @@ def _hat_matrix(x, size, padding):
     first = tap(x, size, padding)[0][:, None]
     w0, w1 = axis_weights(x, size, padding)
     column = jnp.arange(size, dtype=x.dtype)[None]
-    return jnp.where(column == first, w0[:, None], 0) + jnp.where(column == first + 1, w1[:, None], 0)
+    second = jnp.where(first + 1 < size, first + 1, 0) if padding == "wrap" else first + 1
+    return jnp.where(column == first, w0[:, None], 0) + jnp.where(column == second, w1[:, None], 0)
 
 
 def _value(image, x, y, padding, sizes):
     h, w = sizes
-    rows = _pass(image.astype(y.dtype), y, axis_weights(y, h, padding), 0, h, padding)
-    return _pass(rows, x, axis_weights(x, w, padding), 1, w, padding).astype(image.dtype)
+    rows = _pass(image.astype(y.dtype), y, 0, h, padding)
+    return _pass(rows, x, 1, w, padding).astype(image.dtype)
 
 
 _lerp = jax.custom_jvp(_value, nondiff_argnums=(3, 4))
@@ -55,8 +64,8 @@ def _lerp_jvp(padding, sizes, primals, tangents):
     if not (isinstance(dx, SymbolicZero) and isinstance(dy, SymbolicZero)):
         dx, dy = (jnp.zeros(d.shape, y.dtype) if isinstance(d, SymbolicZero) else d for d in (dx, dy))
         # On the dense grid: its slopes contract with a cotangent before they are summed along the lines.
-        slopes = slopes_of(image[:, :, None], _grid(x, y), padding, sizes)
-        tangent = tangent + contract(slopes, _grid(dx, dy))[:, :, 0]
+        cells = zip(_cells(x, sizes[1], padding, 1), _cells(y, sizes[0], padding, 0), strict=True)
+        tangent = tangent + contract(cell_slopes(image[:, :, None], *cells), _grid(dx, dy))[:, :, 0]
     return _lerp(image, x, y, padding, sizes), tangent.astype(image.dtype)
 
 
@@ -66,26 +75,46 @@ def _grid(x, y):
     return jnp.stack(pairs, axis=-1)
 
 
-def _pass(image, x, weights, axis, size, padding):
-    """Sum the two taps along an axis with the given weights."""
-    first = tap(x, size, padding)[0].astype(jnp.int32)
+def _cells(x, size, padding, axis):
+    """What `axis_cells` gives for a line, to be broadcast along an axis of (h', w', 1)."""
     shape = [1, 1, 1]
     shape[axis] = len(x)
-    low, high = (take(image, first + i, axis=axis) * weights[i].reshape(shape) for i in (0, 1))
+    return jax.tree.map(lambda line: line.reshape(shape), apart(axis_cells, (size, padding), x))
+
+
+def _pass(image, x, axis, size, padding):
+    """Sum the two taps along an axis."""
+    shape = [1, 1, 1]
+    shape[axis] = len(x)
+    low, high = (
+        jnp.where(reads.reshape(shape), take(image, index, axis=axis), 0) * weights.reshape(shape)
+        for index, weights, reads in _taps(x, size, padding)
+    )
     return low + high
+
+
+def _taps(x, size, padding):
+    """Of each of the two taps the pixels, the weights and whether they count."""
+    # Apart, so that a line's are not computed anew for each pixel.
+    return apart(_line_taps, (size, padding), x)
+
+
+def _line_taps(x, size, padding):
+    first = tap(x, size, padding)[0].astype(jnp.int32)
+    return list(zip((first, first + 1), axis_weights(x, size, padding), axis_reads(x, size, padding), strict=True))
 
 
 def _spread(image, x, y, padding, sizes):
     """The same samples, both taps in one gather, so that the transpose is one scatter-add of whole rows."""
-    (h, w), (_, _, c) = sizes, image.shape
-    half = _spread_rows(image.reshape(image.shape[0], -1), y, h, padding)  # (h', w c)
-    columns = jnp.swapaxes(half.reshape(len(y), -1, c), 0, 1)  # (w, h', c)
-    out = _spread_rows(columns.reshape(columns.shape[0], -1), x, w, padding)
+    h, w = sizes
+    rows, columns, c = image.shape
+    half = _spread_rows(image.reshape(rows, columns * c), y, h, padding)
+    half = jnp.swapaxes(half.reshape(len(y), columns, c), 0, 1)
+    out = _spread_rows(half.reshape(columns, len(y) * c), x, w, padding)
     return jnp.swapaxes(out.reshape(len(x), len(y), c), 0, 1)
 
 
 def _spread_rows(rows, y, size, padding):
-    first = tap(y, size, padding)[0].astype(jnp.int32)
-    taps = take(rows, jnp.stack([first, first + 1], axis=-1))  # (h', 2, m)
-    weights = jnp.stack(axis_weights(y, size, padding), axis=-1)
+    index, weights, reads = (jnp.stack(pair, axis=-1) for pair in zip(*_taps(y, size, padding), strict=True))
+    taps = jnp.where(reads[..., None], take(rows, index), 0)  # (h', 2, m)
     return jnp.sum(taps * weights[..., None], axis=1)

@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Real
 
-from vtnjax.ops._checks import check_sizes
+from vtnjax.ops._checks import as_array, check_sizes
 from vtnjax.ops.coords import as_coords, pixel_centres, widest
 
 # Rounding that could move the grid further than this, in normalised coordinates, is avoided by float64.
@@ -152,7 +152,7 @@ def thin_plate_spline_grid(
     """
     targets = as_coords("targets", targets)
     sizes = check_sizes("shape", shape, (2,))
-    points = _control_points(control)
+    points = _control_points(as_array(control))
     if targets.shape != points.shape:
         raise ValueError(f"targets must have the shape {points.shape} of the control points, but it is {targets.shape}")
     traced = isinstance(points, Tracer)

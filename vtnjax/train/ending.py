@@ -69,14 +69,15 @@ class _Others:
         self._ending.set()
         self._thread.join()
         if self._failed.is_set():
-            self._leave_at_once()
-        self._client.key_value_set(f"{_FINISHED}{self._index}", "")
-        while len(self._client.key_value_dir_get(_FINISHED)) < self._count:
-            self._end_if_another_failed()
-            time.sleep(0.1)
+            self._leave_with_the_others()
+        with contextlib.suppress(Exception):  # the service may be gone
+            self._client.key_value_set(f"{_FINISHED}{self._index}", "")
+            while len(self._client.key_value_dir_get(_FINISHED)) < self._count:
+                self._end_if_another_failed()
+                time.sleep(0.1)
 
     def _listen(self):
-        with contextlib.suppress(Exception):  # the service may be gone
+        with contextlib.suppress(Exception):
             while not self._ending.wait(_POLL):
                 self._end_if_another_failed()
 
@@ -89,9 +90,9 @@ class _Others:
             with contextlib.suppress(Exception):
                 call()
         print(f"train.py: process {key.removeprefix(_FAILED)} ended: {sentence}", file=sys.stderr)
-        self._leave_at_once()
+        self._leave_with_the_others()
 
-    def _leave_at_once(self) -> NoReturn:
+    def _leave_with_the_others(self) -> NoReturn:
         # The main thread may be waiting for the process that failed, where nothing but this ends it.
         with contextlib.suppress(Exception):
             self._client.key_value_set(f"{_LEFT}{self._index}", "")

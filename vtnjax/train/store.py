@@ -18,11 +18,11 @@ def find_workdir(place: epath.PathLike) -> epath.Path:
         ValueError: if the scheme is another one, names no bucket, or what reads it is not installed.
     """
     text = os.fspath(place)
-    # pathlib makes one slash of two.
-    scheme, slashes, rest = re.fullmatch(r"(?:(\w[\w+.-]+):(/+))?(.*)", text, re.DOTALL).groups()  # type: ignore
-    if scheme is None:
+    url = re.match(r"(\w[\w+.-]+):(/+)([^/]*)", text)  # of one slash too, which pathlib makes of two
+    if url is None:
         return epath.Path(text).expanduser()
-    if scheme not in _STORES or slashes != "//" or not rest.strip("/"):
+    scheme, slashes, bucket = url.groups()
+    if scheme not in _STORES or slashes != "//" or not bucket:
         raise ValueError(f"a workdir must be a folder, gs://BUCKET/... or s3://BUCKET/..., not {text!r}")
     _check_installed(scheme)
     return epath.Path(text.rstrip("/"))

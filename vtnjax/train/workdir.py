@@ -33,7 +33,7 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: epath.Path, config: Config, *, write: bool) -> list[dict[str, Any]]:
+def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> list[dict[str, Any]]:
     """Make the workdir, or check that it is this config's, which it is once a checkpoint is saved.
 
     The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
@@ -51,6 +51,7 @@ def open_workdir(workdir: epath.Path, config: Config, *, write: bool) -> list[di
         ValueError: if the folder belongs to another config, naming each difference, or its `config.json` is damaged.
         OSError: if it cannot be written.
     """
+    workdir = epath.Path(workdir)
     step, history = latest_step(workdir / "checkpoints"), []
     if step is not None and (workdir / "config.json").is_file():
         before, history = read_config(workdir)
@@ -73,8 +74,9 @@ def open_workdir(workdir: epath.Path, config: Config, *, write: bool) -> list[di
 
 
 @contextlib.contextmanager
-def remembered_divergence(workdir: epath.Path, *, write: bool) -> Iterator[None]:
+def remembered_divergence(workdir: epath.PathLike, *, write: bool) -> Iterator[None]:
     """If the run diverges, leave `diverged.json`: from its latest checkpoint it may then go on at another rate."""
+    workdir = epath.Path(workdir)
     try:
         yield
     except DivergedError as error:
@@ -83,7 +85,7 @@ def remembered_divergence(workdir: epath.Path, *, write: bool) -> Iterator[None]
         raise
 
 
-def own_data(workdir: epath.Path, train: _Data, test: _Data, *, write: bool) -> None:
+def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool) -> None:
     """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
 
     Args:
@@ -96,6 +98,7 @@ def own_data(workdir: epath.Path, train: _Data, test: _Data, *, write: bool) -> 
         ValueError: if the classes or the numbers of images differ from those of a run that has a checkpoint.
         OSError: if the record cannot be written.
     """
+    workdir = epath.Path(workdir)
     path, counts = workdir / "data.json", {"training_images": len(train), "test_images": len(test)}
     if path.is_file() and latest_step(workdir / "checkpoints") is not None:
         before = read_json(path)
@@ -110,8 +113,9 @@ def own_data(workdir: epath.Path, train: _Data, test: _Data, *, write: bool) -> 
         write_json(path, {"classes": list(train.classes), **counts})
 
 
-def check_classes(workdir: epath.Path, classes: Sequence[str]) -> None:
+def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
     """Raise a ValueError unless the classes are those that a run recorded, in their order; older runs recorded none."""
+    workdir = epath.Path(workdir)
     path = workdir / "data.json"
     before = read_json(path)["classes"] if path.is_file() else list(classes)
     if before == list(classes):
