@@ -26,6 +26,8 @@ class Classification:
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
 
+        It is compiled once for each structure, so what a module keeps beside its variables must be hashable.
+
         Raises:
             ValueError: if there is no record to score.
         """
