@@ -14,7 +14,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vtnjax import evaluate, train
+from vtnjax import evaluate, recipes, train
 from vtnjax.data import eval_batches
 
 train.forget_flags()
@@ -36,7 +36,7 @@ DISTRIBUTED = flags.DEFINE_bool(
 def run() -> None:
     """The whole of a run, read from top to bottom."""
     config = CONFIG.value
-    train.check_config(config)
+    recipes.check_config(config)
     train.keep_freed_memory()
 
     # ---- Processes, devices, workdir
@@ -45,7 +45,7 @@ def run() -> None:
     first = jax.process_index() == 0
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
     if CHECK_DATA.value:
-        sys.exit(1 if train.check_data(config, say) else 0)
+        sys.exit(1 if recipes.check_data(config, say) else 0)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
     workdir = train.find_workdir(
@@ -58,19 +58,19 @@ def run() -> None:
     writes = first and not EVAL_ONLY.value
     lock = train.Lock(workdir, say=say) if writes else None
     history = train.open_workdir(workdir, config, write=writes)
-    optimiser = train.make_optimiser(config, history=history)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data
-    train_set, test_set = train.build_sources(config)
+    train_set, test_set = recipes.build_sources(config)
     train.own_data(workdir, train_set, test_set, write=writes)
     share: dict[str, Any] = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = train.build_batches(config, train_set, **share)
+    batches = recipes.build_batches(config, train_set, **share)
     say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
 
     # ---- Model and state; a checkpoint has what the config's pretrained weights became
     checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
-    model = train.build_model(config, train_set, pretrained=checkpoints.latest() is None)
+    model = recipes.build_model(config, train_set, pretrained=checkpoints.latest() is None)
+    optimiser = train.make_optimiser(config, recipes.build_rates(config, model), history=history)
     graphdef, state = train.create_state(model, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
@@ -86,22 +86,21 @@ def run() -> None:
         raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
 
     # ---- Evaluation
-    classify = jax.jit(evaluate.make_classify(graphdef))
-    prepare_input = train.build_input(config)
+    evaluation, as_input = evaluate.Classification(), recipes.build_input(config)
 
-    def test_batches():
+    def stored_test():
         return train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
 
-    def classify_batch(state, batch):
-        return classify(state.params, state.statistics, {**batch, "image": prepare_input(batch["image"])})
+    def test():
+        return ({**batch, "image": as_input(batch["image"])} for batch in stored_test())
 
     def evaluate_state(state):
         with jax.transfer_guard("allow"):
-            return evaluate.classification(lambda batch: classify_batch(state, batch), test_batches())
+            return evaluation(train.merged(graphdef, state), test)
 
     if EVAL_ONLY.value:
-        members = [(graphdef, state, prepare_input), *train.load_members(ALSO.value, train_set, mesh, say)]
-        figures = train.evaluate_together(members, test_batches(), flip=FLIP.value)
+        members = [(graphdef, state, as_input), *recipes.load_members(ALSO.value, train_set, mesh, say)]
+        figures = evaluation(recipes.averaged(members, flip=FLIP.value), stored_test)
         say(f"step {start}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
         return
     picture = workdir / "figures" / "test.png"
@@ -113,13 +112,13 @@ def run() -> None:
     metrics.cut_back(start)
 
     # ---- The step, compiled before the loop
-    losses = {"consistency": train.build_consistency(config), "distillation": train.build_distillation(config)}
-    step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), **losses)
+    objective = recipes.build_objective(config)
+    step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), objective)
     step = jax.jit(step, donate_argnums=0)
     device_batches = train.to_devices(batches, mesh)
     if start < config.steps:
         began = time.perf_counter()
-        step = step.lower(state, train.abstract_batch(config, train_set, mesh)).compile()
+        step = step.lower(state, recipes.abstract_batch(config, train_set, mesh)).compile()
         say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
 
     # ---- The loop
@@ -135,7 +134,7 @@ def run() -> None:
 
     # ---- What is left behind
     if first:
-        train.save_figure(config, graphdef, state, test_set, picture)
+        recipes.save_figure(config, graphdef, state, test_set, picture)
         say(f"{picture}: the first test images and what the network made of them")
         say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
 
@@ -143,7 +142,7 @@ def run() -> None:
 def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
-    train.show_left_out()
+    recipes.show_left_out()
     with train.sentences(), train.ended_together():
         run()
 

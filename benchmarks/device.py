@@ -12,7 +12,6 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,21 +19,26 @@ import optax
 from flax import nnx
 from timing import median
 
-from vtnjax import models, train
+from vtnjax import models, recipes, train
 from vtnjax.experiments.record import write_record
-from vtnjax.train.together import together
+from vtnjax.recipes.together import together
 
 CLASSES = 200
+_CROSS_ENTROPY = recipes.CrossEntropy()
 Row = tuple[str, dict[str, float]]
 
 
 def step_milliseconds(
-    model: nnx.Module, shape: tuple[int, ...], labels: jax.Array, rounds: int, **options: Any
+    model: nnx.Module,
+    shape: tuple[int, ...],
+    labels: jax.Array,
+    rounds: int,
+    objective: train.Objective = _CROSS_ENTROPY,
 ) -> dict[str, float]:
     """Milliseconds and images a second of a training step, and the gigabytes it needs beside its arguments."""
     optimiser = optax.sgd(1e-3, momentum=0.9)
     graphdef, state = train.create_state(model, optimiser, 0)
-    step = train.make_train_step(graphdef, optimiser, lambda _, images: images, **options)
+    step = train.make_train_step(graphdef, optimiser, lambda _, images: images, objective)
     batch = {"image": jax.random.uniform(jax.random.key(0), shape), "label": labels}
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     memory = compiled.memory_analysis()
@@ -55,12 +59,11 @@ def step_milliseconds(
 def photographs(rounds: int) -> Iterator[Row]:
     """A ResNet-50 at 448 x 448, 32 images, plain, with an affine transformer and with VTN's fields of its last map."""
     shape, labels = (32, 448, 448, 3), jnp.arange(32) // 4
-    consistency = train.Consistency(1.0, 30.0)
-    for name, warp, options in (
-        ("plain", "none", {}),
-        ("STN", "stn", {}),
-        ("VTN", "vtn", {}),
-        ("VTN, consistency loss", "vtn", {"consistency": consistency}),
+    for name, warp, objective in (
+        ("plain", "none", _CROSS_ENTROPY),
+        ("STN", "stn", _CROSS_ENTROPY),
+        ("VTN", "vtn", _CROSS_ENTROPY),
+        ("VTN, consistency loss", "vtn", recipes.Consistency(1.0, 30.0)),
     ):
         rngs, dtype = nnx.Rngs(0), jnp.bfloat16
         trunk = models.ResNet("resnet50", dtype=dtype, rngs=rngs)
@@ -68,7 +71,7 @@ def photographs(rounds: int) -> Iterator[Row]:
         transformer = models.make_feature_warp(warp, features, dtype=dtype, rngs=rngs)
         classifier = models.PooledClassifier(features[-1], CLASSES, dtype=dtype, rngs=rngs)
         network = models.WarpedFeatures(trunk, transformer, classifier)
-        yield f"ResNet-50, {name}", step_milliseconds(network, shape, labels, rounds, **options)
+        yield f"ResNet-50, {name}", step_milliseconds(network, shape, labels, rounds, objective)
 
 
 def house_numbers(rounds: int) -> Iterator[Row]:
@@ -91,8 +94,7 @@ def tasn(rounds: int) -> Iterator[Row]:
     attentive = models.ResNet("resnet18", strides=(1, 1, 2, 1), dtype=dtype, rngs=rngs)
     attention = models.AttentionNetwork(attentive, 512, CLASSES, size=(224, 224), dtype=dtype, rngs=rngs)
     network = models.TASN(attention, trunk(), 2048, CLASSES, shape=(224, 224), dtype=dtype, rngs=rngs)
-    options = {"distillation": train.Distillation()}
-    yield "TASN, both nets", step_milliseconds(network, (32, 512, 512, 3), labels, rounds, **options)
+    yield "TASN, both nets", step_milliseconds(network, (32, 512, 512, 3), labels, rounds, recipes.Distillation())
 
 
 def seeds(rounds: int) -> Iterator[Row]:
@@ -107,7 +109,9 @@ def seeds(rounds: int) -> Iterator[Row]:
             for i in range(count)
         ]
         state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[state for _, state in members])
-        step = jax.jit(together(train.make_train_step(members[0][0], optimiser, lambda _, images: images)))
+        step = jax.jit(
+            together(train.make_train_step(members[0][0], optimiser, lambda _, images: images, _CROSS_ENTROPY))
+        )
         batch = {"image": jnp.stack([images] * count), "label": jnp.zeros((count, 128), jnp.int32)}
         found = median(lambda step=step, state=state, batch=batch: step(state, batch)[1], rounds, burst=10)
         yield f"ST-FCN, {count} seeds", {"milliseconds": found, "milliseconds_a_seed": found / count}

@@ -72,7 +72,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.decay_factor = 0.1
     config.weight_decay = 1e-5
     config.clip_norm = 0.0
-    config.localiser_multiplier = 1e-4
+    config.localiser_multiplier = 1e-4 if config.streams.count else 1.0
 
     config.log_every = 50
     config.eval_every = 1000

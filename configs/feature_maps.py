@@ -77,7 +77,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.tensorboard = False
 
     if chosen["short"]:
-        config.placed.width, config.batch_size, config.localiser_multiplier = 16, 128, 0.3
+        config.placed.width, config.batch_size = 16, 128
+        config.localiser_multiplier = 0.3 if placements else 1.0
         config.steps, config.log_every, config.eval_every, config.checkpoint_every = 2000, 50, 1000, 1000
         config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 3e-3, "cosine", 1.0
     if chosen["smoke"]:

@@ -55,7 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.decay_factor = 0.1
     config.weight_decay = 5e-4
     config.clip_norm = 0.0
-    config.localiser_multiplier = 0.1
+    config.localiser_multiplier = 1.0 if config.model == "cnn" else 0.1
 
     config.log_every = 500
     config.eval_every = 20_000

@@ -30,7 +30,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, distort, models, ops, plot, train
+from vtnjax import data, distort, models, ops, plot, recipes, train
 from vtnjax.nn import SpatialTransformer
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
@@ -299,10 +299,10 @@ graphdef, state = train.create_state(model, optimiser, seed=0)
 
 
 def prepare(key, images):
-    return distort.distort_batch("RTS", key, train.to_float(images))
+    return distort.distort_batch("RTS", key, recipes.to_float(images))
 
 
-step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
+step = jax.jit(train.make_train_step(graphdef, optimiser, prepare, recipes.CrossEntropy()), donate_argnums=0)
 batches = data.train_batches(train_set, batch_size=BATCH, seed=0)
 metrics = []
 for _ in range(STEPS):
@@ -321,7 +321,7 @@ for part in np.array_split(np.arange(STEPS), 5):
 # %%
 records = [test_set[i] for i in range(200)]
 inputs = distort.distort_batch(
-    "RTS", jax.random.key(9), jnp.stack([train.to_float(jnp.asarray(record["image"])[None])[0] for record in records])
+    "RTS", jax.random.key(9), jnp.stack([recipes.to_float(jnp.asarray(record["image"])[None])[0] for record in records])
 )
 trained = nnx.merge(graphdef, state.params, state.statistics, copy=True)
 trained.eval()

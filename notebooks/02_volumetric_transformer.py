@@ -31,7 +31,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, distort, losses, models, ops, plot, train
+from vtnjax import data, distort, losses, models, ops, plot, recipes, train
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
 plt.rcParams["figure.dpi"] = 64
@@ -101,10 +101,10 @@ graphdef, state = train.create_state(network, optimiser, seed=0)
 
 
 def prepare(key, images):
-    return distort.distort_batch("RTS2", key, train.to_float(images))
+    return distort.distort_batch("RTS2", key, recipes.to_float(images))
 
 
-step = jax.jit(train.make_train_step(graphdef, optimiser, prepare), donate_argnums=0)
+step = jax.jit(train.make_train_step(graphdef, optimiser, prepare, recipes.CrossEntropy()), donate_argnums=0)
 batches = data.train_batches(source, batch_size=16 if SMOKE else 64, seed=0)
 curve = []
 for _ in range(STEPS):
@@ -114,7 +114,7 @@ print(f"cross-entropy of both digits: {curve[0]:.2f} at first, {np.mean(curve[-2
 
 # %%
 images = prepare(jax.random.key(1), np.stack([source[i]["image"] for i in range(8)]))
-_, out = jax.jit(train.make_look(graphdef))(state, images)
+_, out = jax.jit(recipes.make_look(graphdef))(state, images)
 plot.fields(images, out["coords"], [source.classes[source[i]["label"]] for i in range(8)])
 
 # %% [markdown]
@@ -134,7 +134,7 @@ def consistency(features, **options):
     return losses.consistency_loss(features, features[positive], features[negative], **options)
 
 
-_, out = jax.jit(train.make_look(graphdef))(state, images)
+_, out = jax.jit(recipes.make_look(graphdef))(state, images)
 for name, options in {
     "Eq. 4, margin 20": {"margin": 20.0},
     "mean over positions, margin 20": {"margin": 20.0, "positions": "mean"},

@@ -29,7 +29,7 @@ import optax
 from flax import nnx
 from matplotlib.figure import Figure
 
-from vtnjax import data, models, nn, ops, plot, train
+from vtnjax import data, models, nn, ops, plot, recipes, train
 
 SMOKE = bool(os.environ.get("SMOKE"))  # a quick run, for tests
 plt.rcParams["figure.dpi"] = 64
@@ -104,10 +104,10 @@ graphdef, state = train.create_state(network, optimiser, seed=0)
 
 
 def prepare(key, images):
-    return train.to_float(images)
+    return recipes.to_float(images)
 
 
-step = train.make_train_step(graphdef, optimiser, prepare, distillation=train.Distillation())
+step = train.make_train_step(graphdef, optimiser, prepare, recipes.Distillation())
 step = jax.jit(step, donate_argnums=0)
 batches = data.train_batches(source, batch_size=8 if SMOKE else 32, seed=0)
 curve = []
@@ -141,7 +141,7 @@ plot.attention_maps(features[0], maps[0], strongest.tolist())
 # What the master-net reads: beside the image the sum of the maps, their marginals and integrals, and the sampled image.
 
 # %%
-_, out = jax.jit(train.make_look(graphdef))(state, images)
+_, out = jax.jit(recipes.make_look(graphdef))(state, images)
 plot.attention_sampling(images[0], out["attention"][0], out["coords"][0], out["warped"][0])
 
 # %% [markdown]

@@ -220,3 +220,9 @@ def test_a_distortion_is_a_program_for_batches_of_every_size(name):
     program = export(function, images)
     if name in ("R", "TC"):  # The others take as long to compile and say no more.
         assert_alike(program.call(images), jax.jit(function)(images))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_structure_can_be_a_static_argument(name):
+    graphdefs = [nnx.split(nnx.eval_shape(MODULES[name][0]))[0] for _ in range(2)]
+    assert len({*graphdefs}) == 1

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(vtnjax.__path__) if m.name != "main" and m.name[0] != "_")
 HEAVY = ("flax", "optax", "orbax", "grain", "cv2", "PIL", "matplotlib", "tensorflow", "tensorflow_datasets", "scipy")
 LIGHT_ROOMS = ("ops", "nn", "losses", "distort", "models")
-ROOMS_THAT_TRAIN = ("data", "plot", "train", "experiments")
+ROOMS_THAT_TRAIN = ("data", "plot", "train", "recipes", "experiments")
 # What Flax and JAX do not bring by themselves.
 OF_THE_EXTRA = (
     "cv2",

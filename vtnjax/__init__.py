@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from vtnjax._checks import nearest
 
 if TYPE_CHECKING:
-    from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, train
+    from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, train
 
 __version__ = "0.1.0"
-__all__ = ("data", "distort", "evaluate", "experiments", "losses", "models", "nn", "ops", "plot", "train")
+__all__ = ("data", "distort", "evaluate", "experiments", "losses", "models", "nn", "ops", "plot", "recipes", "train")
 
 
 def __getattr__(name: str) -> Any:

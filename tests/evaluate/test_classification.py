@@ -20,11 +20,11 @@ class Table(nnx.Module):
 
 
 def score(images, labels, batch_size):
-    graphdef, params, rest = nnx.split(Table(), nnx.Param, ...)
-    classify = jax.jit(evaluate.make_classify(graphdef))
+    model = Table()
+    model.eval()
     source = data.Arrays(images, labels, ("a", "b", "c"))
     batches = [jax.tree.map(jnp.asarray, b) for b in data.eval_batches(source, batch_size=batch_size)]
-    return evaluate.classification(lambda batch: classify(params, rest, batch), batches)
+    return evaluate.Classification()(model, lambda: batches)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
@@ -41,4 +41,4 @@ def test_loss_and_accuracy_are_means_over_the_records_whatever_the_batches(batch
 
 def test_nothing_to_score_is_an_error():
     with pytest.raises(ValueError, match="the test set must hold at least one record"):
-        evaluate.classification(lambda batch: batch, [])
+        evaluate.Classification()(Table(), list)

@@ -1,13 +1,12 @@
 """Averaged predictions against NumPy."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from numpy.testing import assert_allclose
 
-from vtnjax.evaluate import make_ensemble
+from vtnjax.evaluate import Averaged, Classification
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
@@ -35,13 +34,33 @@ def softmax(logits):
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_means_of_the_members_probabilities_are_scored(flip, count):
     models = [Linear(seed) for seed in range(count)]
-    split = [nnx.split(model, nnx.Param, ...) for model in models]
-    score = jax.jit(make_ensemble([graphdef for graphdef, *_ in split], flip=flip))
-    images = [IMAGES * (1 + k) for k in range(count)]  # each member has an input of its own
-    batch = {"label": jnp.asarray(LABELS), "mask": jnp.asarray(MASK)}
-    sums = score([tuple(state) for _, *state in split], [jnp.asarray(x) for x in images], batch)
-    views = [(m, x[:, :, ::step]) for m, x in zip(models, images, strict=True) for step in ((1, -1) if flip else (1,))]
+    as_inputs = [lambda images, k=k: images * (1 + k) for k in range(count)]  # each member has an input of its own
+    batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray(LABELS), "mask": jnp.asarray(MASK)}
+    figures = Classification()(Averaged(models, as_inputs, flip=flip), lambda: [batch])
+    views = [
+        (model, as_input(IMAGES)[:, :, ::step])
+        for model, as_input in zip(models, as_inputs, strict=True)
+        for step in ((1, -1) if flip else (1,))
+    ]
     mean = np.mean([softmax(np.asarray(model(jnp.asarray(view))[0])) for model, view in views], axis=0)
-    assert_allclose(sums["count"], 5)
-    assert_allclose(sums["correct"], ((mean.argmax(-1) == LABELS) * MASK).sum())
-    assert_allclose(sums["loss"], -(np.log(mean[np.arange(6), LABELS]) * MASK).sum(), rtol=1e-5)
+    assert_allclose(figures["accuracy"], ((mean.argmax(-1) == LABELS) * MASK).sum() / 5)
+    assert_allclose(figures["loss"], -(np.log(mean[np.arange(6), LABELS]) * MASK).sum() / 5, rtol=1e-5)
+
+
+class Twice(Linear):
+    """Two labels an image."""
+
+    def __call__(self, image):
+        logits, out = super().__call__(image)
+        return jnp.stack([logits, -logits], axis=1), out
+
+
+def test_several_labels_of_an_image_are_averaged_too():
+    models, labels = [Twice(0), Twice(1)], np.stack([LABELS, 2 - LABELS], axis=1)
+    batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray(labels), "mask": jnp.ones(6)}
+    figures = Classification()(Averaged(models, [jnp.asarray] * 2), lambda: [batch])
+    mean = np.mean([softmax(np.asarray(model(jnp.asarray(IMAGES))[0])) for model in models], axis=0)  # (6, 2, 3)
+    right = (mean.argmax(-1) == labels).all(1)
+    chosen = np.take_along_axis(mean, labels[..., None], axis=-1)[..., 0]
+    assert_allclose(figures["accuracy"], right.mean())
+    assert_allclose(figures["loss"], -np.log(chosen).sum(1).mean(), rtol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vtnjax import train
+from vtnjax import recipes
 from vtnjax.experiments.colocalisation import __main__ as command
 from vtnjax.experiments.colocalisation.encoder import load_encoder
 from vtnjax.experiments.colocalisation.images import class_images, hide_digits, tight_boxes
@@ -135,7 +135,7 @@ def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
         raise ValueError(f"nothing in {workdir}")
 
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
-    monkeypatch.setattr(train, "load_run", load_run)
+    monkeypatch.setattr(recipes, "load_run", load_run)
     workdir = fake / "runs" / "colocalisation" / "encoder"
     with pytest.raises(ValueError, match=f"nothing in {workdir}"):
         load_encoder(None, told.append)

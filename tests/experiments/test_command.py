@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import vtnjax
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.experiments import TABLES, Cell, Table
 from vtnjax.experiments import __main__ as command
 from vtnjax.experiments.__main__ import main
@@ -133,7 +133,7 @@ def test_on_an_accelerator_seeds_train_together_and_what_stops_them_is_said(run,
         raise error
 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(train, "train_together", train_together)
+    monkeypatch.setattr(recipes, "train_together", train_together)
     status, _ = run("--rows", "CNN", "--seeds", "2")
     assert status.startswith(f"experiments: {error}\nThe same command goes on")
     assert asked == [[0, 1]]

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from vtnjax import train
+from vtnjax import recipes
 from vtnjax.experiments import TABLES, Runner, read_record
 from vtnjax.experiments.cores import available_cores
 
@@ -85,7 +85,7 @@ def test_seeds_trained_together_leave_a_record_each(fake, runner, monkeypatch):
         (workdir / "metrics.jsonl").write_text(json.dumps(line) + "\n")
         return [{"loss": 1.0, "accuracy": 0.1 * seed} for seed in seeds]
 
-    monkeypatch.setattr(train, "train_together", train_together)
+    monkeypatch.setattr(recipes, "train_together", train_together)
     made = runner("--config.steps=20")
     made.together("model=fcn", [0, 2])
     first, second = (read_record(made.path("model=fcn", seed)) for seed in (0, 2))

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.models import house_number_network
 from vtnjax.models.house_numbers import HOUSE_NUMBER_MODELS
+from vtnjax.recipes import CrossEntropy
 from vtnjax.train import create_state, make_train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
@@ -98,7 +99,7 @@ def test_a_training_step_adds_the_places_losses_and_wants_all_right():
     logits, _ = call(network)
     labels = np.array(logits.argmax(-1))
     labels[0, 2] = (labels[0, 2] + 1) % 11  # one place of the first image wrong
-    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images))
+    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images, CrossEntropy()))
     _, metrics = step(state, {"image": IMAGES, "label": jnp.asarray(labels, jnp.int32)})
     scores = jax.nn.log_softmax(logits)
     wanted = -np.mean([sum(scores[i, k, labels[i, k]] for k in range(5)) for i in range(2)])

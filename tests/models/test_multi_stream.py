@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.models import Inception, MultiStreamSTN, SmallTrunk, WindowLocaliser
 from vtnjax.models.multi_stream import tile_centres
+from vtnjax.recipes import CrossEntropy, build_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
-from vtnjax.train.optimiser import localiser_labels
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
@@ -212,14 +212,12 @@ CONFIG |= {"weight_decay": 0.0, "clip_norm": 0.0, "batch_size": 2}
 
 def test_the_whole_localiser_and_nothing_else_has_the_multiplied_rate():
     model = make()
-    labels = localiser_labels(nnx.state(model, nnx.Param))
-    assert set(jax.tree.leaves(labels["transformer"])) == {"localiser"}
-    assert set(jax.tree.leaves([labels["streams"], labels["classifier"]])) == {"other"}
-    optimiser = make_optimiser(ConfigDict({**CONFIG, "localiser_multiplier": 0.0}))
+    config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0})
+    optimiser = make_optimiser(config, build_rates(config, model))
     graphdef, state = create_state(randomise(model), optimiser, 0)
     before = jax.tree.map(np.array, state.params)
     batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray([0, 3], jnp.int32)}
-    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images), donate_argnums=0)
+    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images, CrossEntropy()), donate_argnums=0)
     after = jax.tree.map(np.array, step(state, batch)[0].params)
     assert all(map(np.array_equal, jax.tree.leaves(before["transformer"]), jax.tree.leaves(after["transformer"])))
     for name in ("streams", "classifier"):

@@ -10,15 +10,8 @@ from flax import nnx
 
 from vtnjax import data, distort
 from vtnjax.models.stn import MODELS, count_parameters
-from vtnjax.train import (
-    build_model,
-    build_prepare,
-    build_sources,
-    create_state,
-    distort_source,
-    make_optimiser,
-    to_float,
-)
+from vtnjax.recipes import CrossEntropy, build_model, build_prepare, build_sources, distort_source, to_float
+from vtnjax.train import create_state, make_optimiser
 from vtnjax.train.state import named_leaves
 from vtnjax.train.step import make_train_step
 
@@ -44,7 +37,7 @@ def assert_builds(variant):
         optimiser = make_optimiser(config)
         graphdef, before = create_state(build_model(config, source()), optimiser, config.seed)
         batch = {"image": jnp.zeros((8, 28, 28, 1), jnp.uint8), "label": jnp.zeros(8, jnp.int32)}
-        after, metrics = make_train_step(graphdef, optimiser, build_prepare(config))(before, batch)
+        after, metrics = make_train_step(graphdef, optimiser, build_prepare(config), CrossEntropy())(before, batch)
         return named_leaves(before), named_leaves(after), metrics
 
     before, after, metrics = jax.eval_shape(one_step)

@@ -9,7 +9,7 @@ import optax
 import pytest
 import train_runs as runs
 
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.train.state import named_leaves
 
 ATTENTIONS = ("both", "features", "plain", "spatial", "spatial_both", "output", "relation", "self")
@@ -28,22 +28,22 @@ def get_config(variant):
 
 @functools.cache
 def sources(dataset):
-    return train.build_sources(get_config(f"smoke,dataset={dataset}"))
+    return recipes.build_sources(get_config(f"smoke,dataset={dataset}"))
 
 
 def assert_builds(variant):
     """A step of a variant has the shapes it should, and evaluation one row of logits an image; nothing is computed."""
     config = get_config(variant)
     train_set, _ = sources(config.dataset.removeprefix("drawn:"))
-    batch = train.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
 
     def one_step(batch):
         optimiser = optax.sgd(0.1)
-        graphdef, before = train.create_state(train.build_model(config, train_set), optimiser, 0)
-        distillation = train.build_distillation(config)
-        step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), None, distillation)
+        graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
+        distillation = recipes.build_objective(config)
+        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), distillation)
         after, metrics = step(before, batch)
-        logits, _ = train.make_look(graphdef)(before, train.build_input(config)(batch["image"]))
+        logits, _ = recipes.make_look(graphdef)(before, recipes.build_input(config)(batch["image"]))
         return named_leaves(before), named_leaves(after), metrics, logits
 
     before, after, metrics, logits = jax.eval_shape(one_step, batch)

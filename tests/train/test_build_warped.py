@@ -13,7 +13,7 @@ import pytest
 import train_runs as runs
 from flax import nnx
 
-from vtnjax import data, train
+from vtnjax import data, recipes, train
 from vtnjax.train.state import named_leaves
 
 # Every row of VTN's Table 1.
@@ -29,20 +29,20 @@ def get_config(name, variant):
 
 @functools.cache
 def sources(name, variant):
-    return train.build_sources(get_config(name, variant))
+    return recipes.build_sources(get_config(name, variant))
 
 
 def assert_builds(name, variant, of):
     """The model and a training step of a variant have the shapes they should; nothing is computed."""
     config = get_config(name, variant)
     train_set, _ = sources(name, of)
-    batch = train.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
 
     def one_step(batch):
         optimiser = optax.sgd(0.1)  # optax breaks strict dtype promotion in others
-        graphdef, before = train.create_state(train.build_model(config, train_set), optimiser, 0)
-        consistency = train.build_consistency(config)
-        step = train.make_train_step(graphdef, optimiser, train.build_prepare(config), consistency)
+        graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
+        consistency = recipes.build_objective(config)
+        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), consistency)
         after, metrics = step(before, batch)
         return named_leaves(before), named_leaves(after), metrics
 
@@ -77,7 +77,7 @@ def test_every_set_is_read_cropped_and_balanced(name):
     config = get_config("cub_vtn", variant)
     train_set, test_set = sources("cub_vtn", variant)
     assert test_set[0]["image"].shape == (64, 64, 3)
-    batch = next(train.build_batches(config, train_set))
+    batch = next(recipes.build_batches(config, train_set))
     assert batch["image"].shape == (8, 64, 64, 3)
     assert np.unique(batch["label"], return_counts=True)[1].tolist() == [2, 2, 2, 2]
 
@@ -103,14 +103,14 @@ def test_digits_in_volumes_build(variant):
 
 def test_triplets_of_their_own_come_beside_shuffled_batches():
     config = get_config("composites", "smoke,consistency=unit,triplets=own")
-    batches = train.build_batches(config, sources("composites", "smoke")[0])
+    batches = recipes.build_batches(config, sources("composites", "smoke")[0])
     assert isinstance(batches, data.WithTriplets)
     batch = next(batches)
-    abstract = train.abstract_batch(config, sources("composites", "smoke")[0], train.data_mesh())
+    abstract = recipes.abstract_batch(config, sources("composites", "smoke")[0], train.data_mesh())
     assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in abstract.items()}
     config.images_per_class = 5
     with pytest.raises(ValueError, match=r"config.images_per_class must divide the batch of 32, but it is 5"):
-        train.build_batches(config, sources("composites", "smoke")[0])
+        recipes.build_batches(config, sources("composites", "smoke")[0])
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_batches_that_cannot_be_are_named_by_the_configs_keys(changes, said):
     source, _ = sources("cub_vtn", "smoke")
     config.update(changes)
     with pytest.raises(ValueError, match=said):
-        train.build_batches(config, source)
+        recipes.build_batches(config, source)
 
 
 def test_without_a_consistency_loss_a_batch_may_have_an_image_of_each_class():
     config = get_config("cub_vtn", "smoke,ablation=consistency")
     config.update({"images_per_class": 1, "batch_size": 6})
-    batch = next(train.build_batches(config, sources("cub_vtn", "smoke")[0]))
+    batch = next(recipes.build_batches(config, sources("cub_vtn", "smoke")[0]))
     assert sorted(batch["label"]) == list(range(6))
 
 
@@ -157,7 +157,7 @@ def test_options_of_a_warp_are_named_by_the_configs_keys():
         with config.unlocked():
             config.update(changes)
         with pytest.raises(ValueError, match=said):
-            train.build_model(config, source)
+            recipes.build_model(config, source)
 
 
 def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_path):
@@ -165,15 +165,15 @@ def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_pa
     source, _ = sources("cub_vtn", "smoke")
     config.pretrained = str(tmp_path / "moved.pth")
     with pytest.raises((OSError, ValueError), match=r"moved\.pth"):
-        train.build_model(config, source)
-    found = nnx.state(train.build_model(config, source, pretrained=False), nnx.Param)
+        recipes.build_model(config, source)
+    found = nnx.state(recipes.build_model(config, source, pretrained=False), nnx.Param)
     config.pretrained = ""
-    chex.assert_trees_all_equal_shapes_and_dtypes(found, nnx.state(train.build_model(config, source), nnx.Param))
+    chex.assert_trees_all_equal_shapes_and_dtypes(found, nnx.state(recipes.build_model(config, source), nnx.Param))
 
 
 def test_photographs_are_normalised_as_imagenets():
     config = get_config("cub_vtn", "smoke")
-    found = train.build_input(config)(jnp.full((1, 2, 2, 3), 255, jnp.uint8))
+    found = recipes.build_input(config)(jnp.full((1, 2, 2, 3), 255, jnp.uint8))
     np.testing.assert_allclose(
         found[0, 0, 0], [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225], rtol=1e-5
     )
@@ -197,10 +197,10 @@ def test_an_unknown_trunk_and_missing_weights_are_named(tmp_path):
     config.pretrained = str(tmp_path / "none.safetensors")
     train_set = sources("cub_vtn", "smoke")[0]
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        train.build_model(config, train_set)
+        recipes.build_model(config, train_set)
     config.backbone = "resnet51"
     with pytest.raises(ValueError, match="did you mean 'resnet50'"):
-        train.build_model(config, train_set)
+        recipes.build_model(config, train_set)
 
 
 # ---- Whole runs
@@ -243,3 +243,25 @@ def test_a_killed_run_with_triplets_of_their_own_ends_as_if_never_killed(tmp_pat
     assert "resuming from step" in out
     runs.assert_same_run(killed, unbroken, 60)
     assert all("train/consistency" in line for line in runs.metrics(killed) if "train/loss" in line)
+
+
+def made_rates(variant):
+    config = get_config("composites", variant)
+    source = data.load_source(config.dataset, "train", **config.source_options)
+    model = nnx.eval_shape(lambda: recipes.build_model(config, source))
+    return recipes.build_rates(config, model), named_leaves(nnx.state(model, nnx.Param))
+
+
+@pytest.mark.parametrize(
+    ("warp", "frozen"), [("deformable", "predictor"), ("vtn", "transformer"), ("stn", "transformer")]
+)
+def test_frozen_reaches_what_places_the_warp_and_nothing_else(warp, frozen):
+    rates, params = made_rates(f"smoke,warp={warp},frozen")
+    factors = {name: rates(tuple(name.split("/")))[0] for name in params}
+    assert {name for name, factor in factors.items() if factor == 0} == {name for name in params if frozen in name}
+    assert {*factors.values()} == {0.0, 1.0}
+
+
+def test_freezing_a_network_that_warps_nothing_is_refused():
+    with pytest.raises(ValueError, match="localiser_multiplier must be 1 for a network that warps nothing"):
+        made_rates("smoke,warp=none,frozen")

@@ -8,7 +8,7 @@ import optax
 import pytest
 import train_runs as runs
 
-from vtnjax import train
+from vtnjax import recipes, train
 from vtnjax.train.state import named_leaves
 
 SMALL = ["", "transformers=4,resolution=448", "transformers=0,resolution=448,dataset=cars"]
@@ -21,24 +21,24 @@ def get_config(variant):
 
 @functools.cache
 def sources(dataset):
-    return train.build_sources(get_config(f"smoke,dataset={dataset}"))
+    return recipes.build_sources(get_config(f"smoke,dataset={dataset}"))
 
 
 def build(config, train_set):
-    return train.create_state(train.build_model(config, train_set), optax.sgd(0.1), 0)
+    return train.create_state(recipes.build_model(config, train_set), optax.sgd(0.1), 0)
 
 
 def assert_builds(variant):
     """A training step has the shapes it should, evaluation a row of logits and a window an image and transformer."""
     config = get_config(variant)
     train_set, _ = sources(config.dataset.removeprefix("drawn:"))
-    batch = train.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
 
     def one_step(batch):
         graphdef, before = build(config, train_set)
-        step = train.make_train_step(graphdef, optax.sgd(0.1), train.build_prepare(config))
+        step = train.make_train_step(graphdef, optax.sgd(0.1), recipes.build_prepare(config), recipes.CrossEntropy())
         after, metrics = step(before, batch)
-        seen = train.make_look(graphdef)(before, train.build_input(config)(batch["image"]))
+        seen = recipes.make_look(graphdef)(before, recipes.build_input(config)(batch["image"]))
         return named_leaves(before), named_leaves(after), metrics, seen
 
     before, after, metrics, (logits, out) = jax.eval_shape(one_step, batch)
@@ -92,7 +92,7 @@ def test_weights_that_are_missing_are_named(tmp_path):
     config = get_config("smoke,backbone=resnet18")
     config.pretrained = str(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
-        train.build_model(config, sources("cub")[0])
+        recipes.build_model(config, sources("cub")[0])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import train_runs as runs
 from ml_collections import ConfigDict
 from PIL import Image
 
-from vtnjax import data, train
+from vtnjax import data, recipes
 
 CONFIG = "configs/digits_stn.py:dataset=folder"
 
@@ -41,14 +41,14 @@ def config_of(folder, **options):
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_what_is_bad_is_counted_and_told(folder, bad, on_error):
     said = []
-    assert train.check_data(config_of(folder, on_error=on_error), said.append) == 4
+    assert recipes.check_data(config_of(folder, on_error=on_error), said.append) == 4
     assert [line.partition(": ")[0] for line in said[:-1]] == list(map(str, bad))
     assert said[-1] == "4 of 18 pictures cannot be read"
 
 
 def test_a_whole_set_has_nothing_to_tell(folder):
     said = []
-    assert train.check_data(config_of(folder), said.append) == 0
+    assert recipes.check_data(config_of(folder), said.append) == 0
     assert said == ["0 of 16 pictures cannot be read"]
 
 
@@ -57,12 +57,12 @@ def test_the_split_to_test_on_is_the_configs(folder):
     (folder / "val" / "auk" / "0.png").write_bytes(b"")
     config = config_of(folder)
     config.test_split = "val"
-    assert train.check_data(config, lambda line: None) == 1
+    assert recipes.check_data(config, lambda line: None) == 1
 
 
 def test_what_is_left_out_is_said_once_however_often_it_is_set_up(folder, bad, capsys):
     for _ in range(2):
-        train.show_left_out()
+        recipes.show_left_out()
     try:
         data.load_source("folder", "test", data_dir=str(folder), on_error="skip")
         assert capsys.readouterr().err.splitlines() == [

@@ -6,6 +6,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from vtnjax import models
+from vtnjax.recipes import CrossEntropy
 from vtnjax.train import (
     check_batch_size,
     connect_processes,
@@ -44,7 +45,9 @@ def test_eight_devices_take_the_same_step_as_one():
     rng = np.random.default_rng(0)
     model = models.STN("st_fcn", (6, 6, 1), classes=3, parameters=8000, rngs=nnx.Rngs(0))
     graphdef, state = create_state(model, optimiser, 0)
-    step = make_train_step(graphdef, optimiser, lambda key, x: x + 0.1 * jax.random.normal(key, x.shape))
+    step = make_train_step(
+        graphdef, optimiser, lambda key, x: x + 0.1 * jax.random.normal(key, x.shape), CrossEntropy()
+    )
     batches = [
         {"image": rng.uniform(size=(16, 6, 6, 1)).astype(np.float32), "label": rng.integers(0, 3, 16)} for _ in range(3)
     ]

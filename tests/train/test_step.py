@@ -10,7 +10,8 @@ from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import evaluate, models
-from vtnjax.train import create_state, make_train_step
+from vtnjax.recipes import CrossEntropy
+from vtnjax.train import create_state, make_train_step, merged
 from vtnjax.train.state import named_leaves, parameter_table
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype(np.float32)
@@ -43,7 +44,7 @@ def with_noise(key, images):
 def made(prepare=as_they_are, rate=0.1):
     optimiser = optax.sgd(rate)
     graphdef, state = create_state(Normed(nnx.Rngs(0)), optimiser, 0)
-    return graphdef, state, jax.jit(make_train_step(graphdef, optimiser, prepare))
+    return graphdef, state, jax.jit(make_train_step(graphdef, optimiser, prepare, CrossEntropy()))
 
 
 def test_a_step_is_a_pure_function():
@@ -67,7 +68,7 @@ def test_each_step_has_randomness_of_its_own():
 def make_other_seed():
     optimiser = optax.sgd(0.0)
     graphdef, state = create_state(Normed(nnx.Rngs(0)), optimiser, 1)
-    return functools.partial(jax.jit(make_train_step(graphdef, optimiser, with_noise)), state)
+    return functools.partial(jax.jit(make_train_step(graphdef, optimiser, with_noise, CrossEntropy())), state)
 
 
 def test_statistics_are_those_of_the_batch_in_training():
@@ -83,10 +84,10 @@ def test_statistics_are_used_and_kept_in_evaluation():
     state, _ = step(state, BATCH)
     before = jax.tree.map(jnp.copy, state)
     batch = {**BATCH, "mask": jnp.ones(8)}
-    classify = jax.jit(evaluate.make_classify(graphdef))
-    whole = evaluate.classification(lambda b: classify(state.params, state.statistics, b), [batch])
+    evaluation, model = evaluate.Classification(), merged(graphdef, state)
+    whole = evaluation(model, lambda: [batch])
     halves = [{name: x[i : i + 4] for name, x in batch.items()} for i in (0, 4)]
-    parts = evaluate.classification(lambda b: classify(state.params, state.statistics, b), halves)
+    parts = evaluation(model, lambda: halves)
     assert parts == pytest.approx(whole, rel=1e-6)  # with the batch's own statistics they would differ
     chex.assert_trees_all_equal(state, before)
 
@@ -121,7 +122,7 @@ def test_a_transformer_trains_in_either_dtype_and_keeps_its_coordinates_and_para
     assert out["warped"].dtype == dtype
     optimiser = optax.sgd(0.1)
     graphdef, state = create_state(model, optimiser, 0)
-    step = jax.jit(make_train_step(graphdef, optimiser, lambda _, images: images.astype(dtype)))
+    step = jax.jit(make_train_step(graphdef, optimiser, lambda _, images: images.astype(dtype), CrossEntropy()))
     first = None
     for _ in range(30):
         state, metrics = step(state, BATCH)
@@ -151,3 +152,17 @@ def test_the_parameter_table_has_a_line_each_and_the_total():
     assert ["linear.kernel", "(36,", "3)", "108"] in rows
     assert rows[-1] == ["parameters", "in", "all", "183"]
     assert len(rows) == 5
+
+
+def test_a_network_that_draws_trains_by_plain_cross_entropy():
+    trunks = [models.SmallTrunk(3, (4, 8, 8), rngs=nnx.Rngs(0)) for _ in range(2)]
+    attention = models.AttentionNetwork(trunks[0], 8, 3, size=(16, 16), rngs=nnx.Rngs(0))
+    network = models.TASN(attention, trunks[1], 8, 3, shape=(8, 8), rngs=nnx.Rngs(0))
+    optimiser = optax.sgd(0.1)
+    graphdef, state = create_state(network, optimiser, 0)
+    step = make_train_step(graphdef, optimiser, lambda key, images: images, CrossEntropy())
+
+    def metrics(images):
+        return step(state, {"image": images, "label": jnp.zeros(4, jnp.int32)})[1]
+
+    assert jax.eval_shape(metrics, jnp.ones((4, 16, 16, 3))).keys() == {"loss", "accuracy", "gradient_norm"}

@@ -9,8 +9,8 @@ from flax import nnx
 from numpy.testing import assert_allclose
 
 from vtnjax import losses
+from vtnjax.recipes import Distillation
 from vtnjax.train import create_state, make_train_step
-from vtnjax.train.step import Distillation
 
 RNG = np.random.default_rng(0)
 LABELS = jnp.arange(6) % 4
@@ -37,7 +37,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(parts):
         "shared_part_logits": shared_part,
     }
     chosen = Distillation(attention=0.7, heads=0.4, soft=3.0, temperature=2.0)
-    loss, beside = chosen(jnp.asarray(shared), jax.tree.map(jnp.asarray, out), LABELS)
+    loss, beside = chosen.terms(jnp.asarray(shared), jax.tree.map(jnp.asarray, out), LABELS)
     heads = cross_entropy(shared, LABELS) + cross_entropy(master, LABELS)
     for each in (part, shared_part):
         heads += np.mean([cross_entropy(each[:, i], LABELS) for i in range(parts)])
@@ -49,13 +49,15 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(parts):
 
 def test_a_master_alone_has_no_soft_loss():
     shared, master = logits(6, 4), logits(6, 4)
-    loss, beside = Distillation()(shared, {"master_logits": master}, LABELS)
+    loss, beside = Distillation().terms(shared, {"master_logits": master}, LABELS)
     assert not beside
     assert_allclose(loss, 0.5 * (cross_entropy(shared, LABELS) + cross_entropy(master, LABELS)), rtol=1e-5)
 
 
 class Drawing(nnx.Module):
     """Two heads, and logits that move with the random stream."""
+
+    draws = True
 
     def __init__(self, rngs):
         self.master = nnx.Linear(2, 4, rngs=rngs)
@@ -69,7 +71,7 @@ class Drawing(nnx.Module):
 def test_the_step_gives_the_network_a_random_stream_of_each_step():
     optimiser = optax.sgd(0.0)
     graphdef, state = create_state(Drawing(nnx.Rngs(0)), optimiser, 0)
-    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images, None, Distillation()))
+    step = jax.jit(make_train_step(graphdef, optimiser, lambda key, images: images, Distillation()))
     found = []
     for _ in range(3):
         state, metrics = step(state, BATCH)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from vtnjax import train
+from vtnjax import recipes, train
+from vtnjax.recipes.together import Stacked, together
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.loop import Loop
 from vtnjax.train.state import named_leaves
-from vtnjax.train.together import Stacked, together
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -32,11 +32,13 @@ def config(seed=0, **changes):
 def alone(seed):
     """Parameters and losses of a run of its own."""
     made = config(seed)
-    source, _ = train.build_sources(made)
+    source, _ = recipes.build_sources(made)
     optimiser = train.make_optimiser(made)
-    graphdef, state = train.create_state(train.build_model(made, source), optimiser, seed)
-    step = jax.jit(train.make_train_step(graphdef, optimiser, train.build_prepare(made)))
-    batches, losses = train.build_batches(made, source), []
+    graphdef, state = train.create_state(recipes.build_model(made, source), optimiser, seed)
+    step = jax.jit(
+        train.make_train_step(graphdef, optimiser, recipes.build_prepare(made), recipes.build_objective(made))
+    )
+    batches, losses = recipes.build_batches(made, source), []
     for _ in range(made.steps):
         state, metrics = step(state, next(batches))
         losses.append(float(metrics["loss"]))
@@ -46,7 +48,7 @@ def alone(seed):
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("together")
-    figures = train.train_together(config(), [0, 3], workdir, say=lambda text: None)
+    figures = recipes.train_together(config(), [0, 3], workdir, say=lambda text: None)
     return workdir, figures
 
 
@@ -56,9 +58,9 @@ def saved(workdir, state):
 
 
 def stacked_state():
-    source, _ = train.build_sources(config())
+    source, _ = recipes.build_sources(config())
     optimiser = train.make_optimiser(config())
-    states = [train.create_state(train.build_model(config(s), source), optimiser, s)[1] for s in (0, 3)]
+    states = [train.create_state(recipes.build_model(config(s), source), optimiser, s)[1] for s in (0, 3)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
@@ -94,36 +96,36 @@ def test_a_stopped_call_goes_on_to_the_same_end(ran, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Loop, "_save", stop)
     with pytest.raises(KeyboardInterrupt):
-        train.train_together(config(), [0, 3], tmp_path, say=lambda text: None)
+        recipes.train_together(config(), [0, 3], tmp_path, say=lambda text: None)
     monkeypatch.setattr(Loop, "_save", real)
     said = []
-    assert train.train_together(config(), [0, 3], tmp_path, say=said.append) == figures
+    assert recipes.train_together(config(), [0, 3], tmp_path, say=said.append) == figures
     assert "resuming from step 3" in said
     chex.assert_trees_all_equal(saved(tmp_path, stacked_state()), saved(workdir, stacked_state()))
 
 
 def test_a_finished_call_gives_its_figures_again(ran):
     workdir, figures = ran
-    assert train.train_together(config(), [0, 3], workdir, say=lambda text: None) == figures
+    assert recipes.train_together(config(), [0, 3], workdir, say=lambda text: None) == figures
 
 
 def test_other_seeds_need_another_workdir(ran):
     with pytest.raises(ValueError, match=r"seed was \[0, 3\] and is now \[0, 4\]"):
-        train.train_together(config(), [0, 4], ran[0])
+        recipes.train_together(config(), [0, 4], ran[0])
 
 
 def test_a_workdir_in_which_another_trains_is_refused_and_is_free_after_a_call(ran, tmp_path):
     workdir, _ = ran
     train.Lock(workdir).release()
     with train.Lock(tmp_path), pytest.raises(train.LockedError, match="is being trained by process"):
-        train.train_together(config(), [0, 3], tmp_path)
+        recipes.train_together(config(), [0, 3], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1]])
 def test_seeds_are_some_and_different(tmp_path, seeds):
     with pytest.raises(ValueError, match="seeds must be different numbers"):
-        train.train_together(config(), seeds, tmp_path)
+        recipes.train_together(config(), seeds, tmp_path)
 
 
 def test_a_seed_that_diverges_shows_in_the_mean():
@@ -134,10 +136,10 @@ def test_a_seed_that_diverges_shows_in_the_mean():
 
 def test_positions_of_all_streams_are_kept():
     made = [config(seed) for seed in (0, 3)]
-    source, _ = train.build_sources(made[0])
+    source, _ = recipes.build_sources(made[0])
 
     def streams():
-        return Stacked([train.build_batches(each, source) for each in made])
+        return Stacked([recipes.build_batches(each, source) for each in made])
 
     first = streams()
     next(first)

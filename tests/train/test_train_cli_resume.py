@@ -50,12 +50,12 @@ def test_a_run_killed_three_times_ends_as_if_never_killed(unbroken, tmp_path):
 DIES_IN_A_TEST = """
 import os, runpy, sys
 from vtnjax import evaluate
-ordinary, left = evaluate.classification, int(sys.argv.pop(1))
+ordinary, left = evaluate.Classification.__call__, int(sys.argv.pop(1))
 def classification(*arguments):
     global left
     left -= 1
     return ordinary(*arguments) if left else os._exit(9)
-evaluate.classification = classification
+evaluate.Classification.__call__ = classification
 runpy.run_path("train.py", run_name="__main__")
 """
 

@@ -1,18 +1,20 @@
 """Evaluation of trained networks."""
 
+from vtnjax.evaluate.base import Evaluation, Test
 from vtnjax.evaluate.boxes import intersection_over_union, window_boxes
-from vtnjax.evaluate.classification import all_right, classification, make_classify
-from vtnjax.evaluate.ensemble import make_ensemble
+from vtnjax.evaluate.classification import Classification, all_right
+from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
 
 __all__ = [
+    "Averaged",
+    "Classification",
+    "Evaluation",
+    "Test",
     "all_right",
     "angle_correlation",
     "centred_angles",
-    "classification",
     "intersection_over_union",
-    "make_classify",
-    "make_ensemble",
     "predicted_angle",
     "window_boxes",
 ]

@@ -1,48 +1,40 @@
 """Predictions averaged over the mirrored image and over several trained networks (TASN Tables 6, 8 and 9)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 
-def make_ensemble(
-    graphdefs: Sequence[nnx.GraphDef], *, flip: bool
-) -> Callable[[Sequence[tuple[Any, Any]], Sequence[Array], dict[str, Array]], dict[str, Array]]:
-    """A pure function that scores one batch by the mean of the members' probabilities.
+class Averaged(nnx.Module):
+    """A network whose logits are the logarithms of the mean of its members' probabilities.
 
-    Args:
-        graphdefs: the members' structures; each returns `(logits, out)`.
-        flip: whether each also sees the images mirrored, left to right.
-
-    Returns:
-        `(states, images, batch) -> sums`, as `make_classify` has them: `states` holds (params, statistics) and `images`
-        the batch's images as each member takes them; the loss is that of the averaged probabilities.
+    Calling it with images (n, h, w, c), as the data hold them, returns `(logits, {})`; logits are (n, classes), or
+    (n, k, classes) of members that give k labels. It is evaluated as each of its members is.
     """
 
-    def score(states, images, batch):
-        each = [
-            _probabilities(graphdef, params, statistics, image, flip)
-            for graphdef, (params, statistics), image in zip(graphdefs, states, images, strict=True)
-        ]
-        probabilities = sum(each[1:], each[0]) / len(each)
-        right = jnp.take_along_axis(probabilities, batch["label"][:, None], axis=1)[:, 0]
-        losses = -jnp.log(jnp.maximum(right, jnp.finfo(right.dtype).tiny))
-        correct = (probabilities.argmax(-1) == batch["label"]).astype(jnp.float32)
-        mask = batch["mask"]
-        return {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct * mask), "count": jnp.sum(mask)}
+    def __init__(
+        self,
+        members: Sequence[Callable[[Array], tuple[Array, dict[str, Array]]]],
+        as_inputs: Sequence[Callable[[Array], Array]],
+        *,
+        flip: bool = False,
+    ):
+        """Put it together.
 
-    return score
+        Args:
+            members: networks in evaluation mode, each of which returns `(logits, out)`.
+            as_inputs: what makes each member's input of the images.
+            flip: whether each also sees the images mirrored, left to right.
+        """
+        self.members, self.as_inputs, self.flip = nnx.List(list(members)), tuple(as_inputs), flip
 
-
-def _probabilities(graphdef, params, statistics, images, flip) -> Float[Array, "n classes"]:
-    def predict(images):
-        model = nnx.merge(graphdef, params, statistics, copy=True)
-        model.eval()
-        return jax.nn.softmax(model(images)[0])
-
-    found = predict(images)
-    return (found + predict(images[..., ::-1, :])) / 2 if flip else found
+    def __call__(self, image: Num[Array, "n h w c"]) -> tuple[Float[Array, "n *k classes"], dict[str, Array]]:
+        """Logits; see the class."""
+        views = [image, image[..., ::-1, :]] if self.flip else [image]
+        pairs = zip(self.members, self.as_inputs, strict=True)
+        probabilities = [jax.nn.softmax(member(as_input(view))[0]) for member, as_input in pairs for view in views]
+        mean = sum(probabilities[1:], probabilities[0]) / len(probabilities)
+        return jnp.log(jnp.maximum(mean, jnp.finfo(mean.dtype).tiny)), {}

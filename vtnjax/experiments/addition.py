@@ -20,10 +20,10 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from numpy import ndarray
 
-from vtnjax import plot, train
+from vtnjax import plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.train.figure import make_look
+from vtnjax.recipes.pictures import make_look
 
 SHOWN = 10
 _BATCH = 250
@@ -53,8 +53,8 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
     if config.get("dataset") != "two_digits" or config.model not in ("st_fcn", "2xst_fcn"):
         raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
-    _, test = train.build_sources(config)
-    graphdef, state, as_input = train.load_run(run, test, train.data_mesh(), print)
+    _, test = recipes.build_sources(config)
+    graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
     look, pairs = jax.jit(make_look(graphdef)), jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))]))
     batches = [as_input(pairs[i : i + _BATCH]) for i in range(0, len(pairs), _BATCH)]
     seen = [jax.device_get(look(state, batch)[1]) for batch in batches]

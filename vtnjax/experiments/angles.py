@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from vtnjax import data, distort, evaluate, plot, train
+from vtnjax import data, distort, evaluate, plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.train.build import build_input, to_float
-from vtnjax.train.figure import make_look
+from vtnjax.recipes.build import build_input, to_float
+from vtnjax.recipes.pictures import make_look
 
 DIGITS, SHOWN = (4, 7), (-90, -45, 0, 45, 90)
 
@@ -91,7 +91,7 @@ def _name(config):
 
 def _look(run, config, test):
     """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
-    graphdef, state, _ = train.load_run(run, test, train.data_mesh(), print)
+    graphdef, state, _ = recipes.load_run(run, test, train.data_mesh(), print)
     look, as_input, size = jax.jit(make_look(graphdef)), build_input(config), 250
 
     def all_of(images):

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtnjax import train
+from vtnjax import recipes
+from vtnjax._checks import nearest
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import available_cores, run_on
 from vtnjax.experiments.record import read_early_runs, read_record, write_record
 from vtnjax.experiments.tables import Table
-from vtnjax.train.config import nearest
 
 
 class Runner(NamedTuple):
@@ -67,7 +67,7 @@ class Runner(NamedTuple):
         """All seeds of a cell in one process, and their records."""
         config = self.load(variant)
         workdir = self._workdir(variant) / f"seeds-{'-'.join(map(str, seeds))}"
-        found = train.train_together(config, seeds, workdir)
+        found = recipes.train_together(config, seeds, workdir)
         seconds = self._seconds(variant, workdir) / len(seeds)
         command = f"train_together(configs/{self.table.config}.py:{variant} {' '.join(self.overrides)}, seeds={seeds})"
         for seed, figures in zip(seeds, found, strict=True):

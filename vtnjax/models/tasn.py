@@ -108,6 +108,8 @@ class TASN(nnx.Module):
     and `detail_coords`, (n, parts, ...).
     """
 
+    draws = True
+
     def __init__(
         self,
         attention_network: AttentionNetwork | None,
@@ -150,7 +152,7 @@ class TASN(nnx.Module):
         _check(attention_network, sampler, parts, selection, predict)
         self.attention_network, self.trunk, self.attention = attention_network, trunk, attention or TrilinearAttention()
         self.shape, self.sampler, self.parts = tuple(shape), sampler, parts
-        self.selection, self.predict, self.density = selection, predict, {"dense": dense, "iterations": iterations}
+        self.selection, self.predict, self.dense, self.iterations = selection, predict, dense, iterations
         self.deterministic = False
 
         def head():
@@ -225,7 +227,7 @@ class TASN(nnx.Module):
         return jnp.einsum("npk,nhwk->nphw", one_hot, maps, precision=lax.Precision.HIGHEST)
 
     def _sample(self, image, attention):
-        return resample(image, attention, self.shape, self.sampler, **self.density)
+        return resample(image, attention, self.shape, self.sampler, dense=self.dense, iterations=self.iterations)
 
 
 def _check(attention_network, sampler, parts, selection, predict):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vtnjax.train.config import nearest
+from vtnjax._checks import nearest
 from vtnjax.train.loop import DivergedError, StoppedError
 
 

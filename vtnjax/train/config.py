@@ -1,17 +1,17 @@
 """Configs: plain values, chosen by variant, checked before anything is built, and kept as JSON in a workdir."""
 
 import contextlib
-import difflib
 import functools
 import json
 import math
 import numbers
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from etils import epath
 
+from vtnjax._checks import nearest
 from vtnjax.train.store import write_whole
 
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
@@ -22,44 +22,34 @@ REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_eve
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
 
-_Bound: TypeAlias = tuple[str, Callable[[Any], bool]]
-_ABOVE_0: _Bound = ("above 0 and finite", lambda value: 0 < value < math.inf)
-_AT_LEAST_0: _Bound = ("at least 0 and finite", lambda value: 0 <= value < math.inf)
-_BELOW_1: _Bound = ("at least 0 and below 1", lambda value: 0 <= value < 1)
-_WHOLE: _Bound = ("a whole number of at least 0", lambda value: isinstance(value, int) and value >= 0)
-_COUNT: _Bound = ("a whole number of at least 1", lambda value: isinstance(value, int) and value >= 1)
-_SEED: _Bound = (
+Bound: TypeAlias = tuple[str, Callable[[Any], bool]]
+ABOVE_0: Bound = ("above 0 and finite", lambda value: 0 < value < math.inf)
+AT_LEAST_0: Bound = ("at least 0 and finite", lambda value: 0 <= value < math.inf)
+BELOW_1: Bound = ("at least 0 and below 1", lambda value: 0 <= value < 1)
+WHOLE: Bound = ("a whole number of at least 0", lambda value: isinstance(value, int) and value >= 0)
+COUNT: Bound = ("a whole number of at least 1", lambda value: isinstance(value, int) and value >= 1)
+SEED: Bound = (
     "a whole number of at least 0 and below 2**63",
     lambda value: isinstance(value, int) and 0 <= value < 2**63,
 )
 
 # What would silently learn nothing, or something else, otherwise. Whoever takes the other numbers checks them.
-_BOUNDS = {
-    "steps": _COUNT,
-    "batch_size": _COUNT,
-    "seed": _SEED,
-    "data_threads": _WHOLE,
-    "log_every": _COUNT,
-    "eval_every": _COUNT,
-    "checkpoint_every": _COUNT,
-    "learning_rate": _ABOVE_0,
-    "learning_rate_batch": _ABOVE_0,
-    "warmup_steps": _WHOLE,
-    "momentum": _BELOW_1,
-    "weight_decay": _AT_LEAST_0,
-    "clip_norm": _AT_LEAST_0,
-    "localiser_multiplier": _AT_LEAST_0,
-    "images_per_class": _WHOLE,
-    "triplet_batch": _WHOLE,
-    "consistency.weight": _AT_LEAST_0,
-    "consistency.margin": _AT_LEAST_0,
-    "distillation.attention": _AT_LEAST_0,
-    "distillation.heads": _AT_LEAST_0,
-    "distillation.soft": _AT_LEAST_0,
-    "distillation.temperature": _ABOVE_0,
-    "house_numbers.dropout": _BELOW_1,
-    "streams.dropout": _BELOW_1,
-    "streams.scale": _ABOVE_0,
+BOUNDS = {
+    "steps": COUNT,
+    "batch_size": COUNT,
+    "seed": SEED,
+    "data_threads": WHOLE,
+    "log_every": COUNT,
+    "eval_every": COUNT,
+    "checkpoint_every": COUNT,
+    "learning_rate": ABOVE_0,
+    "learning_rate_batch": ABOVE_0,
+    "warmup_steps": WHOLE,
+    "momentum": BELOW_1,
+    "weight_decay": AT_LEAST_0,
+    "clip_norm": AT_LEAST_0,
+    "localiser_multiplier": AT_LEAST_0,
+    "images_per_class": WHOLE,
 }
 
 
@@ -95,12 +85,6 @@ def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
     return chosen
 
 
-def nearest(word: str, words: Sequence[str] | dict[str, Any]) -> str:
-    """A hint at the nearest of `words`, or nothing."""
-    near = difflib.get_close_matches(word, list(words), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the numbers that every run needs make sense."""
     missing = [key for key in REQUIRED if key not in config]
@@ -111,16 +95,13 @@ def check_config(config: Config) -> None:
         raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
-def check_numbers(config: Config) -> None:
+def check_numbers(config: Config, bounds: Mapping[str, Bound] = BOUNDS) -> None:
     """Raise a ValueError in a sentence if a number of the config, of those that it has, is out of its range."""
-    for key, (what, holds) in _BOUNDS.items():
+    for key, (what, holds) in bounds.items():
         *parts, last = key.split(".")
         part = functools.reduce(lambda part, name: part.get(name, {}), parts, config)
         if last in part and not (isinstance(part[last], numbers.Real) and holds(part[last])):
             raise ValueError(f"config.{key} must be {what}, not {part[last]!r}")
-    weights = ("attention", "heads", "soft")
-    if "distillation" in config and not any(config.distillation.get(name, 1) for name in weights):
-        raise ValueError(f"one of config.distillation's {', '.join(weights)} must be above 0, or nothing is learned")
 
 
 @contextlib.contextmanager

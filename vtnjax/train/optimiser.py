@@ -2,17 +2,21 @@
 
 import itertools
 import numbers
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int
 
-from vtnjax.train.config import Config, check_numbers, nearest
-from vtnjax.train.state import Variables
+from vtnjax._checks import nearest
+from vtnjax.train.config import Config, check_numbers
 
 OPTIMISERS = ("sgd", "momentum", "adam")
 SCHEDULES = ("constant", "step", "cosine")
+
+Rates: TypeAlias = Callable[[tuple[str, ...]], tuple[float, int]]
 
 
 def learning_rate_schedule(config: Config) -> optax.Schedule:
@@ -53,14 +57,15 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     return optax.join_schedules([optax.linear_schedule(0, rate, config.warmup_steps), after], [config.warmup_steps])
 
 
-def make_optimiser(config: Config, *, history: Sequence[dict[str, Any]] = ()) -> optax.GradientTransformation:
-    """Gradient clipping, weight decay, SGD, momentum or Adam, and the localisers' own learning rate.
-
-    Parameters below a module attribute named `transformer` are a localiser's: their updates are multiplied by
-    `config.localiser_multiplier` (STN appendix A.5, A.6).
+def make_optimiser(
+    config: Config, rates: Rates | None = None, *, history: Sequence[dict[str, Any]] = ()
+) -> optax.GradientTransformation:
+    """Gradient clipping, weight decay, SGD, momentum or Adam, and parameters' own learning rates.
 
     Args:
         config: of the run.
+        rates: tells of a parameter, by the names on its path, what its updates are multiplied by, and the step from
+            which it learns; a factor of 0 is for one that never does. None: every parameter learns at the rate.
         history: of the run, as `open_workdir` returns it: where clipping came or went while the run went on, the
             optimiser's state keeps the names that its checkpoints have.
 
@@ -80,12 +85,7 @@ def make_optimiser(config: Config, *, history: Sequence[dict[str, Any]] = ()) ->
         steps += [optax.add_decayed_weights(config.weight_decay)]
         steps += [optax.trace(config.momentum)] if config.optimiser == "momentum" else []
     steps += [optax.scale_by_learning_rate(rate)]
-    if config.localiser_multiplier != 1:
-        own: dict[Hashable, optax.GradientTransformation] = {
-            "localiser": optax.scale(config.localiser_multiplier),
-            "other": optax.identity(),
-        }
-        steps += [optax.multi_transform(own, localiser_labels)]
+    steps += [scale_by_rates(rates)] if rates else []
     chain = optax.chain(*steps)
     if clipped_first or not config.clip_norm:
         return chain
@@ -117,11 +117,23 @@ def _check_decay(config: Config) -> None:
         )
 
 
-def localiser_labels(params: Variables) -> Any:
-    """For each parameter "localiser", if it is below an attribute named `transformer`, or "other"."""
+class _RatesState(NamedTuple):
+    step: Int[Array, ""]
 
-    def label(path, _):
-        names = [str(getattr(key, "key", getattr(key, "name", key))) for key in path]
-        return "localiser" if "transformer" in names else "other"
 
-    return jax.tree_util.tree_map_with_path(label, params)
+def scale_by_rates(rates: Rates) -> optax.GradientTransformation:
+    """Multiply each parameter's updates by its factor, from its first step on; see `make_optimiser`."""
+
+    def update(updates, state, params=None):
+        def scaled(path, update):
+            factor, first = rates(path_names(path))
+            return jnp.where(state.step >= first, update * factor, 0) if first else update * factor
+
+        return jax.tree_util.tree_map_with_path(scaled, updates), _RatesState(state.step + 1)
+
+    return optax.GradientTransformation(lambda params: _RatesState(jnp.zeros((), jnp.int32)), update)
+
+
+def path_names(path: Sequence[Any]) -> tuple[str, ...]:
+    """The names on the path of a leaf, such as ("transformer", "head", "kernel")."""
+    return tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

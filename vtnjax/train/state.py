@@ -43,6 +43,13 @@ def create_state(
     return graphdef, state
 
 
+def merged(graphdef: nnx.GraphDef, state: TrainState) -> Any:
+    """The model of a state, in evaluation mode; a copy, which shares no variable with the state."""
+    model = nnx.merge(graphdef, state.params, state.statistics, copy=True)
+    model.eval()
+    return model
+
+
 def parameter_table(params: Variables) -> str:
     """A line for each parameter, its path, shape and size, and the total."""
     rows = [(name.replace("/", "."), str(leaf.shape), f"{leaf.size:,}") for name, leaf in named_leaves(params).items()]

@@ -5,14 +5,22 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from etils import epath
 
-from vtnjax.data import Source
 from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import WEIGHTS, Config, read_config, read_json, write_config, write_json
 from vtnjax.train.loop import DivergedError
+
+
+@runtime_checkable
+class _Data(Protocol):
+    @property
+    def classes(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
 
 _PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
 _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
@@ -77,7 +85,7 @@ def remembered_divergence(workdir: epath.PathLike, *, write: bool) -> Iterator[N
         raise
 
 
-def own_data(workdir: epath.PathLike, train: Source, test: Source, *, write: bool) -> None:
+def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool) -> None:
     """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
 
     Args:

@@ -12,9 +12,9 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, plot
-from vtnjax.train.build import build_input, build_picture
+from vtnjax.recipes.build import build_input, build_picture
 from vtnjax.train.config import Config
-from vtnjax.train.state import TrainState
+from vtnjax.train.state import TrainState, merged
 from vtnjax.train.store import write_whole
 
 COUNT = 10
@@ -23,13 +23,7 @@ _LONGEST = 15
 
 def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
     """`(state, images) -> (logits, out)` of the model in evaluation mode."""
-
-    def look(state, images):
-        model = nnx.merge(graphdef, state.params, state.statistics, copy=True)
-        model.eval()
-        return model(images)
-
-    return look
+    return lambda state, images: merged(graphdef, state)(images)
 
 
 def save_figure(

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from vtnjax import data, distort, models, nn
+from vtnjax import data, distort, models, nn, train
+from vtnjax._checks import nearest
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.models.feature_warps import FEATURE_WARPS
 from vtnjax.models.stn import PARAMETERS
-from vtnjax.train.config import Config, naming, nearest, without_weights
+from vtnjax.train.config import Config, naming, without_weights
+from vtnjax.train.state import named_leaves
 
 BACKBONES = (*RESNETS, *VGGS, "inception", "squeezenet", "small")
 
@@ -53,6 +55,28 @@ def build_model(config: Config, source: data.Source, *, pretrained: bool = True)
         return models.TwoDigitNetwork(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
     options["parameters"] = config.get("parameters", PARAMETERS)  # configs older than the field have none
     return models.STN(config.model, shape, **options, rngs=nnx.Rngs(config.seed))
+
+
+def build_rates(config: Config, model: nnx.Module) -> train.Rates | None:
+    """The rates of a network's parameters: those that place its warps learn at `config.localiser_multiplier` of it.
+
+    They are the parameters of transformers (STN appendix A.5, A.6), and those that predict the offsets of a deformable
+    convolution.
+
+    Raises:
+        ValueError: if the multiplier is not 1 and the network has no such parameters.
+    """
+    multiplier = config.localiser_multiplier
+    if multiplier == 1:
+        return None
+    if not any(is_localiser(name.split("/")) for name in named_leaves(nnx.state(model, nnx.Param))):
+        raise ValueError(f"config.localiser_multiplier must be 1 for a network that warps nothing, not {multiplier}")
+    return lambda path: (multiplier if is_localiser(path) else 1.0, 0)
+
+
+def is_localiser(path: Sequence[str]) -> bool:
+    """Whether a parameter, given by the names on its path, is one of those that place a warp."""
+    return "transformer" in path or "predictor" in path
 
 
 def _placed(config, shape: Sequence[int], classes: int) -> models.PlacedSTN:

@@ -1,6 +1,5 @@
 """Several seeds of one small network trained together, in one compiled step."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,22 +10,22 @@ from etils import epath
 from jaxtyping import Array
 
 from vtnjax import data, evaluate
-from vtnjax.train.build import (
+from vtnjax.recipes.build import (
     build_batches,
-    build_consistency,
-    build_distillation,
     build_input,
+    build_objective,
     build_prepare,
     build_sources,
+    check_config,
 )
+from vtnjax.recipes.networks import build_model, build_rates
 from vtnjax.train.checkpoint import Checkpoints
-from vtnjax.train.config import Config, check_config
+from vtnjax.train.config import Config
 from vtnjax.train.lock import Lock
 from vtnjax.train.loop import Loop
 from vtnjax.train.metrics import Console, MetricsFile
-from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
-from vtnjax.train.state import TrainState, create_state
+from vtnjax.train.state import TrainState, create_state, merged
 from vtnjax.train.step import make_train_step
 from vtnjax.train.store import find_workdir
 from vtnjax.train.workdir import open_workdir, own_data, remembered_divergence
@@ -67,12 +66,12 @@ def train_together(
 
 def _run(config, configs, seeds, workdir, say, lock):
     history = open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
-    optimiser = make_optimiser(config, history=history)
     train_set, test_set = build_sources(config)
     own_data(workdir, train_set, test_set, write=True)
     batches = Stacked([build_batches(each, train_set) for each in configs])
     metrics, checkpoints = MetricsFile(workdir), Checkpoints(workdir, say=say)
     models = [build_model(each, train_set, pretrained=checkpoints.latest() is None) for each in configs]
+    optimiser = make_optimiser(config, build_rates(config, models[0]), history=history)
     members = [create_state(model, optimiser, each.seed) for model, each in zip(models, configs, strict=True)]
     graphdef, state = members[0][0], _stack([state for _, state in members])
 
@@ -84,13 +83,21 @@ def _run(config, configs, seeds, workdir, say, lock):
         say(f"resuming from step {start}")
     metrics.cut_back(start)
 
-    losses = {"consistency": build_consistency(config), "distillation": build_distillation(config)}
-    step = together(make_train_step(graphdef, optimiser, build_prepare(config), **losses))
-    test = functools.partial(_test, jax.jit(jax.vmap(evaluate.make_classify(graphdef), (0, 0, None))))
-    test = functools.partial(test, test_set, build_input(config), config.batch_size, seeds)
+    step = together(make_train_step(graphdef, optimiser, build_prepare(config), build_objective(config)))
+    as_input, evaluation = build_input(config), evaluate.Classification()
+
+    def test():
+        for batch in data.eval_batches(test_set, batch_size=config.batch_size):
+            batch = jax.tree.map(jnp.asarray, batch)
+            yield {**batch, "image": as_input(batch["image"])}
+
+    def evaluate_state(state):
+        with jax.transfer_guard("allow"):
+            return _of_all(seeds, [evaluation(merged(graphdef, _member(state, i)), test) for i in range(len(seeds))])
+
     console = Console(config.steps, start)
     schedule = learning_rate_schedule(config)
-    loop = Loop(config, jax.jit(step, donate_argnums=0), test, schedule, checkpoints, metrics, console, lock)
+    loop = Loop(config, jax.jit(step, donate_argnums=0), evaluate_state, schedule, checkpoints, metrics, console, lock)
     try:
         if not (start == config.steps and metrics.final(start)):
             with remembered_divergence(workdir, write=True):
@@ -146,18 +153,12 @@ def _stack(states):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def _test(classify, source, as_input, batch_size, seeds, state):
+def _member(states, number):
+    return jax.tree.map(lambda leaves: leaves[number], states)
+
+
+def _of_all(seeds, figures):
     """Means over the seeds, and each seed's figures."""
-    figures = {}
-    with jax.transfer_guard("allow"):
-        scores = []
-        for batch in data.eval_batches(source, batch_size=batch_size):
-            batch = jax.tree.map(jnp.asarray, batch)
-            scores.append(classify(state.params, state.statistics, {**batch, "image": as_input(batch["image"])}))
-        for number, seed in enumerate(seeds):
-            found = evaluate.classification(
-                lambda score, number=number: jax.tree.map(lambda s: s[number], score), scores
-            )
-            figures |= {f"{name}_{seed}": value for name, value in found.items()}
-    means = {name: float(np.mean([figures[f"{name}_{seed}"] for seed in seeds])) for name in ("loss", "accuracy")}
-    return {**means, **figures}
+    means = {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}
+    pairs = zip(seeds, figures, strict=True)
+    return {**means, **{f"{name}_{seed}": value for seed, each in pairs for name, value in each.items()}}

@@ -9,13 +9,28 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
 from vtnjax import data, distort, models
-from vtnjax.train.config import Config, naming
+from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
+from vtnjax.train import config as train_config
+from vtnjax.train.config import ABOVE_0, BELOW_1, WHOLE, Config, check_numbers, naming
 from vtnjax.train.mesh import split
-from vtnjax.train.step import Consistency, Distillation, Prepare
+from vtnjax.train.step import Objective, Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
 _TEST_SEED = 0
 _TEST_BATCH = 250
+_BOUNDS = {
+    "triplet_batch": WHOLE,
+    "house_numbers.dropout": BELOW_1,
+    "streams.dropout": BELOW_1,
+    "streams.scale": ABOVE_0,
+}
+
+
+def check_config(config: Config) -> None:
+    """Raise a ValueError in a sentence unless the numbers of a config make sense."""
+    train_config.check_config(config)
+    check_numbers(config, _BOUNDS)
+    build_objective(config)
 
 
 def build_sources(config: Config) -> tuple[data.Source, data.Source]:
@@ -68,7 +83,7 @@ def _check_balance(config: Config, classes: int) -> None:
     name, size = ("config.triplet_batch", own) if own else ("config.batch_size", config.batch_size)
     if size % each:
         raise ValueError(f"config.images_per_class must divide the batch of {size}, but it is {each}")
-    if build_consistency(config) and (each == 1 or size == each):
+    if isinstance(build_objective(config), Consistency) and (each == 1 or size == each):
         raise ValueError(
             "config.images_per_class must be at least 2 and less than "
             f"{name}, {size}, or the consistency loss has no triplets, not {each}"
@@ -95,17 +110,18 @@ def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str,
     return {**arrays(config.batch_size), **(arrays(own, "triplet_") if own else {})}
 
 
-def build_consistency(config: Config) -> Consistency | None:
-    """The consistency loss of a config, if it has one with a weight."""
+def build_objective(config: Config) -> Objective:
+    """What a config's network minimises.
+
+    Raises:
+        ValueError: if a number of it is out of range, or a key too much.
+    """
+    if "distillation" in config:
+        with naming("distillation"):
+            return Distillation(**config.distillation)
     chosen = config.get("consistency")
     with naming("consistency"):
-        return Consistency(**chosen) if chosen and chosen.weight else None
-
-
-def build_distillation(config: Config) -> Distillation | None:
-    """What a config's TASN minimises."""
-    with naming("distillation"):
-        return Distillation(**config.distillation) if "distillation" in config else None
+        return Consistency(**chosen) if chosen and chosen.weight else CrossEntropy()
 
 
 def build_prepare(config: Config) -> Prepare:

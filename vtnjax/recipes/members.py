@@ -1,22 +1,21 @@
 """Other trained runs, for predictions averaged over several."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from vtnjax import data, evaluate
-from vtnjax.train.build import build_input
+from vtnjax.recipes.build import build_input
+from vtnjax.recipes.networks import build_model, build_rates
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
-from vtnjax.train.networks import build_model
 from vtnjax.train.optimiser import make_optimiser
-from vtnjax.train.state import TrainState, create_state
+from vtnjax.train.state import TrainState, create_state, merged
 from vtnjax.train.store import find_workdir
 from vtnjax.train.workdir import check_classes
 
@@ -53,7 +52,8 @@ def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Call
         check_classes(workdir, source.classes)
         config: Config = ConfigDict(values)
         model = build_model(config, source, pretrained=False)
-        graphdef, state = create_state(model, make_optimiser(config, history=history), config.seed)
+        optimiser = make_optimiser(config, build_rates(config, model), history=history)
+        graphdef, state = create_state(model, optimiser, config.seed)
         checkpoints = Checkpoints(workdir, read_only=True, say=say)
         restored = checkpoints.restore(jax.device_put(state, replicated(mesh)))
         checkpoints.close()
@@ -62,15 +62,7 @@ def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Call
     raise ValueError(f"{workdir} must be the workdir of a trained run, but it has no checkpoints")
 
 
-def evaluate_together(
-    members: Sequence[Member], batches: Iterable[dict[str, Array]], *, flip: bool
-) -> dict[str, float]:
-    """Loss and accuracy of the members' averaged probabilities; of one member without `flip` its own."""
-    score = jax.jit(evaluate.make_ensemble([graphdef for graphdef, _, _ in members], flip=flip))
-    states = [(state.params, state.statistics) for _, state, _ in members]
-
-    def one(batch):
-        images = [as_input(batch["image"]) for _, _, as_input in members]
-        return score(states, images, {name: batch[name] for name in ("label", "mask")})
-
-    return evaluate.classification(one, batches)
+def averaged(members: Sequence[Member], *, flip: bool) -> evaluate.Averaged:
+    """One network of several runs, in evaluation mode, which takes images as the data hold them."""
+    networks = [merged(graphdef, state) for graphdef, state, _ in members]
+    return evaluate.Averaged(networks, [as_input for *_, as_input in members], flip=flip)

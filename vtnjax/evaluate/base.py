@@ -1,0 +1,28 @@
+"""What an evaluation of a trained network is."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from flax import nnx
+from jaxtyping import Array
+
+Test: TypeAlias = Callable[[], Iterable[dict[str, Array]]]
+
+
+@runtime_checkable
+class Evaluation(Protocol):
+    """Figures of a trained network."""
+
+    @property
+    def figure(self) -> str:
+        """The name of the figure, the higher the better, by which the best checkpoint is chosen."""
+        ...
+
+    def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
+        """The figures.
+
+        Args:
+            model: the network in evaluation mode; a function of it may be differentiated.
+            test: gives fresh batches of the test set, on the devices, each time it is called.
+        """
+        ...

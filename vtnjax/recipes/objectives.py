@@ -1,0 +1,169 @@
+"""What a network minimises, and what is logged of it: the objectives of the papers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vtnjax import evaluate, losses
+from vtnjax._checks import check_at_least_0, check_positive
+from vtnjax.train import Batch, Prepare
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy:
+    """Softmax cross-entropy of a network that returns `(logits, out)`.
+
+    Labels are (n,), or (n, k) for logits (n, k, classes), whose losses are added and of which all must be right. A
+    network whose attribute `draws` is true is called with random streams. Beside the loss "accuracy" is logged.
+    """
+
+    def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
+        """The batch with its images prepared by the step's own key."""
+        return {**batch, "image": prepare(key, batch["image"])}
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        logits, _ = call(model, inputs["image"], key)
+        return cross_entropy(logits, inputs["label"]), _accuracy(logits, inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency(CrossEntropy):
+    """VTN's consistency loss beside the task's: L_task + weight * L_cons (section 3.4), on `out["warped"]`.
+
+    The triplets are drawn from the batch, or, where it holds "triplet_image" and "triplet_label", from those.
+    "consistency" is logged before its weight.
+
+    Attributes:
+        weight: lambda; the paper's is 1.
+        margin: alpha, as `losses.consistency_loss` takes it.
+        positions: "sum" or "mean" over the positions, as `losses.consistency_loss` takes it.
+        normalise: whether the features at each position are of unit length.
+    """
+
+    weight: float
+    margin: float
+    positions: str = "sum"
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive("weight", self.weight)
+        check_at_least_0("margin", self.margin)
+
+    def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
+        """As `CrossEntropy.inputs`, the triplets' images prepared by a key of their own."""
+        # Streams of their own: without triplets a run draws what it did before there were any.
+        own, _ = _triplet_keys(key)
+        triplets = {"triplet_image": prepare(own, batch["triplet_image"])} if "triplet_image" in batch else {}
+        return {**super().inputs(batch, key, prepare), **triplets}
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        logits, out = call(model, inputs["image"], key)
+        warped, labels = out["warped"], inputs["label"]
+        if "triplet_image" in inputs:
+            warped, labels = call(model, inputs["triplet_image"], key)[1]["warped"], inputs["triplet_label"]
+        positive, negative = losses.draw_triplets(_triplet_keys(key)[1], labels)
+        consistency = losses.consistency_loss(
+            warped,
+            warped[positive],
+            warped[negative],
+            margin=self.margin,
+            positions=self.positions,
+            normalise=self.normalise,
+        )
+        loss = cross_entropy(logits, inputs["label"]) + self.weight * consistency
+        return loss, {**_accuracy(logits, inputs), "consistency": consistency}
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation(CrossEntropy):
+    """What a `models.TASN` minimises (section 3.3), by the weights of the reference implementation.
+
+    The attention network's cross-entropy, those of the master's and the parts' own and shared logits, and the soft one
+    between the master's own logits and the parts'; of several parts the mean. The paper's Eq. 8 has `heads=1.0` and
+    `soft=2.0`: the same ratio. "attention_loss" and "soft_loss" are logged before their weights.
+
+    Attributes:
+        attention: weight of the attention network's cross-entropy.
+        heads: weight of the cross-entropy of each head.
+        soft: weight of the soft cross-entropy.
+        temperature: as `losses.soft_cross_entropy` takes it.
+        detach_teacher: whether no gradient reaches the parts by the soft cross-entropy.
+    """
+
+    attention: float = 1.0
+    heads: float = 0.5
+    soft: float = 1.0
+    temperature: float = 10.0
+    detach_teacher: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("attention", "heads", "soft"):
+            check_at_least_0(name, getattr(self, name))
+        check_positive("temperature", self.temperature)
+        if not self.attention + self.heads + self.soft:
+            raise ValueError("one of attention, heads and soft must be above 0, or nothing is learned")
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        logits, out = call(model, inputs["image"], key)
+        loss, terms = self.terms(logits, out, inputs["label"])
+        return loss, {**_accuracy(logits, inputs), **terms}
+
+    def terms(
+        self, logits: Float[Array, "n classes"], out: dict[str, Array], labels: Int[Array, "n"]
+    ) -> tuple[Float[Array, ""], dict[str, Array]]:
+        """The loss of what a `models.TASN` returned in training, and two of its terms before their weights."""
+        heads = [logits, *(out[name] for name in ("master_logits", "part_logits", "shared_part_logits") if name in out)]
+        loss, terms = self.heads * sum((_of_each(head, labels) for head in heads), jnp.zeros(())), {}
+        if "attention_logits" in out:
+            terms["attention_loss"] = _of_each(out["attention_logits"], labels)
+            loss = loss + self.attention * terms["attention_loss"]
+        if "part_logits" in out:
+            master = jnp.broadcast_to(out["master_logits"][:, None], out["part_logits"].shape)
+            options = {"temperature": self.temperature, "detach_teacher": self.detach_teacher}
+            terms["soft_loss"] = losses.soft_cross_entropy(master, out["part_logits"], **options)
+            loss = loss + self.soft * terms["soft_loss"]
+        return loss, terms
+
+
+OBJECTIVES = {"cross_entropy": CrossEntropy, "consistency": Consistency, "distillation": Distillation}
+
+
+def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
+    """What a network makes of images in training; one that draws is given random streams."""
+    if getattr(model, "draws", False):
+        return model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))
+    return model(images)
+
+
+def cross_entropy(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Float[Array, ""]:
+    """The mean over the images; the losses of several labels of an image are added."""
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return each.sum(tuple(range(1, each.ndim))).mean()
+
+
+def _of_each(logits, labels):
+    """The mean cross-entropy of one head, or of the heads of several parts."""
+    each = labels if logits.ndim == 2 else jnp.broadcast_to(labels[:, None], logits.shape[:2])
+    return optax.softmax_cross_entropy_with_integer_labels(logits, each).mean()
+
+
+def _triplet_keys(key):
+    return jax.random.split(jax.random.fold_in(key, 1))
+
+
+def _accuracy(logits, inputs):
+    return {"accuracy": jnp.mean(evaluate.all_right(logits, inputs["label"]), dtype=jnp.float32)}
