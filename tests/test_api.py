@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,3 +178,13 @@ def test_the_version_is_that_of_the_project():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     assert vtnjax.__version__ == project["version"]
     assert set(vtnjax.__all__) <= set(dir(vtnjax))
+
+
+NAMES_OF_PAPERS = {"tasn", "vtn", "stn", "dcl", "photo", "triplet", "volume", "digits"}
+NAMES_OF_PAPERS |= {"cub", "cars", "aircraft", "svhn", "elastic", "clutter"}
+
+
+@pytest.mark.parametrize("path", files_of("train"), ids=lambda path: path.stem)
+def test_the_engine_names_no_paper_data_set_or_distortion(path):
+    words = set(re.split(r"[^a-z]+", path.read_text().lower()))
+    assert not words & NAMES_OF_PAPERS
