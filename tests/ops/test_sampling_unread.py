@@ -53,8 +53,8 @@ def in_volume(function):
 
 
 def of_groups(image, coords):
-    """Eight channels in two groups, of which the second is read where the points lie in the opposite order."""
-    wide = jnp.tile(image, (1, 1, 8 // image.shape[-1]))
+    """The image twice or more, in two groups, of which the second reads the points in the opposite order."""
+    wide = jnp.tile(image, (1, 1, 8 // image.shape[-1] or 2))
     return ops.sample_channels(wide, jnp.stack([coords, coords[::-1]], -2))[..., : image.shape[-1]]
 
 
@@ -81,7 +81,7 @@ NEAREST = {
 }
 
 
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("channels", [1, 4, 17])  # each masks in another way
 @pytest.mark.parametrize("name", BILINEAR)
 def test_a_bad_pixel_shows_where_it_is_read_and_nowhere_else(name, channels):
     function, coords = jax.jit(BILINEAR[name]), COORDS
@@ -123,8 +123,9 @@ def test_reflection_reads_the_last_column_alone_at_the_last_column():
     np.testing.assert_allclose(found, by_loop(image, np.array([[1.5, 3.0]]), padding="reflection"))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 17])
 @pytest.mark.parametrize("name", [*BILINEAR, "bicubic"])
-def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name):
+def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name, channels):
     """Of value, gradient and second derivative by the coordinates, and 0 where nothing is read."""
     function = (BILINEAR | {"bicubic": functools.partial(ops.sample, method="bicubic")})[name]
     method = "bicubic" if name == "bicubic" else "bilinear"
@@ -139,7 +140,7 @@ def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name):
     derivatives = jax.jit(derivatives)
     coords = COORDS[(COORDS % 1 != 0).all(-1)] if name == "grid_sample" else COORDS
     for bad in BAD_PIXELS:
-        image = spoilt(bad, 2)
+        image = spoilt(bad, channels)
         clean = np.isfinite(by_loop(image, coords, method=method)).all(-1)
         unread = (by_loop(np.ones((H, W, 1)), coords) == 0)[:, 0]
         first, second = derivatives(jnp.asarray(image), jnp.asarray(coords))

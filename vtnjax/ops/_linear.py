@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import flat_index, take, take_pixels
 from vtnjax.ops._padding import extend, fold
-from vtnjax.ops._taps import FEW_CHANNELS, contract, interpolate, product, read, slopes, stack
+from vtnjax.ops._taps import FEW_CHANNELS, UNROLLED_CHANNELS, contract, interpolate, product, read, slopes, stack
 
 
 def linear(
@@ -54,7 +54,9 @@ def _value(image, coords, padding, sizes):
 
 def _sum(image, coords, padding, sizes):
     base = _base(image, coords, padding, sizes)
-    weights, reads = (_each_axis(f, coords, padding, sizes) for f in (axis_weights, axis_reads))
+    few = 1 < image.shape[-1] <= UNROLLED_CHANNELS
+    reads = _each_axis(axis_bits if few else axis_truths, coords, padding, sizes)
+    weights = _each_axis(axis_weights, coords, padding, sizes)
     values = [value.astype(coords.dtype) for _, value in _corner_values(image, base)]
     return interpolate(values, weights, reads).astype(image.dtype)
 
@@ -70,7 +72,7 @@ def _linear_jvp(padding, sizes, primals, tangents):
         # In the coordinates' dtype, so that the transpose adds up in it and not in bfloat16.
         tangent = _spread(dimage.astype(coords.dtype), coords, padding, sizes)
     if not isinstance(dcoords, SymbolicZero):
-        cells = zip(*_each_axis(axis_cells, coords, padding, sizes), strict=True)
+        cells = zip(*_each_axis(partial(axis_cells, channels=image.shape[-1]), coords, padding, sizes), strict=True)
         tangent = tangent + contract(cell_slopes(image, *cells), dcoords)
     return _linear(image, coords, padding, sizes), tangent.astype(image.dtype)
 
@@ -86,7 +88,7 @@ def _spread(image, coords, padding, sizes):
             jnp.where(bit, second[..., None], first[..., None])
             for bit, (first, second) in zip(bits, _each_axis(function, coords, padding, sizes), strict=True)
         ]
-        for function in (axis_weights, axis_reads)
+        for function in (axis_weights, axis_truths)
     )
     few = image.shape[-1] < FEW_CHANNELS
     values = (_read_few if few else _read_corners)(image, base, offsets)
@@ -211,7 +213,7 @@ def axis_steps(x, size, padding):
     return -sign, sign
 
 
-def axis_reads(x, size, padding):
+def axis_truths(x, size, padding):
     """Whether the two taps are read at all: whether they are the floor of x or the pixel after it.
 
     A tap that is weighs on the sample even with weight 0, as in PyTorch: a NaN in it is a NaN. In a mirrored copy a
@@ -221,13 +223,27 @@ def axis_reads(x, size, padding):
     return (t >= -1) & (t < 1), (t >= 0) & (t < 2)
 
 
-def axis_cells(x, size, padding):
+def axis_bits(x, size, padding):
+    """The same as whole numbers with all bits set or none, by arithmetic that LLVM does not see through."""
+    _, t, _ = tap(x, size, padding)
+    floor = jnp.floor(jnp.where(jnp.abs(t) < 4, t, 9)).astype(jnp.int32)
+    # The sign of each is minus unless the floor is one of two numbers: -1 and 0, or 0 and 1.
+    signs = (floor + 1) | -floor, floor | (1 - floor)
+    first, second = (lax.shift_right_logical(sign, jnp.int32(31)) - 1 for sign in signs)
+    return first, second
+
+
+def axis_cells(x, size, padding, channels):
     """Where the cell to the right begins, the weights of its two taps, their derivatives, whether they are read."""
     first, _, sign = tap(x, size, padding)
-    reads = axis_reads(x, size, padding)
+    moves = sign != 0
+    if channels == 1:
+        reads = axis_truths(x, size, padding)
+    else:
+        reads, moves = axis_bits(x, size, padding), -moves.astype(jnp.int32)
     if padding != "zeros":
         # A pixel is the end of its cell in a mirrored copy, and just left of the image where wrapping rounds to it.
-        reads = reads[0] | (sign != 0), reads[1]
+        reads = reads[0] | moves, reads[1]
     return first.astype(jnp.int32), axis_weights(x, size, padding), axis_steps(x, size, padding), reads
 
 

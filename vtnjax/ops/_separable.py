@@ -9,7 +9,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import take
-from vtnjax.ops._linear import axis_cells, axis_reads, axis_weights, cell_slopes, tap
+from vtnjax.ops._linear import axis_cells, axis_truths, axis_weights, cell_slopes, tap
 from vtnjax.ops._padding import extend
 from vtnjax.ops._taps import contract
 
@@ -64,7 +64,9 @@ def _lerp_jvp(padding, sizes, primals, tangents):
     if not (isinstance(dx, SymbolicZero) and isinstance(dy, SymbolicZero)):
         dx, dy = (jnp.zeros(d.shape, y.dtype) if isinstance(d, SymbolicZero) else d for d in (dx, dy))
         # On the dense grid: its slopes contract with a cotangent before they are summed along the lines.
-        cells = zip(_cells(x, sizes[1], padding, 1), _cells(y, sizes[0], padding, 0), strict=True)
+        channels = image.shape[-1]
+        lines = _cells(x, (sizes[1], padding, channels), 1), _cells(y, (sizes[0], padding, channels), 0)
+        cells = zip(*lines, strict=True)
         tangent = tangent + contract(cell_slopes(image[:, :, None], *cells), _grid(dx, dy))[:, :, 0]
     return _lerp(image, x, y, padding, sizes), tangent.astype(image.dtype)
 
@@ -75,11 +77,11 @@ def _grid(x, y):
     return jnp.stack(pairs, axis=-1)
 
 
-def _cells(x, size, padding, axis):
+def _cells(x, options, axis):
     """What `axis_cells` gives for a line, to be broadcast along an axis of (h', w', 1)."""
     shape = [1, 1, 1]
     shape[axis] = len(x)
-    return jax.tree.map(lambda line: line.reshape(shape), apart(axis_cells, (size, padding), x))
+    return jax.tree.map(lambda line: line.reshape(shape), apart(axis_cells, options, x))
 
 
 def _pass(image, x, axis, size, padding):
@@ -101,7 +103,7 @@ def _taps(x, size, padding):
 
 def _line_taps(x, size, padding):
     first = tap(x, size, padding)[0].astype(jnp.int32)
-    return list(zip((first, first + 1), axis_weights(x, size, padding), axis_reads(x, size, padding), strict=True))
+    return list(zip((first, first + 1), axis_weights(x, size, padding), axis_truths(x, size, padding), strict=True))
 
 
 def _spread(image, x, y, padding, sizes):
