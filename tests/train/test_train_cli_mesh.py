@@ -108,7 +108,7 @@ def test_sigterm_to_one_process_stops_both_at_one_step(unbroken_pair, tmp_path):
 # What one of the two processes does otherwise: something raises where it would have gone on.
 FAULTY = """
 import runpy, sys
-from vtnjax import evaluate
+from vtnjax import evaluate, train
 from vtnjax.data import pipeline
 where, name, when, error = eval(sys.argv.pop(1))
 ordinary = getattr(where, name)
@@ -120,8 +120,8 @@ setattr(where, name, faulty)
 runpy.run_path("train.py", run_name="__main__")
 """
 BATCH = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, ValueError)"
-TEST = "(evaluate, 'classification', lambda *_: True, OSError)"
-START = "(evaluate, 'make_classify', lambda *_: True, ValueError)"
+TEST = "(evaluate.Classification, '__call__', lambda *_: True, OSError)"
+START = "(train, 'create_state', lambda *_: True, ValueError)"
 FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, KeyError)"
 
 
