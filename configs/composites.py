@@ -85,14 +85,13 @@ def get_config(variant: str = "") -> ConfigDict:
     config.clip_norm = 1.0
     # The best of five trials on the validation split for every warp: rates 1e-3, 3e-3 and 1e-2, multipliers 0.1 and 1,
     # or, where no localiser learns, five rates from 3e-4 to 1e-2. At the full rate affine warps leave the map for good.
-    rate = 1.0 if chosen["warp"] in ("none", "asn", "deformable") else 0.1
-    config.localiser_multiplier = 0.0 if chosen["frozen"] else rate
+    config.localiser_multiplier = 1.0 if chosen["warp"] in ("none", "asn", "deformable") else 0.1
 
     config.log_every = 100
     config.eval_every = 300
     config.checkpoint_every = 300
     config.tensorboard = False
-
+    config.localiser_multiplier *= not chosen["frozen"]
     if chosen["smoke"]:
         config.source_options = ConfigDict({"drawn": True, "count": 128})
         config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3

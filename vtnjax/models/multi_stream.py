@@ -92,7 +92,7 @@ class MultiStreamSTN(nnx.Module):
             window: (h2, w2) of what a window shows.
             scale: the windows' sides as a fraction of the image's, fixed.
             width: of the localiser, see `WindowLocaliser`.
-            downscale: of what the localiser reads, as there.
+            downscale: what the sides of the localiser's images are divided by, as `WindowLocaliser` has it.
             dropout: which part of the descriptors is dropped before the classifier, in training.
             dtype: of the computation; the coordinates stay float32.
             rngs: NNX's random streams; `params` is used.

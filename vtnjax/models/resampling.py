@@ -35,7 +35,7 @@ def resample(
             own saliency; "uniform", evenly spaced in the bounding box of the attention above its mean; "none", evenly
             spaced in the whole image.
         dense: of "inverse_cdf", as in `ops.attention_coords`.
-        iterations: as there.
+        iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
 
     Returns:
         The images (n, h', w', c) and the pixel coordinates (n, h', w', 2) that were read.

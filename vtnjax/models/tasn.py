@@ -68,7 +68,7 @@ class AttentionNetwork(nnx.Module):
 
         Args:
             trunk: a module from images to features by name, the last of which are used.
-            channels: of those.
+            channels: of the trunk's last features.
             classes: of the logits.
             size: (h, w) that the images are resized to first; (224, 224) in the reference implementation.
             dtype: of the computation.
@@ -133,7 +133,7 @@ class TASN(nnx.Module):
         Args:
             attention_network: where the attention comes from; None with the sampler "none".
             trunk: a module from sampled images to features by name, the last of which are pooled.
-            channels: of those.
+            channels: of the trunk's last features.
             classes: of the logits.
             shape: (h, w) of the sampled images.
             attention: makes the maps, by default as Eq. 2 with the reference's sharpness.
@@ -142,7 +142,7 @@ class TASN(nnx.Module):
             selection: of their maps: "random", all alike, or "ranked", by their mean response (the paper: 0.2 worse).
             predict: "master" or "part", whose shared logits are the network's in evaluation mode.
             dense: of the inverse CDF, as in `ops.attention_coords`.
-            iterations: as there.
+            iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
 
