@@ -203,7 +203,10 @@ TRAIN = "import runpy, bucket; bucket.stand_in(); runpy.run_path('train.py', run
 def start(workdir, folder, *words, env=None, **overrides):
     python, _, *rest = runs.command("--workdir", workdir, *words, **overrides)
     paths = os.pathsep.join([str(runs.ROOT / "tests" / "train"), str(runs.ROOT)])
-    env = {**(env or runs.environment()), bucket.ROOT: str(folder), "PYTHONPATH": paths}
+    temporary = folder / "temporary"  # of a bucket's lock on this machine, where another test run may have one too
+    temporary.mkdir(exist_ok=True)
+    places = {bucket.ROOT: str(folder), "TMPDIR": str(temporary)}
+    env = {**(env or runs.environment()), **places, "PYTHONPATH": paths}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([python, "-c", TRAIN, *rest], cwd=runs.ROOT, env=env, text=True, **pipes)
 
