@@ -7,15 +7,13 @@ The same command goes on where a stopped run left off.
 """
 
 import sys
-import time
-from typing import Any
 
 import jax
 from absl import app, flags, logging
+from etils import epath
 from ml_collections import config_flags
 
-from vtnjax import evaluate, recipes, train
-from vtnjax.data import eval_batches
+from vtnjax import recipes, train
 
 train.forget_flags()
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
@@ -33,6 +31,20 @@ DISTRIBUTED = flags.DEFINE_bool(
 )
 
 
+NOT_TRAINED = "--eval_only needs a trained run, but {} has no checkpoints"
+
+
+def find_workdir() -> epath.Path:
+    """The folder that the flags name; with --eval_only one that a run has left something in."""
+    if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
+        raise ValueError("--flip and --also are for --eval_only")
+    path = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = train.find_workdir(WORKDIR.value or train.default_workdir(path))
+    if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
+        raise ValueError(NOT_TRAINED.format(workdir))
+    return workdir
+
+
 def run() -> None:
     """The whole of a run, read from top to bottom."""
     config = CONFIG.value
@@ -48,13 +60,7 @@ def run() -> None:
         sys.exit(1 if recipes.check_data(config, say) else 0)
     mesh = train.data_mesh()
     train.check_batch_size(config.batch_size)
-    workdir = train.find_workdir(
-        WORKDIR.value or train.default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
-    )
-    if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
-        raise ValueError("--flip and --also are for --eval_only")
-    if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
-        raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
+    workdir = find_workdir()
     writes = first and not EVAL_ONLY.value
     lock = train.Lock(workdir, say=say) if writes else None
     history = train.open_workdir(workdir, config, write=writes)
@@ -63,80 +69,52 @@ def run() -> None:
     # ---- Data
     train_set, test_set = recipes.build_sources(config)
     train.own_data(workdir, train_set, test_set, write=writes)
-    share: dict[str, Any] = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    share = train.own_share()
     batches = recipes.build_batches(config, train_set, **share)
     say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
 
     # ---- Model and state; a checkpoint has what the config's pretrained weights became
-    checkpoints = train.Checkpoints(workdir, read_only=EVAL_ONLY.value, say=say)
-    model = recipes.build_model(config, train_set, pretrained=checkpoints.latest() is None)
+    model = recipes.build_model(config, train_set, pretrained=train.latest_step(workdir / "checkpoints") is None)
     optimiser = train.make_optimiser(config, recipes.build_rates(config, model), history=history)
     graphdef, state = train.create_state(model, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
 
-    # ---- Where an earlier run left off
-    metrics = train.MetricsFile(workdir, active=first, tensorboard=config.tensorboard)
-    restored, start, recent = checkpoints.restore(state), 0, []
-    if restored is not None:
-        state, beside = restored
-        start, recent = int(state.step), beside["recent"]
-        batches.set_state(beside["data"])
-    elif EVAL_ONLY.value:
-        raise ValueError(f"--eval_only needs a trained run, but {workdir} has no checkpoints")
-
-    # ---- Evaluation
-    evaluation, as_input = evaluate.Classification(), recipes.build_input(config)
-
-    def stored_test():
-        return train.to_devices(eval_batches(test_set, batch_size=config.batch_size, **share), mesh)
-
-    def test():
-        return ({**batch, "image": as_input(batch["image"])} for batch in stored_test())
-
-    def evaluate_state(state):
-        with jax.transfer_guard("allow"):
-            return evaluation(train.merged(graphdef, state), test)
-
     if EVAL_ONLY.value:
-        members = [(graphdef, state, as_input), *recipes.load_members(ALSO.value, train_set, mesh, say)]
-        figures = evaluation(recipes.averaged(members, flip=FLIP.value), stored_test)
-        say(f"step {start}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
+        evaluate_only(config, (graphdef, state), (train_set, test_set), mesh, workdir, say)
         return
-    picture = workdir / "figures" / "test.png"
-    if start == config.steps and picture.exists() and (figures := metrics.final(start)):
-        say(f"this run is finished: step {start}, {train.describe(figures)}")
-        return
-    if start:
-        say(f"resuming from step {start}")
-    metrics.cut_back(start)
 
-    # ---- The step, compiled before the loop
+    # ---- Training
+    evaluate = recipes.make_evaluate(config, test_set, mesh, **share)
     objective = recipes.build_objective(config)
-    step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), objective)
-    step = jax.jit(step, donate_argnums=0)
-    device_batches = train.to_devices(batches, mesh)
-    if start < config.steps:
-        began = time.perf_counter()
-        step = step.lower(state, recipes.abstract_batch(config, train_set, mesh)).compile()
-        say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-
-    # ---- The loop
-    console = train.Console(config.steps, start, active=first)
-    schedule = train.learning_rate_schedule(config)
-    loop = train.Loop(config, step, evaluate_state, schedule, checkpoints, metrics, console, lock)
-    try:
-        with train.remembered_divergence(workdir, write=first):
-            state = loop.run(state, start, device_batches, batches.get_state, recent)
-    finally:
-        console.close()
-        checkpoints.close()
+    job = train.Job(
+        step=train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), objective),
+        batches=batches,
+        spec=recipes.abstract_batch(config, train_set),
+        evaluate=lambda state: evaluate(train.merged(graphdef, state)),
+    )
+    state, ran = train.fit(config, workdir, job, state, mesh=mesh, lock=lock, active=first, say=say)
 
     # ---- What is left behind
-    if first:
+    picture, words = workdir / "figures" / "test.png", "finished" if ran else "this run is finished"
+    if first and (ran or not picture.exists()):
         recipes.save_figure(config, graphdef, state, test_set, picture)
         say(f"{picture}: the first test images and what the network made of them")
-        say(f"finished: step {config.steps}, {train.describe(metrics.final(config.steps) or {})}")
+    figures = train.MetricsFile(workdir).final(config.steps) or {}
+    say(f"{words}: step {config.steps}, {train.describe(figures)}")
+
+
+def evaluate_only(config, model, sets, mesh, workdir, say) -> None:
+    """The test figures of the latest checkpoint, or of its predictions averaged with others."""
+    graphdef, state = model
+    train_set, test_set = sets
+    state = train.read_state(workdir, state, say)
+    if state is None:
+        raise ValueError(NOT_TRAINED.format(workdir))
+    members = [(graphdef, state, recipes.build_input(config)), *recipes.load_members(ALSO.value, train_set, mesh, say)]
+    evaluate = recipes.make_evaluate(config, test_set, mesh, as_stored=True, **train.own_share())
+    figures = evaluate(recipes.averaged(members, flip=FLIP.value))
+    say(f"step {state.step}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
 
 
 def main(_: list[str]) -> None:

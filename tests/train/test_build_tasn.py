@@ -35,7 +35,7 @@ def assert_builds(variant):
     """A step of a variant has the shapes it should, and evaluation one row of logits an image; nothing is computed."""
     config = get_config(variant)
     train_set, _ = sources(config.dataset.removeprefix("drawn:"))
-    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set)
 
     def one_step(batch):
         optimiser = optax.sgd(0.1)

@@ -36,7 +36,7 @@ def assert_builds(name, variant, of):
     """The model and a training step of a variant have the shapes they should; nothing is computed."""
     config = get_config(name, variant)
     train_set, _ = sources(name, of)
-    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set)
 
     def one_step(batch):
         optimiser = optax.sgd(0.1)  # optax breaks strict dtype promotion in others
@@ -106,7 +106,7 @@ def test_triplets_of_their_own_come_beside_shuffled_batches():
     batches = recipes.build_batches(config, sources("composites", "smoke")[0])
     assert isinstance(batches, data.WithTriplets)
     batch = next(batches)
-    abstract = recipes.abstract_batch(config, sources("composites", "smoke")[0], train.data_mesh())
+    abstract = recipes.abstract_batch(config, sources("composites", "smoke")[0])
     assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in abstract.items()}
     config.images_per_class = 5
     with pytest.raises(ValueError, match=r"config.images_per_class must divide the batch of 32, but it is 5"):

@@ -32,7 +32,7 @@ def assert_builds(variant):
     """A training step has the shapes it should, evaluation a row of logits and a window an image and transformer."""
     config = get_config(variant)
     train_set, _ = sources(config.dataset.removeprefix("drawn:"))
-    batch = recipes.abstract_batch(config, train_set, train.data_mesh())
+    batch = recipes.abstract_batch(config, train_set)
 
     def one_step(batch):
         graphdef, before = build(config, train_set)

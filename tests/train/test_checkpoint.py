@@ -35,7 +35,9 @@ def opened(tmp_path):
 
 def saved(checkpoints, *steps, accuracies=()):
     for step, accuracy in zip(steps, [*accuracies, *[None] * len(steps)], strict=False):
-        checkpoints.save(step, state_at(step), POSITION, accuracy=accuracy)
+        checkpoints.save(step, state_at(step), POSITION)
+        if accuracy is not None:
+            checkpoints.record(step, accuracy)
     checkpoints.wait()
 
 

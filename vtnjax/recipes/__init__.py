@@ -16,6 +16,7 @@ with needing("train", room=__name__):
         to_float,
     )
     from vtnjax.recipes.check_data import check_data, show_left_out
+    from vtnjax.recipes.evaluating import make_evaluate
     from vtnjax.recipes.members import averaged, load_members, load_run
     from vtnjax.recipes.networks import build_model, build_rates
     from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
@@ -41,6 +42,7 @@ __all__ = [
     "distort_source",
     "load_members",
     "load_run",
+    "make_evaluate",
     "make_look",
     "save_figure",
     "show_left_out",

@@ -5,14 +5,12 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Num
 
 from vtnjax import data, distort, models
 from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
 from vtnjax.train import config as train_config
 from vtnjax.train.config import ABOVE_0, BELOW_1, WHOLE, Config, check_numbers, naming
-from vtnjax.train.mesh import split
 from vtnjax.train.step import Objective, Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
@@ -95,16 +93,15 @@ def _check_balance(config: Config, classes: int) -> None:
         )
 
 
-def abstract_batch(config: Config, source: data.Source, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes, dtypes and sharding of what `build_batches` gives, of all processes: what the step is compiled for."""
+def abstract_batch(config: Config, source: data.Source) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes and dtypes of what `build_batches` gives, of all processes: what the step is compiled for."""
     first = source[0]
     record, labels = first["image"], np.shape(first["label"])
     shape = (config.photo.crop, config.photo.crop, 3) if "photo" in config else record.shape
 
     def arrays(size, prefix=""):
         shapes = {"image": ((size, *shape), record.dtype), "label": ((size, *labels), np.int32)}
-        sharding = split(mesh)
-        return {prefix + name: jax.ShapeDtypeStruct(*what, sharding=sharding) for name, what in shapes.items()}
+        return {prefix + name: jax.ShapeDtypeStruct(*what) for name, what in shapes.items()}
 
     own = config.get("triplet_batch", 0)
     return {**arrays(config.batch_size), **(arrays(own, "triplet_") if own else {})}

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from vtnjax import data, evaluate
 from vtnjax.recipes.build import build_input
 from vtnjax.recipes.networks import build_model, build_rates
-from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.checkpoint import read_state
 from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
 from vtnjax.train.optimiser import make_optimiser
@@ -54,11 +54,9 @@ def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Call
         model = build_model(config, source, pretrained=False)
         optimiser = make_optimiser(config, build_rates(config, model), history=history)
         graphdef, state = create_state(model, optimiser, config.seed)
-        checkpoints = Checkpoints(workdir, read_only=True, say=say)
-        restored = checkpoints.restore(jax.device_put(state, replicated(mesh)))
-        checkpoints.close()
+        restored = read_state(workdir, jax.device_put(state, replicated(mesh)), say)
         if restored is not None:
-            return graphdef, restored[0], build_input(config)
+            return graphdef, restored, build_input(config)
     raise ValueError(f"{workdir} must be the workdir of a trained run, but it has no checkpoints")
 
 

@@ -9,26 +9,27 @@ import numpy as np
 from etils import epath
 from jaxtyping import Array
 
-from vtnjax import data, evaluate
 from vtnjax.recipes.build import (
+    abstract_batch,
     build_batches,
-    build_input,
     build_objective,
     build_prepare,
     build_sources,
     check_config,
 )
+from vtnjax.recipes.evaluating import make_evaluate
 from vtnjax.recipes.networks import build_model, build_rates
-from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import Config
+from vtnjax.train.fit import Job, fit
 from vtnjax.train.lock import Lock
-from vtnjax.train.loop import Loop
-from vtnjax.train.metrics import Console, MetricsFile
-from vtnjax.train.optimiser import learning_rate_schedule, make_optimiser
+from vtnjax.train.mesh import data_mesh, replicated
+from vtnjax.train.metrics import MetricsFile
+from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state, merged
 from vtnjax.train.step import make_train_step
 from vtnjax.train.store import find_workdir
-from vtnjax.train.workdir import open_workdir, own_data, remembered_divergence
+from vtnjax.train.workdir import open_workdir, own_data
 
 
 def train_together(
@@ -68,44 +69,24 @@ def _run(config, configs, seeds, workdir, say, lock):
     history = open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
     train_set, test_set = build_sources(config)
     own_data(workdir, train_set, test_set, write=True)
-    batches = Stacked([build_batches(each, train_set) for each in configs])
-    metrics, checkpoints = MetricsFile(workdir), Checkpoints(workdir, say=say)
-    models = [build_model(each, train_set, pretrained=checkpoints.latest() is None) for each in configs]
+    pretrained, mesh = latest_step(workdir / "checkpoints") is None, data_mesh(jax.devices()[:1])
+    models = [build_model(each, train_set, pretrained=pretrained) for each in configs]
     optimiser = make_optimiser(config, build_rates(config, models[0]), history=history)
     members = [create_state(model, optimiser, each.seed) for model, each in zip(models, configs, strict=True)]
     graphdef, state = members[0][0], _stack([state for _, state in members])
+    evaluate = make_evaluate(config, test_set, mesh)
 
-    restored, start, recent = checkpoints.restore(state), 0, []
-    if restored is not None:
-        state, beside = restored
-        start, recent = int(state.step[0]), beside["recent"]
-        batches.set_state(beside["data"])
-        say(f"resuming from step {start}")
-    metrics.cut_back(start)
+    def evaluate_all(state):
+        return _of_all(seeds, [evaluate(merged(graphdef, _member(state, i))) for i in range(len(seeds))])
 
-    step = together(make_train_step(graphdef, optimiser, build_prepare(config), build_objective(config)))
-    as_input, evaluation = build_input(config), evaluate.Classification()
-
-    def test():
-        for batch in data.eval_batches(test_set, batch_size=config.batch_size):
-            batch = jax.tree.map(jnp.asarray, batch)
-            yield {**batch, "image": as_input(batch["image"])}
-
-    def evaluate_state(state):
-        with jax.transfer_guard("allow"):
-            return _of_all(seeds, [evaluation(merged(graphdef, _member(state, i)), test) for i in range(len(seeds))])
-
-    console = Console(config.steps, start)
-    schedule = learning_rate_schedule(config)
-    loop = Loop(config, jax.jit(step, donate_argnums=0), evaluate_state, schedule, checkpoints, metrics, console, lock)
-    try:
-        if not (start == config.steps and metrics.final(start)):
-            with remembered_divergence(workdir, write=True):
-                loop.run(state, start, map(jax.device_put, batches), batches.get_state, recent)
-    finally:
-        console.close()
-        checkpoints.close()
-    final = metrics.final(config.steps) or {}
+    job = Job(
+        step=together(make_train_step(graphdef, optimiser, build_prepare(config), build_objective(config))),
+        batches=Stacked([build_batches(each, train_set) for each in configs]),
+        spec={name: _repeated(len(seeds), spec) for name, spec in abstract_batch(config, train_set).items()},
+        evaluate=evaluate_all,
+    )
+    fit(config, workdir, job, jax.device_put(state, replicated(mesh)), mesh=mesh, lock=lock, say=say)
+    final = MetricsFile(workdir).final(config.steps) or {}
     return [{name: final[f"test/{name}_{seed}"] for name in ("loss", "accuracy")} for seed in seeds]
 
 
@@ -147,6 +128,10 @@ def _with_seed(config, seed):
     with copy.ignore_type():
         copy.seed = seed
     return copy
+
+
+def _repeated(count, spec):
+    return jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)
 
 
 def _stack(states):

@@ -3,14 +3,23 @@
 from vtnjax._checks import needing
 
 with needing("train", room=__name__):
-    from vtnjax.train.checkpoint import Checkpoints
+    from vtnjax.train.checkpoint import Checkpoints, latest_step, read_state
     from vtnjax.train.command import forget_flags, parse_flags, sentences
     from vtnjax.train.config import check_config, choose, read_config
     from vtnjax.train.ending import StoppedError, ended_together
+    from vtnjax.train.fit import Batches, Job, fit
     from vtnjax.train.lock import Lock, LockedError
     from vtnjax.train.loop import DivergedError, Loop
     from vtnjax.train.memory import keep_freed_memory
-    from vtnjax.train.mesh import check_batch_size, connect_processes, data_mesh, replicated, split, to_devices
+    from vtnjax.train.mesh import (
+        check_batch_size,
+        connect_processes,
+        data_mesh,
+        own_share,
+        replicated,
+        split,
+        to_devices,
+    )
     from vtnjax.train.metrics import Console, MetricsFile, describe
     from vtnjax.train.optimiser import Rates, learning_rate_schedule, make_optimiser
     from vtnjax.train.state import TrainState, create_state, merged, parameter_table
@@ -20,9 +29,11 @@ with needing("train", room=__name__):
 
 __all__ = [
     "Batch",
+    "Batches",
     "Checkpoints",
     "Console",
     "DivergedError",
+    "Job",
     "Lock",
     "LockedError",
     "Loop",
@@ -42,17 +53,21 @@ __all__ = [
     "describe",
     "ended_together",
     "find_workdir",
+    "fit",
     "forget_flags",
     "keep_freed_memory",
+    "latest_step",
     "learning_rate_schedule",
     "make_optimiser",
     "make_train_step",
     "merged",
     "open_workdir",
     "own_data",
+    "own_share",
     "parameter_table",
     "parse_flags",
     "read_config",
+    "read_state",
     "remembered_divergence",
     "replicated",
     "sentences",

@@ -61,14 +61,13 @@ class Checkpoints:
             self._sender = concurrent.futures.ThreadPoolExecutor(1)
             finish_first(self.wait)
 
-    def save(self, step: int, state: Any, position: dict[str, Any], *, accuracy: float | None = None) -> None:
+    def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
 
         Args:
             step: steps done.
             state: a pytree of arrays, each whole on every process.
             position: what JSON can hold, such as what the data iterator's `get_state` gave.
-            accuracy: as `record` takes it, where it is known already; this then waits for the disk.
 
         Raises:
             NotFiniteError: if a number of the state is not finite.
@@ -90,8 +89,6 @@ class Checkpoints:
             self._manager.save(step, args=args)
             if self._mirror:
                 self._sent = self._sender.submit(self._send, self._mirror, step)
-        if accuracy is not None:
-            self.record(step, accuracy)
 
     def record(self, step: int, accuracy: float) -> None:
         """Put the test accuracy beside a saved checkpoint: the best one is chosen by it when the next one is saved.
@@ -245,6 +242,16 @@ def latest_step(directory: epath.PathLike) -> int | None:
     else:
         names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
     return max((int(name) for name in names if name.isdecimal()), default=None)
+
+
+def read_state(workdir: epath.PathLike, state: Any, say: Callable[[str], None] = print) -> Any | None:
+    """The state of the latest checkpoint of a run that can be read, as `Checkpoints.restore`; nothing is written."""
+    checkpoints = Checkpoints(workdir, read_only=True, say=say)
+    try:
+        restored = checkpoints.restore(state)
+    finally:
+        checkpoints.close()
+    return None if restored is None else restored[0]
 
 
 class _OtherNetworkError(Exception):

@@ -142,7 +142,8 @@ class Loop:
             self._test(step, state)
 
     def _test(self, step, state):
-        figures = self.evaluate(state)
+        with jax.transfer_guard("allow"):
+            figures = self.evaluate(state)
         if not math.isfinite(figures["loss"]):
             self.checkpoints.discard(step)
             raise DivergedError(f"the test loss of step {step} is {figures['loss']}")

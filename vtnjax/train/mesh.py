@@ -1,7 +1,7 @@
 """One mesh over all devices of all processes: the state is replicated, the batch is split."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -39,9 +39,10 @@ def connect_processes() -> None:
     watch_others()
 
 
-def data_mesh() -> Mesh:
-    """A mesh with one axis, "data", over every device there is."""
-    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh with one axis, "data", over the devices given, or over every one there is."""
+    count = jax.device_count() if devices is None else len(devices)
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -52,6 +53,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split(mesh: Mesh) -> NamedSharding:
     """The first axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def own_share() -> dict[str, Any]:
+    """Which of the processes this is, as the batches of `vtnjax.data` take it."""
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
 def check_batch_size(batch_size: int) -> None:

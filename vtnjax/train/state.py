@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Int, UInt32
 
 # An nnx.State, whose own type parameters are of a kind that run-time type checkers warn of.
 Variables: TypeAlias = Any
+# An array, but JAX also puts a state together of what tells of arrays, such as their shapes.
+Leaf: TypeAlias = Any
 
 
 @jax.tree_util.register_dataclass
@@ -19,18 +20,18 @@ class TrainState:
     """Everything a step changes, and the key all its randomness is folded from.
 
     Attributes:
-        step: steps done; of states stacked by `train_together` all arrays begin with an axis of seeds.
+        step: steps done, int32 (); of states stacked by `train_together` all arrays begin with an axis of seeds.
         params: the learned parameters.
         statistics: the model's other variables, such as batch statistics.
         optimiser: optax's state.
-        key: raw data of the run's random key; step i uses the key folded with i, so resuming is exact.
+        key: raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
     """
 
-    step: Int[Array, "*seeds"]
+    step: Leaf
     params: Variables
     statistics: Variables
     optimiser: Any
-    key: UInt32[Array, "..."]
+    key: Leaf
 
 
 def create_state(

@@ -1,0 +1,127 @@
+"""A run from where an earlier one left off to its last step, of one network or of several stacked ones."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from vtnjax.train.checkpoint import Checkpoints
+from vtnjax.train.config import Config
+from vtnjax.train.lock import Lock
+from vtnjax.train.loop import Loop
+from vtnjax.train.mesh import split, to_devices
+from vtnjax.train.metrics import Console, MetricsFile
+from vtnjax.train.optimiser import learning_rate_schedule
+from vtnjax.train.state import TrainState
+from vtnjax.train.step import Step
+from vtnjax.train.workdir import remembered_divergence
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Endless batches, this process's share of each, whose position can be saved."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __next__(self) -> dict[str, np.ndarray]: ...
+
+    def get_state(self) -> dict[str, Any]:
+        """The position, as JSON holds it."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a position."""
+        ...
+
+
+class Job(NamedTuple):
+    """What is run.
+
+    Attributes:
+        step: `(state, batch) -> (state, metrics)`, not compiled.
+        batches: to train on.
+        spec: the shape and dtype of each array of a batch, of all processes together.
+        evaluate: `state -> figures` of the test set, as `Loop` takes it.
+    """
+
+    step: Step
+    batches: Batches
+    spec: dict[str, jax.ShapeDtypeStruct]
+    evaluate: Callable[[TrainState], dict[str, float]]
+
+
+def fit(
+    config: Config,
+    workdir: epath.PathLike,
+    job: Job,
+    state: TrainState,
+    *,
+    mesh: Mesh,
+    lock: Lock | None = None,
+    active: bool = True,
+    say: Callable[[str], None] = print,
+) -> tuple[TrainState, bool]:
+    """Train to step `config.steps`, from the latest checkpoint in the workdir, or from `state` if there is none.
+
+    Args:
+        config: of the run.
+        workdir: opened, see `open_workdir`.
+        job: what is run.
+        state: at step 0, on the devices of the mesh; donated.
+        mesh: over which each batch is split.
+        lock: of the workdir, if this process holds it.
+        active: whether this process writes figures and shows them.
+        say: shows a line.
+
+    Returns:
+        The state after the last step, and whether anything was left to do.
+
+    Raises:
+        DivergedError, OSError, ValueError, StoppedError: as `Loop.run`.
+    """
+    checkpoints = Checkpoints(workdir, say=say)
+    metrics = MetricsFile(workdir, active=active, tensorboard=config.tensorboard)
+    console = None
+    try:
+        state, start, recent = _resume(checkpoints, state, job.batches)
+        if start == config.steps and _by_the_first(metrics.final(start) is not None):
+            return state, False
+        if start:
+            say(f"resuming from step {start}")
+        metrics.cut_back(start)
+        step = jax.jit(job.step, donate_argnums=0)
+        if start < config.steps:
+            began, spec = time.perf_counter(), job.spec.items()
+            batch = {name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(mesh)) for name, s in spec}
+            step = step.lower(state, batch).compile()
+            say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
+        console = Console(config.steps, start, active=active)
+        schedule = learning_rate_schedule(config)
+        loop = Loop(config, step, job.evaluate, schedule, checkpoints, metrics, console, lock)
+        with remembered_divergence(workdir, write=active):
+            batches = to_devices(iter(job.batches), mesh)
+            return loop.run(state, start, batches, job.batches.get_state, recent), True
+    finally:
+        if console is not None:
+            console.close()
+        checkpoints.close()
+
+
+def _resume(checkpoints, state, batches):
+    """The state and the step where the run left off, and what the next line's means need; the batches go on there."""
+    restored = checkpoints.restore(state)
+    if restored is None:
+        return state, 0, []
+    state, beside = restored
+    batches.set_state(beside["data"])
+    return state, int(np.ravel(jax.device_get(state.step))[0]), beside["recent"]
+
+
+def _by_the_first(what):
+    """What holds in the first process, whose metrics are the run's, in every process."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(what)))
