@@ -52,17 +52,6 @@ def untyped():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture
-def getkey():
-    keys = [jax.random.key(0)]
-
-    def next_key():
-        keys[0], key = jax.random.split(keys[0])
-        return key
-
-    return next_key
-
-
 def data_mesh(axis_type):
     return jax.make_mesh((8,), ("data",), axis_types=(axis_type,))
 

@@ -47,6 +47,16 @@ def test_the_means_of_the_members_probabilities_are_scored(flip, count):
     assert_allclose(figures["loss"], -(np.log(mean[np.arange(6), LABELS]) * MASK).sum() / 5, rtol=1e-5)
 
 
+def test_a_label_that_no_member_believes_in_has_a_finite_loss():
+    models = [Linear(0), Linear(1)]
+    for model in models:
+        model.layer.bias[...] = jnp.array([1000.0, 0, 0])
+    batch = {"image": jnp.asarray(IMAGES), "label": jnp.full(6, 1), "mask": jnp.ones(6)}
+    figures = Classification()(Averaged(models, [jnp.asarray] * 2), lambda: [batch])
+    assert figures["accuracy"] == 0
+    assert_allclose(figures["loss"], -np.log(np.finfo(np.float32).tiny), rtol=1e-6)
+
+
 class Twice(Linear):
     """Two labels an image."""
 

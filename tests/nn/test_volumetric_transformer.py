@@ -1,6 +1,7 @@
 import contextlib
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import loops
 import numpy as np
@@ -282,6 +283,20 @@ def test_candidates_that_are_computed_again_have_the_same_gradient(monkeypatch):
     again = gradient()
     for one, other in zip(jax.tree.leaves(kept), jax.tree.leaves(again), strict=True):
         assert_allclose(one, other, atol=1e-4)
+
+
+def test_the_last_convolution_is_the_same_on_every_platform_and_filled_up_on_a_gpu(monkeypatch):
+    head, x = stirred(transformer()).head, features((2, 7, 6, 3))
+    head.bias[...] = jnp.arange(15.0)
+    on_cpu = head(x)
+    programs = {
+        platform: jax.export.export(jax.jit(head), platforms=[platform])(x).mlir_module()
+        for platform in ("cpu", "cuda")
+    }
+    assert "stablehlo.convolution" not in programs["cpu"]
+    assert "tensor<3x3x3x16xf32>" in programs["cuda"]
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *arguments, cpu, default: default(*arguments))
+    assert_allclose(head(x), on_cpu, atol=1e-5)
 
 
 # ---- Bad input

@@ -1,4 +1,7 @@
-"""The operators compiled once for all tests and, in OPERATORS, each with small inputs of one example off the kinks."""
+"""The operators compiled once for all tests and, in OPERATORS, each with small inputs of one example off the kinks.
+
+LOSSES holds every loss with small batches.
+"""
 
 import functools
 
@@ -7,7 +10,7 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 
-from vtnjax import ops
+from vtnjax import losses, ops
 
 sample = jax.jit(ops.sample, static_argnames=("method", "padding"))
 sample_channels = jax.jit(ops.sample_channels, static_argnames=("method", "padding"))
@@ -104,6 +107,16 @@ ATTENTION = {
 }
 
 OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION
+
+LOSSES = {
+    "consistency_loss": (
+        lambda *maps: losses.consistency_loss(*maps, margin=1.0),
+        [normal(2, 3, 3, 2, seed=seed) for seed in range(3)],
+    ),
+    "colocalisation_loss": (losses.colocalisation_loss, [normal(3, 2), normal(3, 2, seed=1)]),
+    "soft_cross_entropy": (losses.soft_cross_entropy, [normal(3, 2), normal(3, 2, seed=1)]),
+    "draw_triplets": (lambda labels: losses.draw_triplets(jax.random.key(0), labels), [np.arange(6) % 2]),
+}
 
 
 def arguments(name, dtype=None):

@@ -6,7 +6,7 @@ import operators
 import pytest
 from flax import nnx
 
-from vtnjax import distort, losses, ops
+from vtnjax import distort, ops
 from vtnjax.nn import (
     AttentionSampler,
     DeformableConv,
@@ -45,10 +45,6 @@ MODULES = {
 }
 FUNCTIONS = {
     "separable, any platform": (ops.sample_separable, IMAGES[0], MAPS[0, 0], MAPS[0, 0]),
-    "consistency": (lambda x: losses.consistency_loss(x, x, x, margin=1.0), IMAGES),
-    "co-localisation": (losses.colocalisation_loss, MAPS[0], MAPS[1]),
-    "soft cross-entropy": (losses.soft_cross_entropy, MAPS[0], MAPS[1]),
-    "triplets": (losses.draw_triplets, jax.random.key(0), jnp.arange(5)),
     "volume": (lambda k, x: distort.place_in_volume(k, x, depth=2, shape=(4, 4, 4)), jax.random.key(0), DIGITS[0]),
 }
 for kind in sorted(set(distort.DISTORTIONS) - {"none", "VOLUME"}):
@@ -58,7 +54,8 @@ for kind in sorted(set(distort.DISTORTIONS) - {"none", "VOLUME"}):
         DIGITS,
     )
 OPERATORS = {name: (call, *operators.arguments(name, jnp.float32)) for name, (call, _) in operators.OPERATORS.items()}
-EVERY = OPERATORS | MODULES | FUNCTIONS
+LOSSES = {name: (call, *map(jnp.asarray, arrays)) for name, (call, arrays) in operators.LOSSES.items()}
+EVERY = OPERATORS | LOSSES | MODULES | FUNCTIONS
 
 
 @pytest.fixture

@@ -91,14 +91,11 @@ BAD = {
     ),
     "sample with fill and another padding": (
         lambda: ops.sample(IMAGE, COORDS, padding="border", fill=1.0),
-        "fill",
-        "border",
+        *("fill", "border"),
     ),
     "sample with two fills for six channels": (
         lambda: ops.sample(IMAGE, COORDS, fill=jnp.ones(2)),
-        "fill",
-        "6",
-        "(2,)",
+        *("fill", "6", "(2,)"),
     ),
     "sample with a complex fill": (lambda: ops.sample(IMAGE, COORDS, fill=1j), "fill", "complex64"),
     "sample with no fill": (lambda: ops.sample(IMAGE, COORDS, fill=None), "fill", "None"),

@@ -50,26 +50,6 @@ def test_any_number_of_points_can_be_exported(name):
     assert_allclose(exported.call(image, coords), jax.jit(function)(image, coords), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["rows", "lerp", "bicubic", "auto"])
-def test_outside_jit_the_second_call_compiles_nothing(name):
-    function, arguments = SAMPLERS["lerp" if name == "auto" else name]
-    if name == "auto":
-        function = ops.sample_separable
-    arguments = [jnp.asarray(argument, jnp.float32) for argument in arguments]
-    jax.block_until_ready(function(*arguments))
-    compiled = []
-
-    def listen(event, *_, **__):
-        compiled.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        jax.block_until_ready(function(*arguments))
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not [event for event in compiled if "backend_compile" in event]
-
-
 def test_the_sixteen_pixels_of_bicubic_samples_are_not_kept():
     arrays = jax.ShapeDtypeStruct((128, 128, 3), jnp.float32), jax.ShapeDtypeStruct((128, 128, 2), jnp.float32)
     size = 128 * 128 * 3 * 4

@@ -75,6 +75,7 @@ BILINEAR = {
         image, ops.to_normalised(coords, (H, W), align_corners=False), align_corners=False
     ),
 }
+DIFFERENTIABLE = BILINEAR | {"bicubic": functools.partial(ops.sample, method="bicubic")}
 NEAREST = {
     "sample": functools.partial(ops.sample, method="nearest"),
     "volume": in_volume(functools.partial(ops.sample_volume, method="nearest")),
@@ -124,10 +125,10 @@ def test_reflection_reads_the_last_column_alone_at_the_last_column():
 
 
 @pytest.mark.parametrize("channels", [1, 2, 17])
-@pytest.mark.parametrize("name", [*BILINEAR, "bicubic"])
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name, channels):
     """Of value, gradient and second derivative by the coordinates, and 0 where nothing is read."""
-    function = (BILINEAR | {"bicubic": functools.partial(ops.sample, method="bicubic")})[name]
+    function = DIFFERENTIABLE[name]
     method = "bicubic" if name == "bicubic" else "bilinear"
 
     def derivatives(image, coords):
@@ -151,9 +152,9 @@ def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name, channels):
         assert_array_equal(first[far], np.zeros((far.sum(), 2)), bad)
 
 
-@pytest.mark.parametrize("name", [*BILINEAR, "bicubic"])
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
 def test_a_cotangent_that_is_no_number_stays_where_it_is_read(name):
-    function = (BILINEAR | {"bicubic": functools.partial(ops.sample, method="bicubic")})[name]
+    function = DIFFERENTIABLE[name]
     coords = jnp.asarray(OUTSIDE)
     shape = jax.eval_shape(function, jnp.zeros((H, W, 1)), coords).shape
     gradient = jax.jit(lambda image: jax.vjp(lambda i: function(i, coords), image)[1](jnp.full(shape, NAN))[0])

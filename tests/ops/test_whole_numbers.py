@@ -7,18 +7,15 @@ import operators
 import pytest
 from numpy.testing import assert_allclose
 
-from vtnjax import distort, losses, ops
+from vtnjax import distort, ops
 
 pytestmark = pytest.mark.usefixtures("untyped", "quick_compile_module")
 
 OTHERS = {
-    "consistency": (lambda *maps: losses.consistency_loss(*maps, margin=1.0), (operators.IMAGE,) * 3),
-    "co-localisation": (losses.colocalisation_loss, (operators.IMAGE[0], operators.IMAGE[1])),
-    "soft cross-entropy": (losses.soft_cross_entropy, (operators.IMAGE, operators.IMAGE)),
     "turn": (distort.turn, (operators.IMAGE, np.array(1.0))),
     "separable": (ops.sample_separable, operators.SAMPLERS["lerp"][1]),
 }
-EVERY = operators.OPERATORS | OTHERS
+EVERY = operators.OPERATORS | operators.LOSSES | OTHERS
 ARGUMENTS = [(name, which) for name in EVERY for which in range(len(EVERY[name][1]))]
 
 

@@ -77,13 +77,7 @@ class DeformableConv(nnx.Module):
         Raises:
             ValueError: if a size is below 1, the groups do not divide the channels, or an option is none.
         """
-        if features_in < 1 or features_out < 1:
-            raise ValueError(f"features_in and features_out must be at least 1, not {features_in} and {features_out}")
-        if groups < 1 or features_in % groups:
-            raise ValueError(f"groups must divide the {features_in} features that come in, but it is {groups}")
-        if not mask and mask_scale != 1.0:
-            raise ValueError(f"mask_scale belongs to mask=True, but it is {mask_scale} without a mask")
-        check_feature_groups(feature_group_count, features_in, features_out)
+        _check_options(features_in, features_out, groups, mask, mask_scale, feature_group_count)
         self.features_in, self.groups, self.dtype = features_in, groups, dtype
         self.mask, self.mask_scale = mask, mask_scale
         self.kernel_size = check_pair("kernel_size", kernel_size)
@@ -92,17 +86,7 @@ class DeformableConv(nnx.Module):
         shape = (*self.kernel_size, features_in // feature_group_count, features_out)
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(features_out, param_dtype)) if use_bias else None
-        self.predictor = nnx.Conv(
-            features_in,
-            groups * self.kernel_size[0] * self.kernel_size[1] * (3 if mask else 2),
-            self.kernel_size,
-            self.stride,
-            padding=self.padding,
-            kernel_dilation=self.dilation,
-            kernel_init=nnx.initializers.zeros,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        self.predictor = self._make_predictor(param_dtype, rngs)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 c2"], dict[str, Array]]:
         """Convolve a batch; see the class."""
@@ -123,6 +107,19 @@ class DeformableConv(nnx.Module):
         y, out["coords"] = jax.vmap(convolve)(x.astype(dtype), out)
         return y, out
 
+    def _make_predictor(self, param_dtype, rngs):
+        return nnx.Conv(
+            self.features_in,
+            self.groups * self.kernel_size[0] * self.kernel_size[1] * (3 if self.mask else 2),
+            self.kernel_size,
+            self.stride,
+            padding=self.padding,
+            kernel_dilation=self.dilation,
+            kernel_init=nnx.initializers.zeros,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+
     def _predict(self, x) -> dict[str, Array]:
         """Offsets (n, h', w', groups, kh, kw, 2) and, of v2, the mask."""
         found = self.predictor(x.astype(widest(x.dtype, self.predictor.param_dtype)))
@@ -132,3 +129,13 @@ class DeformableConv(nnx.Module):
         if self.mask:
             out["mask"] = self.mask_scale * jax.nn.sigmoid(found[..., count:].reshape(cells))
         return out
+
+
+def _check_options(features_in, features_out, groups, mask, mask_scale, feature_group_count):
+    if features_in < 1 or features_out < 1:
+        raise ValueError(f"features_in and features_out must be at least 1, not {features_in} and {features_out}")
+    if groups < 1 or features_in % groups:
+        raise ValueError(f"groups must divide the {features_in} features that come in, but it is {groups}")
+    if not mask and mask_scale != 1.0:
+        raise ValueError(f"mask_scale belongs to mask=True, but it is {mask_scale} without a mask")
+    check_feature_groups(feature_group_count, features_in, features_out)

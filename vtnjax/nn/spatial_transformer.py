@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +17,32 @@ from vtnjax import ops
 from vtnjax.ops._checks import as_array, check_choice, check_floating, check_sizes
 from vtnjax.ops._padding import PADDINGS
 from vtnjax.ops.coords import widest
+from vtnjax.ops.grids import CONTROL_POINTS
 from vtnjax.ops.sampling import METHODS
 
-WARPS = ("translation", "attention", "affine", "affine3d", "projective", "tps", "linear")
+
+class _Warp(NamedTuple):
+    identity: np.ndarray  # theta
+    grid: Callable[..., Array]  # of theta, the output's shape and align_corners
+
+
+def _shifted_grid(theta, shape, *, scale=1.0, align_corners):
+    return ops.attention_grid(jnp.asarray(scale, theta.dtype), theta, shape, align_corners=align_corners)
+
+
+def _window_grid(theta, shape, *, align_corners):
+    return ops.attention_grid(theta[0], theta[1:], shape, align_corners=align_corners)
+
+
+_WARPS = {
+    "translation": _Warp(np.zeros(2), _shifted_grid),
+    "attention": _Warp(np.array([1.0, 0, 0]), _window_grid),
+    "affine": _Warp(np.eye(2, 3), ops.affine_grid),
+    "affine3d": _Warp(np.eye(3, 4), ops.affine_grid),
+    "projective": _Warp(np.eye(3).ravel()[:8], ops.projective_grid),
+    "tps": _Warp(CONTROL_POINTS, ops.thin_plate_spline_grid),
+}
+WARPS = (*_WARPS, "linear")
 
 
 class SpatialTransformer(nnx.Module):
@@ -80,29 +105,21 @@ class SpatialTransformer(nnx.Module):
         Raises:
             ValueError: if a name is wrong, or an argument is missing for the warp or does not belong to it.
         """
-        check_choice("warp", warp, WARPS)
         check_choice("method", method, METHODS)
         check_choice("padding", padding, PADDINGS)
         if features < 1 or count < 1:
             raise ValueError(f"features and count must be at least 1, not {features} and {count}")
-        if scale is not None and warp != "attention":
-            raise ValueError(f"scale belongs to the warp 'attention', not to {warp!r}")
-        if (basis is None) == (warp == "linear"):
-            raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
-        if warp == "affine3d" and method != "bilinear":
-            raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
-        if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):
-            raise ValueError(f"antialias must be a whole number from 1, and 1 for the warp 'affine3d', not {antialias}")
+        _check_warp(warp, scale, basis, method, antialias)
         if method == "nearest" and localiser is not None:
             warnings.warn(
                 "method='nearest' has no gradient to the coordinates: the localiser never learns", stacklevel=2
             )
         self.localiser, self.antialias, self.align_corners = localiser, antialias, align_corners
         self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
-        self.shape = None if shape is None else check_sizes("shape", shape, (3 if warp == "affine3d" else 2,))
+        self.shape = None if shape is None else check_sizes("shape", shape, (self._axes,))
         if basis is not None:
             self.basis = basis if isinstance(basis, nnx.Param) else nnx.Variable(jnp.asarray(basis))
-        identity = self._identity(basis)
+        identity = self._warp.identity if basis is None else self._nearest_to_identity(basis)
         self.theta_shape, self.features = identity.shape, features
         self.head = _identity_head(features, identity, count, rngs)
 
@@ -110,7 +127,7 @@ class SpatialTransformer(nnx.Module):
         self, image: Float[Array, "n *sizes c"], features: Float[Array, "n f"] | None = None
     ) -> tuple[Array | tuple[Array, ...], dict[str, Array]]:
         """Warp a batch; see the class. `features` are given exactly when there is no localiser."""
-        axes = 5 if self.warp == "affine3d" else 4
+        axes = self._axes + 2
         if image.ndim != axes:
             raise ValueError(f"image must have {axes} axes for the warp {self.warp!r}, but its shape is {image.shape}")
         theta = self._theta(image, features)
@@ -140,20 +157,18 @@ class SpatialTransformer(nnx.Module):
         theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
         return theta.reshape(theta.shape[0], self.count, *self.theta_shape)
 
-    def _identity(self, basis) -> np.ndarray | Array:
-        if self.warp == "translation":
-            return np.zeros(2)
-        if self.warp == "attention":
-            return np.array([1.0, 0, 0]) if self.scale is None else np.zeros(2)
-        if self.warp == "affine":
-            return np.eye(2, 3)
-        if self.warp == "affine3d":
-            return np.eye(3, 4)
-        if self.warp == "projective":
-            return np.eye(3).ravel()[:8]
-        if self.warp == "tps":
-            line = np.linspace(-1, 1, 4)
-            return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
+    @property
+    def _axes(self) -> int:
+        return 3 if self.warp == "affine3d" else 2
+
+    @property
+    def _warp(self) -> _Warp:
+        if self.scale is None:
+            return _WARPS[self.warp]
+        return _WARPS["translation"]._replace(grid=partial(_shifted_grid, scale=self.scale))
+
+    def _nearest_to_identity(self, basis) -> np.ndarray | Array:
+        """The parameters with which the basis says the identity, as nearly as it can."""
         basis = as_array(basis)
         xp = jnp if isinstance(basis, Tracer) else np  # a basis that is drawn where the module is made abstractly
         basis = xp.asarray(basis)
@@ -165,21 +180,13 @@ class SpatialTransformer(nnx.Module):
             raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
         with jax.ensure_compile_time_eval():  # also where the module is made abstractly
             identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape, align_corners=self.align_corners))
-        # The nearest to the identity that the basis can say.
         columns = basis.astype(widest(basis.dtype, jnp.float32)).reshape(len(basis), -1).T
         return xp.linalg.lstsq(columns, identity.reshape(-1, 2), rcond=None)[0].T
 
     def _grid(self, theta, shape):
         if self.warp == "linear":
             return ops.linear_grid(theta, self.basis[...])
-        options = {"align_corners": self.align_corners}
-        if self.warp == "translation":
-            return ops.attention_grid(jnp.ones((), theta.dtype), theta, shape, **options)
-        if self.warp == "attention":
-            scale = theta[0] if self.scale is None else jnp.asarray(self.scale, theta.dtype)
-            return ops.attention_grid(scale, theta[-2:], shape, **options)
-        grid = {"projective": ops.projective_grid, "tps": ops.thin_plate_spline_grid}.get(self.warp, ops.affine_grid)
-        return grid(theta, shape, **options)
+        return self._warp.grid(theta, shape, align_corners=self.align_corners)
 
     def _sample(self, image, coords):
         if self.antialias > 1:
@@ -194,6 +201,18 @@ class SpatialTransformer(nnx.Module):
         if self.warp == "affine3d":
             return ops.sample_volume(image, coords, padding=self.padding)
         return ops.sample(image, coords, method=self.method, padding=self.padding)
+
+
+def _check_warp(warp, scale, basis, method, antialias):
+    check_choice("warp", warp, WARPS)
+    if scale is not None and warp != "attention":
+        raise ValueError(f"scale belongs to the warp 'attention', not to {warp!r}")
+    if (basis is None) == (warp == "linear"):
+        raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
+    if warp == "affine3d" and method != "bilinear":
+        raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
+    if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):
+        raise ValueError(f"antialias must be a whole number from 1, and 1 for the warp 'affine3d', not {antialias}")
 
 
 def _identity_head(features: int, identity: np.ndarray | Array, count: int, rngs: nnx.Rngs) -> nnx.Linear:

@@ -1,6 +1,5 @@
 """Errors in a sentence: which argument, what it was, what it must be."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from vtnjax._checks import nearest
+
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise a ValueError unless `value` is one of `choices`, naming the nearest."""
     if value in choices:
         return
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{hint}")
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{nearest(value, choices)}")
 
 
 def check_floating(name: str, array: jax.Array | np.ndarray) -> None:

@@ -79,9 +79,7 @@ def _slope(image, coords, padding, axis):
     """The derivative by x or y."""
     pixels, weights, reads = _axes(axis_taps, image, coords, padding)
     (steps,) = _axes(_axis_steps, image, coords, padding)
-    values = _values(image, pixels, coords.dtype)
-    values = [read(value, *counts) for value, counts in zip(values, itertools.product(*reads), strict=True)]
-    return slopes(values, weights, steps)[axis]
+    return slopes(_values(image, pixels, coords.dtype), weights, steps, reads)[axis]
 
 
 def _axes(function, image, coords, padding):

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from vtnjax.ops._cubic import axis_taps
 from vtnjax.ops._linear import axis_weights
 from vtnjax.ops._nearest import axis_pixel
+from vtnjax.ops._taps import product
 
 
 def as_fill(fill: ArrayLike, channels: int, padding: str) -> jax.Array | None:
@@ -50,7 +51,7 @@ def outside_weight(lines: Sequence[Float[Array, "..."]], sizes: Sequence[int], m
     """
     parts = [_COVERED[method](x, size) for x, size in zip(lines, sizes, strict=True)]
     unknown = functools.reduce(operator.or_, map(jnp.isnan, lines))
-    return jnp.where(unknown, 0, 1 - functools.reduce(operator.mul, parts))
+    return jnp.where(unknown, 0, 1 - product(parts))
 
 
 def _bilinear(x, size):

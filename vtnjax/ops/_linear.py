@@ -57,7 +57,7 @@ def _sum(image, coords, padding, sizes):
     few = 1 < image.shape[-1] <= UNROLLED_CHANNELS
     reads = _each_axis(axis_bits if few else axis_truths, coords, padding, sizes)
     weights = _each_axis(axis_weights, coords, padding, sizes)
-    values = [value.astype(coords.dtype) for _, value in _corner_values(image, base)]
+    values = [value.astype(coords.dtype) for value in _corner_values(image, base)]
     return interpolate(values, weights, reads).astype(image.dtype)
 
 
@@ -129,20 +129,20 @@ def cell_slopes(image, firsts, weights, steps, reads):
     """Derivatives of the samples by each coordinate, (*points, g, n, c), of what `axis_cells` gives for x, y(, z)."""
     base = flat_index(firsts[::-1], image)
     corners = _cell_values(image, base) if image.shape[-1] == 1 else _corner_values(image, base)
-    values = [read(value.astype(weights[0][0].dtype), *_at(reads, corner)) for corner, value in corners]
-    return stack(slopes(values, weights, steps))
+    values = (value.astype(weights[0][0].dtype) for value in corners)
+    return stack(slopes(values, weights, steps, reads))
 
 
-def _corner_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Each corner of the cells with its values (*points, g, c)."""
-    corners = _corners(image.shape)
+def _corner_values(image, base) -> Iterator[Array]:
+    """The values (*points, g, c) at each corner of the cells."""
+    offsets = [offset for _, offset in _corners(image.shape)]
     # Rows of several groups are read fastest at one index that the corners share, from tables that begin at a corner.
     shared = _reads_rows(image)
-    size, reach = math.prod(image.shape[:-1]), corners[-1][1]
+    size, reach = math.prod(image.shape[:-1]), offsets[-1]
     table = image.reshape(size, image.shape[-1])
-    for corner, offset in corners:
+    for offset in offsets:
         # No cell's first corner lies in the last row or column, so a table may end `reach` rows early.
-        yield corner, take(table[offset : offset + size - reach], base) if shared else take(table, base + offset)
+        yield take(table[offset : offset + size - reach], base) if shared else take(table, base + offset)
 
 
 def _reads_rows(image) -> bool:
@@ -150,11 +150,11 @@ def _reads_rows(image) -> bool:
     return image.shape[-2] > 1 and image.shape[-1] >= FEW_CHANNELS
 
 
-def _cell_values(image, base) -> Iterator[tuple[tuple[int, ...], Array]]:
+def _cell_values(image, base) -> Iterator[Array]:
     """The same for one channel, read as a row for each cell."""
     values = take_pixels(_cells(image), base)  # (*points, g, corners)
-    for number, (corner, _) in enumerate(_corners(image.shape)):
-        yield corner, values[..., number, None]
+    for number in range(values.shape[-1]):
+        yield values[..., number, None]
 
 
 def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
@@ -163,11 +163,6 @@ def _corners(shape: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
     strides = [groups * math.prod(sizes[axis + 1 :]) for axis in reversed(range(len(sizes)))]
     corners = itertools.product((0, 1), repeat=len(sizes))
     return [(bits, sum(bit * stride for bit, stride in zip(bits, strides, strict=True))) for bits in corners]
-
-
-def _at(taps, corner):
-    """Of the two entries for each axis those of a corner."""
-    return [pair[bit] for pair, bit in zip(taps, corner, strict=True)]
 
 
 def _base(image, coords, padding, sizes):

@@ -79,17 +79,18 @@ def _grid(x, y):
 
 def _cells(x, options, axis):
     """What `axis_cells` gives for a line, to be broadcast along an axis of (h', w', 1)."""
-    shape = [1, 1, 1]
-    shape[axis] = len(x)
-    return jax.tree.map(lambda line: line.reshape(shape), apart(axis_cells, options, x))
+    return jax.tree.map(lambda line: _along(line, axis), apart(axis_cells, options, x))
+
+
+def _along(line, axis):
+    """A line as an array of three axes, to be broadcast along the other two."""
+    return line.reshape([len(line) if k == axis else 1 for k in range(3)])
 
 
 def _pass(image, x, axis, size, padding):
     """Sum the two taps along an axis."""
-    shape = [1, 1, 1]
-    shape[axis] = len(x)
     low, high = (
-        jnp.where(reads.reshape(shape), take(image, index, axis=axis), 0) * weights.reshape(shape)
+        jnp.where(_along(reads, axis), take(image, index, axis=axis), 0) * _along(weights, axis)
         for index, weights, reads in _taps(x, size, padding)
     )
     return low + high

@@ -8,7 +8,7 @@ A tap that is not read weighs nothing, whatever stands where the index was clamp
 import functools
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,7 @@ Axes = Sequence[Sequence[Array]]
 def interpolate(values: list[Array], weights: Axes, reads: Axes) -> Float[Array, "*points g c"]:
     """The weighted sum. Not for differentiation: the derivative of a weight would see what is masked after it."""
     if reads[0][0].dtype != bool:
-        values = [read(value, *counts) for value, counts in zip(values, itertools.product(*reads), strict=True)]
-        return _at_once(values, weights)
+        return _at_once(_read_all(values, reads), weights)
     # Axis by axis: masked all at once, a single channel takes a third longer.
     for weight, counts in zip(reversed(weights), reversed(reads), strict=True):
         values = [read(value, counts[i % len(counts)]) for i, value in enumerate(values)]
@@ -35,8 +34,9 @@ def interpolate(values: list[Array], weights: Axes, reads: Axes) -> Float[Array,
     return values[0]
 
 
-def slopes(values: list[Array], weights: Axes, steps: Axes) -> list[Float[Array, "*points g c"]]:
-    """The derivatives by x, y(, z), of pixels that `read` has masked."""
+def slopes(values: Iterable[Array], weights: Axes, steps: Axes, reads: Axes) -> list[Float[Array, "*points g c"]]:
+    """The derivatives by x, y(, z)."""
+    values = _read_all(values, reads)
     if values[0].shape[-1] > UNROLLED_CHANNELS:  # less to do for each channel
         return [_at_once(values, [*weights[:k], step, *weights[k + 1 :]]) for k, step in enumerate(steps)]
     partials = []
@@ -76,6 +76,10 @@ def read(value: Float[Array, "*points c"], *counts: Shaped[Array, "..."]) -> Flo
     """
     every = functools.reduce(operator.and_, counts)[..., None]
     return jnp.where(every, value, 0) if every.dtype == bool else _masked(value, every)
+
+
+def _read_all(values: Iterable[Array], reads: Axes) -> list[Array]:
+    return [read(value, *counts) for value, counts in zip(values, itertools.product(*reads), strict=True)]
 
 
 @jax.custom_jvp

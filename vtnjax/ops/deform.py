@@ -2,6 +2,10 @@
 
 Sampled by `ops.sample_channels`, one field for each group and kernel cell, and contracted with the kernel in one matrix
 product for each group of the kernel's. A 1 x 1 kernel and as many groups as channels leave VTN's channel-wise warp.
+
+`padding="SAME"` is what it is in `lax.conv_general_dilated` and `flax.nnx.Conv`: h' = ceil(h / stride), and what must
+be added is split evenly, the odd row or column at the bottom or right. At a stride of 2 that depends on the image's
+size: a 3 x 3 kernel adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` is ((1, 1), (1, 1)).
 """
 
 from collections.abc import Sequence
@@ -36,10 +40,6 @@ def deformable_conv(
     plus its offset, bilinearly, where every tap outside the image counts 0. With zero offsets it is the ordinary
     convolution.
 
-    `padding="SAME"` is what it is in `lax.conv_general_dilated` and `flax.nnx.Conv`: h' = ceil(h / stride), and what
-    must be added is split evenly, the odd row or column at the bottom or right. At a stride of 2 that depends on the
-    image's size: a 3 x 3 kernel adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` is ((1, 1), (1, 1)).
-
     The sampled pixels are kept, kh kw times the image at stride 1. The product with the kernel has JAX's default
     precision, as convolutions have. It is computed in the widest dtype of image, kernel and bias, coordinates in
     float32 at least.
@@ -52,7 +52,8 @@ def deformable_conv(
         mask: (h', w', g, kh, kw), which multiplies what was read; v2's lies in [0, 1].
         bias: (c',), floating, which is added.
         stride: a whole number of pixels, or (rows, columns).
-        padding: "SAME", "VALID" (none) or ((top, bottom), (left, right)) in pixels.
+        padding: "SAME" (as `flax.nnx.Conv` has it, at a stride of 2 not PyTorch's `padding=1`; see the module), "VALID"
+            (none) or ((top, bottom), (left, right)) in pixels.
         dilation: pixels between the kernel's cells, as `stride`.
         feature_group_count: groups of the kernel, as in `lax.conv_general_dilated`, `flax.nnx.Conv` and PyTorch's
             `groups`: each of that many equal parts of the outputs, in order, reads one of the image's channels. With c
@@ -72,16 +73,11 @@ def deformable_conv(
     coords = deformable_coords(
         offsets, image.shape[:2], kernel.shape[:2], stride=stride, padding=padding, dilation=dilation
     )
-    channels, groups = image.shape[-1], coords.shape[2]
-    if groups == 0 or channels % groups:
-        raise ValueError(f"offsets has {groups} groups, which must divide the {channels} channels of the image")
     mask = None if mask is None else as_coords("mask", mask)
-    if mask is not None and mask.shape != coords.shape[:-1]:
-        raise ValueError(f"mask must have the shape {coords.shape[:-1]} of the offsets' points, but it is {mask.shape}")
+    _check_points(image.shape[-1], coords, mask)
     dtype = widest(*(array.dtype for array in (image, kernel, bias) if array is not None))
     taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2))
-    if mask is not None:
-        taps = _modulate(taps, mask)
+    taps = taps if mask is None else _modulate(taps, mask)
     out = _contract(taps, kernel.astype(dtype), feature_group_count)
     if bias is not None:
         out = out + bias.astype(dtype).reshape(1, 1, -1)
@@ -150,6 +146,14 @@ def _check(image, kernel, bias, count):
         check_floating("bias", bias)
         if bias.shape != (outputs,):
             raise ValueError(f"bias must have the shape {(outputs,)} of the kernel's outputs, but it is {bias.shape}")
+
+
+def _check_points(channels, coords, mask):
+    groups, points = coords.shape[2], coords.shape[:-1]
+    if groups == 0 or channels % groups:
+        raise ValueError(f"offsets has {groups} groups, which must divide the {channels} channels of the image")
+    if mask is not None and mask.shape != points:
+        raise ValueError(f"mask must have the shape {points} of the offsets' points, but it is {mask.shape}")
 
 
 def _lines(shape, kernel_size, stride, padding, dilation):

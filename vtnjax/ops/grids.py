@@ -23,6 +23,8 @@ from jaxtyping import Array, Float, Real
 from vtnjax.ops._checks import as_array, check_sizes
 from vtnjax.ops.coords import as_coords, pixel_centres, widest
 
+# Of a thin-plate spline, row by row: the 16 points of STN.
+CONTROL_POINTS = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), axis=-1).reshape(16, 2)
 # Rounding that could move the grid further than this, in normalised coordinates, is avoided by float64.
 _SPLINE_ERROR = 1e-4
 
@@ -221,8 +223,7 @@ def _pixels(sizes, dtype, align_corners):
 def _control_points(control):
     """The control points, in float64 where they are known, at least in float32 where they are traced."""
     if control is None:
-        line = np.linspace(-1, 1, 4)
-        return np.stack(np.meshgrid(line, line), axis=-1).reshape(16, 2)
+        return CONTROL_POINTS
     points = control if isinstance(control, Tracer) else np.asarray(control)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
         raise ValueError(f"control must be 3 or more points (k, 2), but its shape is {points.shape}")
