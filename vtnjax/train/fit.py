@@ -7,14 +7,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config
 from vtnjax.train.lock import Lock
 from vtnjax.train.loop import Loop
-from vtnjax.train.mesh import split, to_devices
+from vtnjax.train.mesh import by_the_first, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile
 from vtnjax.train.optimiser import learning_rate_schedule
 from vtnjax.train.state import TrainState
@@ -89,7 +88,7 @@ def fit(
     console = None
     try:
         state, start, recent = _resume(checkpoints, state, job.batches)
-        if start == config.steps and _by_the_first(metrics.final(start) is not None):
+        if start == config.steps and by_the_first(metrics.final(start) is not None):
             return state, False
         if start:
             say(f"resuming from step {start}")
@@ -120,8 +119,3 @@ def _resume(checkpoints, state, batches):
     state, beside = restored
     batches.set_state(beside["data"])
     return state, int(np.ravel(jax.device_get(state.step))[0]), beside["recent"]
-
-
-def _by_the_first(what):
-    """What holds in the first process, whose metrics are the run's, in every process."""
-    return bool(multihost_utils.broadcast_one_to_all(np.array(what)))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array
 
@@ -18,6 +17,7 @@ from vtnjax.train.checkpoint import Checkpoints, NotFiniteError
 from vtnjax.train.config import Config
 from vtnjax.train.ending import StoppedError
 from vtnjax.train.lock import Lock
+from vtnjax.train.mesh import by_the_first
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
@@ -134,8 +134,7 @@ class Loop:
     def _make_up_for(self, step, state):
         """The test before which an earlier run was stopped, or what was left to do after it."""
         tested = [line[_ACCURACY] for line in self.metrics.read() if line["step"] == step and _ACCURACY in line]
-        # Every process does as the first one, whose metrics are the run's.
-        if multihost_utils.broadcast_one_to_all(np.array(bool(tested))):
+        if by_the_first(bool(tested)):
             if tested:
                 self.checkpoints.record(step, tested[-1])
         else:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from vtnjax.train.ending import watch_others
@@ -58,6 +60,11 @@ def split(mesh: Mesh) -> NamedSharding:
 def own_share() -> dict[str, Any]:
     """Which of the processes this is, as the batches of `vtnjax.data` take it."""
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def by_the_first(holds: bool) -> bool:
+    """Whether something holds in the first process, whose figures and checkpoints are the run's, in every process."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(holds)))
 
 
 def check_batch_size(batch_size: int) -> None:
