@@ -79,8 +79,7 @@ def deformable_conv(
     taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2))
     taps = taps if mask is None else _modulate(taps, mask)
     out = _contract(taps, kernel.astype(dtype), feature_group_count)
-    if bias is not None:
-        out = out + bias.astype(dtype).reshape(1, 1, -1)
+    out = out if bias is None else out + bias.astype(dtype).reshape(1, 1, -1)
     return out.astype(image.dtype)
 
 
