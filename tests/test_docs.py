@@ -6,7 +6,7 @@ import re
 import pytest
 from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
 
-from vtnjax import nn, ops
+from vtnjax import experiments, nn, ops
 
 PAGES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in render.PAGES]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -36,6 +36,23 @@ def load(name):
 def test_tables_are_those_of_the_results(path):
     page = path.read_text()
     assert page == render.render(page), "python docs/render.py writes the tables anew"
+
+
+def test_tables_are_made_of_records_of_this_version_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    for name, figures in (
+        ("experiments/digits_stn/model=st_fcn-0", {"accuracy": 0.9}),
+        ("experiments/digits_stn/model=fcn-0", {"accuracy": 0.8}),
+        ("experiments/digits_stn/model=fcn-2", {"accuracy": 0.6}),
+        ("sampling-cpu", {"results": [{"case": "a", "milliseconds": {k: {"vtnjax": 2.5} for k in render.TASKS}}]}),
+    ):
+        seed = name.rpartition("-")[2]
+        which = {"seed": int(seed)} if seed.isdigit() else {}
+        experiments.write_record(tmp_path / f"{name}.json", "x", seconds=1.0, figures=figures, **which)
+    shown = render.TABLES["digits_stn"]()
+    assert "| 10.0 % | 10.0 % |" in shown
+    assert "| 20.0, 40.0 % | 30.0 % |" in shown
+    assert "| a | 2.50 | 2.50 | 2.50 |" in render.TABLES["milliseconds"]()
 
 
 def test_every_table_stands_somewhere():
