@@ -29,6 +29,11 @@ def record(name: str) -> dict[str, Any]:
     return experiments.read_record(RESULTS / f"{name}.json")
 
 
+def figures(name: str) -> dict[str, Any]:
+    """What the record `results/NAME.json` measured."""
+    return record(name)["figures"]
+
+
 def results(table: str, variant: str) -> list[dict[str, Any]]:
     """The records of the seeds that were run; of runs with overrides, `variant` ends with `---config.key=value`."""
     runner = experiments.Runner(table, experiments.TABLES[table](), (), ROOT / "runs", RESULTS / "experiments")
@@ -96,14 +101,14 @@ def _digits() -> str:
 def _colocalisation() -> str:
     lines = []
     for images, paper in FOUND_BY_THE_PAPER.items():
-        found = [record(f"experiments/colocalisation/{images}-{label}-0")["figures"]["found"] for label in CLASSES]
+        found = [figures(f"experiments/colocalisation/{images}-{label}-0")["found"] for label in CLASSES]
         lines += [[images, *(f"{100 * share:.0f}" for share in found)], [f"{images}, the paper", *map(str, paper)]]
     return _markdown(["", *map(str, CLASSES)], lines)
 
 
-def times(name: str) -> dict[str, dict[str, dict[str, float]]]:
+def times(name: str, dtype: str = "float32") -> dict[str, dict[str, dict[str, float]]]:
     """Milliseconds by case, task and library of a file of `benchmarks/sampling.py`."""
-    return {result["case"]: result["milliseconds"] for result in record(name)["figures"]["results"]}
+    return {each["case"]: each["milliseconds"] for each in figures(name)["results"] if each["dtype"] == dtype}
 
 
 def _milliseconds() -> str:
@@ -113,14 +118,24 @@ def _milliseconds() -> str:
     return _markdown(["case", *TASKS.values()], lines)
 
 
-def _ratios() -> str:
-    machines = [times(name) for name in ("sampling-cpu", "sampling-cpu-2")]
-    header = ["case", *(f"{label}, {which}" for label in TASKS.values() for which in ("first", "second"))]
+def _ratios(measured: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Times over those of PyTorch, of measurements side by side."""
+    header = ["case", *(f"{label}, {which}" for label in TASKS.values() for which in measured)]
     lines = []
-    for case in machines[0]:
-        found = [machine[case][task] for task in TASKS for machine in machines]
+    for case in next(iter(measured.values())):
+        found = [each[case][task] for task in TASKS for each in measured.values()]
         lines.append([case, *(f"{each['vtnjax'] / each['torch']:.2f}" for each in found)])
     return _markdown(header, lines)
+
+
+def _steps() -> str:
+    """Training steps of a file of `benchmarks/device.py`."""
+    found = {name: each for name, each in figures("device-gpu").items() if "images_per_second" in each}
+    lines = [
+        [name, f"{each['milliseconds']:.1f}", f"{each['images_per_second']:,.0f}", f"{each['step_gigabytes']:.1f}"]
+        for name, each in found.items()
+    ]
+    return _markdown(["network", "ms a step", "images a second", "GB"], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -137,7 +152,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
     "milliseconds": _milliseconds,
-    "ratios": _ratios,
+    "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
+    "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
+    "gpu_steps": _steps,
 }
 
 

@@ -19,10 +19,6 @@ SPEC.loader.exec_module(render)
 SLOW_LOCALISER, LONG, NOT_HALVED = "---config.localiser_multiplier=0.3", "---config.steps=2400", "---config.pool=1"
 
 
-def figures(name):
-    return render.record(name)["figures"]
-
-
 def error(table, variant, seed=0):
     (found,) = [each for each in render.results(table, variant) if each["seed"] == seed]
     return f"{100 * (1 - found['figures']['accuracy']):.1f} %"
@@ -82,7 +78,7 @@ def two_digits():
         statistics.median(run["seconds"] for run in render.results("two_digits", f"model={model}")) / 60
         for model in ("cnn", "vtn_two")
     )
-    (first, other), (swapped, second) = figures("addition")["correlation"]
+    (first, other), (swapped, second) = render.figures("addition")["correlation"]
     gained = errors["ST-FCN (42 x 42)"] - errors["2xST-FCN (42 x 42)"]
     return [
         f"A run of the CNN takes {cnn:.0f} minutes on one core; one of a VTN takes {vtn:.0f}.",
@@ -152,7 +148,7 @@ def of_vtn():
 
 
 def of_feature_maps():
-    correlation = figures("angles")["correlation"]
+    correlation = render.figures("angles")["correlation"]
     longer, halved = "---config.steps=6000", "---config.pool=2"
 
     def moved(network, more):
@@ -186,9 +182,9 @@ def samplers():
 
 
 def networks():
-    house = figures("house-numbers-cpu")["milliseconds"]
-    tasn, vtn = figures("tasn-cpu")["results"], figures("vtn-cpu")["results"]
-    attention = figures("attention-sampler-cpu")["results"][0]["milliseconds"]
+    house = render.figures("house-numbers-cpu")["milliseconds"]
+    tasn, vtn = render.figures("tasn-cpu")["results"], render.figures("vtn-cpu")["results"]
+    attention = render.figures("attention-sampler-cpu")["results"][0]["milliseconds"]
     ours = {task: each["vtnjax lerp"] for task, each in attention.items()}
     ratio = {task: f"{each['vtnjax lerp'] / each['torch']:.2f}" for task, each in attention.items()}
     cost = {name: (f"{each['gflop']:.0f} GFLOP", f"{each['milliseconds']:.0f} ms") for name, each in tasn.items()}
@@ -207,10 +203,10 @@ def networks():
 
 
 def inputs():
-    photos = figures("input-photos-cpu")["results"]
+    photos = render.figures("input-photos-cpu")["results"]
     speed = {(each["library"], each["work"]): f"{each['images_per_second']:.0f} images a second" for each in photos}
     plain, turned = "resize, crop, flip", "resize, rotate, crop, flip"
-    waiting = max(each["waiting"] for each in figures("input-cpu")["results"])
+    waiting = max(each["waiting"] for each in render.figures("input-cpu")["results"])
     return [
         f"at {speed['vtnjax', plain]}, and with a rotation at {speed['vtnjax', turned]}. tf.data makes "
         f"{speed['tf.data', plain]} without the rotation and {speed['tf.data', turned]} with it.",
@@ -218,8 +214,23 @@ def inputs():
     ]
 
 
+def on_a_gpu():
+    steps = {name: each["milliseconds"] for name, each in render.figures("device-gpu").items()}
+
+    def longer(name, plain):
+        return f"{100 * (steps[name] / steps[plain] - 1):.0f} %"
+
+    resnet, cnn = "ResNet-50, plain", "house numbers, cnn"
+    return [
+        f"Samplers over PyTorch {render.record('sampling-gpu')['versions']['torch']}'s",
+        f"the step of the ResNet-50 {longer('ResNet-50, VTN', resnet)} longer, and an STN "
+        f"{longer('ResNet-50, STN', resnet)}. The step of ST-CNN Multi takes {longer('house numbers, multi', cnn)} "
+        "longer than that of the CNN.",
+    ]
+
+
 def of_speed():
-    return [*samplers(), *networks(), *inputs()]
+    return [*samplers(), *networks(), *on_a_gpu(), *inputs()]
 
 
 def of_configs():
