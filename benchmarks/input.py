@@ -223,7 +223,7 @@ def photos_main(steps: int) -> None:
         print(f"| {row['library']} | {row['work']} | {row['images_per_second']:,.0f} |")
     figures = {"bytes_per_file": size, "threads": _THREADS, "results": results}
     packages = ["opencv-python-headless", "grain", "tensorflow-cpu"]
-    command, seconds = "python benchmarks/input.py --photos", time.perf_counter() - began
+    command, seconds = f"python benchmarks/input.py --photos --steps {steps}", time.perf_counter() - began
     save("input-photos", command, seconds=seconds, figures=figures, packages=packages)
 
 
@@ -249,8 +249,8 @@ def digits_main(steps: int) -> None:
             f"{100 * figures['waiting']:.1f} % |",
             flush=True,
         )
-    seconds = time.perf_counter() - began
-    save("input", "python benchmarks/input.py", seconds=seconds, figures={"results": results})
+    command, seconds = f"python benchmarks/input.py --steps {steps}", time.perf_counter() - began
+    save("input", command, seconds=seconds, figures={"results": results})
 
 
 if __name__ == "__main__":

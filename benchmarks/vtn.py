@@ -1,10 +1,10 @@
-"""What does a volumetric transformer cost? Time and memory of a training step of the module alone, and its share.
+"""What does a volumetric transformer cost? Time and memory of a training step of the module alone.
 
     python benchmarks/vtn.py
-    python benchmarks/vtn.py --share        # on an accelerator: of a ResNet-50's step at 448 x 448
 
 prints a table and writes results/vtn-<platform>.json. The memory is what the compiled step needs beside its arguments;
-the resident set is that of the whole process, in which each case runs alone.
+the resident set is that of the whole process, in which each case runs alone. What it adds to a ResNet-50's step on an
+accelerator, `benchmarks/device.py --only photographs` measures.
 """
 
 import argparse
@@ -23,9 +23,7 @@ from flax import nnx
 from saving import save
 from timing import median
 
-from vtnjax import models, nn
-
-SHARE_BATCH, SHARE_SIZE = 32, 448
+from vtnjax import nn
 
 
 class Case(NamedTuple):
@@ -46,13 +44,13 @@ CASES = (
 )
 
 
-def gradient_of(module: nnx.Module, dtype: str = "float32"):
+def gradient_of(module: nnx.Module):
     """A function `(params, rest, x)` that gives the gradients of the mean square of the module's first output."""
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
 
     def loss(params, rest, x):
-        y, _ = nnx.merge(graphdef, params, rest, copy=True)(x.astype(dtype))
-        return jnp.mean(jnp.square(y.astype(jnp.float32)))
+        y, _ = nnx.merge(graphdef, params, rest, copy=True)(x)
+        return jnp.mean(jnp.square(y))
 
     return jax.jit(jax.grad(loss, argnums=(0, 2))), (params, rest)
 
@@ -71,29 +69,10 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     }
 
 
-def share(rounds: int) -> dict[str, float]:
-    """Milliseconds of a training step of a ResNet-50 in bfloat16, plain and with each warp."""
-    shape = (SHARE_SIZE, SHARE_SIZE, 3)
-    x = jnp.asarray(np.random.default_rng(0).standard_normal((SHARE_BATCH, *shape), np.float32))
-    found = {}
-    for warp in ("none", "stn", "vtn"):
-        trunk = models.ResNet("resnet50", dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-        features = models.features_shape(trunk, shape)
-        transformer = models.make_feature_warp(warp, features, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-        classifier = models.PooledClassifier(features[-1], 200, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-        gradient, state = gradient_of(models.WarpedFeatures(trunk, transformer, classifier), "bfloat16")
-        found[warp] = median(functools.partial(gradient, *state, x), rounds)
-        print(
-            f"ResNet-50, {warp}: {found[warp]:.1f} ms, {found[warp] / found['none']:.3f} of the plain one", flush=True
-        )
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="timed steps of each (default 3)")
     parser.add_argument("--case", choices=[case.name for case in CASES], help="print this case alone, as JSON")
-    parser.add_argument("--share", action="store_true", help="also the share of a ResNet-50's step")
     arguments = parser.parse_args()
     if arguments.case:
         (case,) = [case for case in CASES if case.name == arguments.case]
@@ -111,9 +90,7 @@ def main() -> None:
             f"{figures['process_gigabytes']:.2f} GB resident",
             flush=True,
         )
-    if arguments.share:
-        results["share"] = share(arguments.rounds)
-    command = "python benchmarks/vtn.py" + (" --share" if arguments.share else "")
+    command = f"python benchmarks/vtn.py --rounds {arguments.rounds}"
     save("vtn", command, seconds=time.perf_counter() - began, figures={"results": results})
 
 

@@ -3,7 +3,6 @@
 A table stands between the lines `<!-- table: NAME -->` and `<!-- end of table -->`; NAME is a key of TABLES below.
 """
 
-import json
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vtnjax import experiments
+from vtnjax.experiments.colocalisation.__main__ import PAPER as FOUND_BY_THE_PAPER
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SEEDS = (0, 1, 2)
 CLASSES = range(10)
@@ -20,24 +21,29 @@ BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DO
 
 FULLY_CONNECTED = ("FCN", "ST-FCN affine", "ST-FCN projective", "ST-FCN TPS", "ST-FCN linear")
 CONVOLUTIONAL = ("CNN", "ST-CNN affine", "ST-CNN projective", "ST-CNN TPS", "ST-CNN linear")
-FOUND_BY_THE_PAPER = {"T": (100,) * 10, "TC": (81, 82, 88, 75, 94, 84, 93, 85, 89, 87)}  # STN A.2, Table 5
 TASKS = {"forward": "forward", "to coordinates": "gradient to the coordinates", "to both": "to coordinates and image"}
 
 
-def record(name: str) -> Any:
-    """What `results/NAME.json` holds."""
-    return json.loads((ROOT / "results" / f"{name}.json").read_text())
+def record(name: str) -> dict[str, Any]:
+    """The record `results/NAME.json`, whichever version wrote it."""
+    return experiments.read_record(RESULTS / f"{name}.json")
 
 
-def error(table: str, variant: str, seed: int = 0) -> float:
-    """The test error of a run in percent; of a run with overrides, `variant` ends with `---config.key=value`."""
-    return 100 * (1 - record(f"experiments/{table}/{variant}-{seed}")["figures"]["accuracy"])
+def figures(name: str) -> dict[str, Any]:
+    """What the record `results/NAME.json` measured."""
+    return record(name)["figures"]
+
+
+def results(table: str, variant: str) -> list[dict[str, Any]]:
+    """The records of the seeds that were run; of runs with overrides, `variant` ends with `---config.key=value`."""
+    runner = experiments.Runner(table, experiments.TABLES[table](), (), ROOT / "runs", RESULTS / "experiments")
+    found = [runner.result(variant, seed) for seed in SEEDS]
+    return [each for each in found if each is not None]
 
 
 def errors(table: str, variant: str) -> list[float]:
     """The test errors of the seeds that were run, in percent."""
-    folder = ROOT / "results" / "experiments" / table
-    return [error(table, variant, seed) for seed in SEEDS if (folder / f"{variant}-{seed}.json").exists()]
+    return [100 * (1 - each["figures"]["accuracy"]) for each in results(table, variant)]
 
 
 def render(page: str) -> str:
@@ -72,30 +78,21 @@ def _grid(table: str, rows: Sequence[str], show: Callable[[list[float]], str]) -
     return _markdown(["", *columns], lines)
 
 
-def _column(table: str, suffix: str) -> str:
-    """A paper's table of one column: every row with a result."""
+def _column(table: str, suffix: str = "") -> str:
+    """A table of one column: every row with a result."""
     cells = {name: next(iter(row.values())) for name, row in experiments.TABLES[table]().rows.items()}
     found = {name: errors(table, cell.variant + suffix) for name, cell in cells.items()}
-    header, lines = (
-        ["", "mean error", "each seed"],
-        [[n, _mean(each), _each(each)] for n, each in found.items() if each],
-    )
+    header = ["", "mean error", "each seed"]
+    lines = [[name, _mean(each), _each(each)] for name, each in found.items() if each]
     if any(cell.paper is not None for cell in cells.values()):
         header.append("the paper")
         lines = [[*line, "" if cells[line[0]].paper is None else str(cells[line[0]].paper)] for line in lines]
     return _markdown(header, lines)
 
 
-def _rows(name: str) -> str:
-    """A file of results in its first format."""
-    found = {row: [100 * run["error"] for run in value["runs"]] for row, value in record(name)["rows"].items()}
-    return _markdown(["", "mean error", "each seed"], [[row, _mean(each), _each(each)] for row, each in found.items()])
-
-
 def _digits() -> str:
-    runs = record("digits_stn")["runs"]
     names = {"ST-FCN, affine: the command above": "st_fcn", "FCN: the same with `:model=fcn`": "fcn"}
-    found = {name: [100 * run["error"] for run in runs[key]] for name, key in names.items()}
+    found = {name: errors("digits_stn", f"model={model}") for name, model in names.items()}
     return _markdown(
         ["network", "seeds 0, 1, 2", "mean"], [[n, f"{_each(e)} %", f"{_mean(e)} %"] for n, e in found.items()]
     )
@@ -104,14 +101,14 @@ def _digits() -> str:
 def _colocalisation() -> str:
     lines = []
     for images, paper in FOUND_BY_THE_PAPER.items():
-        found = [record(f"experiments/colocalisation/{images}-{label}-0")["figures"]["found"] for label in CLASSES]
+        found = [figures(f"experiments/colocalisation/{images}-{label}-0")["found"] for label in CLASSES]
         lines += [[images, *(f"{100 * share:.0f}" for share in found)], [f"{images}, the paper", *map(str, paper)]]
     return _markdown(["", *map(str, CLASSES)], lines)
 
 
-def times(name: str) -> dict[str, dict[str, dict[str, float]]]:
+def times(name: str, dtype: str = "float32") -> dict[str, dict[str, dict[str, float]]]:
     """Milliseconds by case, task and library of a file of `benchmarks/sampling.py`."""
-    return {result["case"]: result["milliseconds"] for result in record(name)["results"]}
+    return {each["case"]: each["milliseconds"] for each in figures(name)["results"] if each["dtype"] == dtype}
 
 
 def _milliseconds() -> str:
@@ -121,31 +118,43 @@ def _milliseconds() -> str:
     return _markdown(["case", *TASKS.values()], lines)
 
 
-def _ratios() -> str:
-    machines = [times(name) for name in ("sampling-cpu", "sampling-cpu-2")]
-    header = ["case", *(f"{label}, {which}" for label in TASKS.values() for which in ("first", "second"))]
+def _ratios(measured: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
+    """Times over those of PyTorch, of measurements side by side."""
+    header = ["case", *(f"{label}, {which}" for label in TASKS.values() for which in measured)]
     lines = []
-    for case in machines[0]:
-        found = [machine[case][task] for task in TASKS for machine in machines]
+    for case in next(iter(measured.values())):
+        found = [each[case][task] for task in TASKS for each in measured.values()]
         lines.append([case, *(f"{each['vtnjax'] / each['torch']:.2f}" for each in found)])
     return _markdown(header, lines)
+
+
+def _steps() -> str:
+    """Training steps of a file of `benchmarks/device.py`."""
+    found = {name: each for name, each in figures("device-gpu").items() if "images_per_second" in each}
+    lines = [
+        [name, f"{each['milliseconds']:.1f}", f"{each['images_per_second']:,.0f}", f"{each['step_gigabytes']:.1f}"]
+        for name, each in found.items()
+    ]
+    return _markdown(["network", "ms a step", "images a second", "GB"], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "digits_stn": _digits,
     "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
     "stn_table1_convolutional": lambda: _grid("stn_table1", CONVOLUTIONAL, _each),
-    "two_digits": lambda: _rows("two_digits"),
+    "two_digits": lambda: _column("two_digits"),
     "stn_addition": lambda: _column("stn_addition", ",short"),
     "stn_addition_long": lambda: _column("stn_addition", ",short---config.steps=12000"),
     "stn_volumes": lambda: _column("stn_volumes", ",short"),
     "colocalisation": _colocalisation,
-    "composites": lambda: _rows("composites"),
-    "hidden_digits": lambda: _rows("hidden_digits"),
-    "attentions": lambda: _rows("attentions"),
+    "composites": lambda: _column("composites"),
+    "hidden_digits": lambda: _column("hidden_digits"),
+    "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
     "milliseconds": _milliseconds,
-    "ratios": _ratios,
+    "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
+    "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
+    "gpu_steps": _steps,
 }
 
 

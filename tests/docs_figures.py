@@ -7,6 +7,8 @@ import importlib.util
 import statistics
 from pathlib import Path
 
+from vtnjax import experiments
+
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("render", ROOT / "docs" / "render.py")
 assert SPEC is not None
@@ -18,17 +20,18 @@ SLOW_LOCALISER, LONG, NOT_HALVED = "---config.localiser_multiplier=0.3", "---con
 
 
 def error(table, variant, seed=0):
-    return f"{render.error(table, variant, seed):.1f} %"
-
-
-def means(name):
-    """The mean errors of a file of results in its first format, in percent, by row."""
-    rows = render.record(name)["rows"]
-    return {row: 100 * statistics.mean(run["error"] for run in rows[row]["runs"]) for row in rows}
+    (found,) = [each for each in render.results(table, variant) if each["seed"] == seed]
+    return f"{100 * (1 - found['figures']['accuracy']):.1f} %"
 
 
 def mean(table, variant):
     return statistics.mean(render.errors(table, variant))
+
+
+def means(table):
+    """The mean errors of a table of one column, in percent, by row."""
+    rows = experiments.TABLES[table]().rows
+    return {row: mean(table, cell.variant) for row, cells in rows.items() for cell in cells.values()}
 
 
 def minutes(name):
@@ -69,10 +72,13 @@ def convolutional():
 
 
 def two_digits():
-    errors, rows = means("two_digits"), render.record("two_digits")["rows"]
+    errors = means("two_digits")
     field, frozen = "VTN, a field a channel", "VTN, a field a channel, E = 0"
-    cnn, vtn = (statistics.median(run["seconds"] for run in rows[row]["runs"]) / 60 for row in ("CNN (42 x 42)", field))
-    (first, other), (swapped, second) = render.record("addition")["correlation"]
+    cnn, vtn = (
+        statistics.median(run["seconds"] for run in render.results("two_digits", f"model={model}")) / 60
+        for model in ("cnn", "vtn_two")
+    )
+    (first, other), (swapped, second) = render.figures("addition")["correlation"]
     gained = errors["ST-FCN (42 x 42)"] - errors["2xST-FCN (42 x 42)"]
     return [
         f"A run of the CNN takes {cnn:.0f} minutes on one core; one of a VTN takes {vtn:.0f}.",
@@ -142,7 +148,7 @@ def of_vtn():
 
 
 def of_feature_maps():
-    correlation = render.record("angles")["correlation"]
+    correlation = render.figures("angles")["correlation"]
     longer, halved = "---config.steps=6000", "---config.pool=2"
 
     def moved(network, more):
@@ -167,7 +173,7 @@ def samplers():
     one = [machine["STN input"]["to both"] for machine in machines]
     beside = [f"{each['vtnjax'] / each['map_coordinates']:.2f}" for each in one]
     return [
-        f"those of PyTorch {render.record('sampling-cpu')['torch'].partition('+')[0]}'s",
+        f"those of PyTorch {render.record('sampling-cpu')['versions']['torch'].partition('+')[0]}'s",
         f"take {reads[alone] / reads['torch']:.1f} times as long as PyTorch's whole forward pass.",
         f"takes {scattered[0]} times as long as both of PyTorch's gradients on the first machine, and {scattered[1]} "
         "times as long on the second.",
@@ -176,9 +182,9 @@ def samplers():
 
 
 def networks():
-    house = render.record("house-numbers-cpu")["milliseconds"]
-    tasn, vtn = render.record("tasn-cpu")["results"], render.record("vtn-cpu")["results"]
-    attention = render.record("attention-sampler-cpu")["results"][0]["milliseconds"]
+    house = render.figures("house-numbers-cpu")["milliseconds"]
+    tasn, vtn = render.figures("tasn-cpu")["results"], render.figures("vtn-cpu")["results"]
+    attention = render.figures("attention-sampler-cpu")["results"][0]["milliseconds"]
     ours = {task: each["vtnjax lerp"] for task, each in attention.items()}
     ratio = {task: f"{each['vtnjax lerp'] / each['torch']:.2f}" for task, each in attention.items()}
     cost = {name: (f"{each['gflop']:.0f} GFLOP", f"{each['milliseconds']:.0f} ms") for name, each in tasn.items()}
@@ -197,10 +203,10 @@ def networks():
 
 
 def inputs():
-    photos = render.record("input-photos-cpu")["results"]
+    photos = render.figures("input-photos-cpu")["results"]
     speed = {(each["library"], each["work"]): f"{each['images_per_second']:.0f} images a second" for each in photos}
     plain, turned = "resize, crop, flip", "resize, rotate, crop, flip"
-    waiting = max(each["waiting"] for each in render.record("input-cpu")["results"])
+    waiting = max(each["waiting"] for each in render.figures("input-cpu")["results"])
     return [
         f"at {speed['vtnjax', plain]}, and with a rotation at {speed['vtnjax', turned]}. tf.data makes "
         f"{speed['tf.data', plain]} without the rotation and {speed['tf.data', turned]} with it.",
@@ -208,17 +214,32 @@ def inputs():
     ]
 
 
+def on_a_gpu():
+    steps = {name: each["milliseconds"] for name, each in render.figures("device-gpu").items()}
+
+    def longer(name, plain):
+        return f"{100 * (steps[name] / steps[plain] - 1):.0f} %"
+
+    resnet, cnn = "ResNet-50, plain", "house numbers, cnn"
+    return [
+        f"Samplers over PyTorch {render.record('sampling-gpu')['versions']['torch']}'s",
+        f"the step of the ResNet-50 {longer('ResNet-50, VTN', resnet)} longer, and an STN "
+        f"{longer('ResNet-50, STN', resnet)}. The step of ST-CNN Multi takes {longer('house numbers, multi', cnn)} "
+        "longer than that of the CNN.",
+    ]
+
+
 def of_speed():
-    return [*samplers(), *networks(), *inputs()]
+    return [*samplers(), *networks(), *on_a_gpu(), *inputs()]
 
 
 def of_configs():
-    parts, digits = means("composites"), render.record("digits_stn")["mean_error"]
+    parts, digits = means("composites"), means("digits_stn")
     return {
         "composites": f"{parts['nothing']:.1f} % without a warp, {parts['an affine warp a group']:.1f} % with one "
         f"affine warp for each group, and {parts['VTN']:.1f} % with a VTN.",
-        "digits_stn": f"ends at a test error of {100 * digits['st_fcn']:.1f} %, the mean of three seeds. "
-        f"A plain network of as many parameters, `model=fcn`, ends at {100 * digits['fcn']:.1f} %",
+        "digits_stn": f"ends at a test error of {digits['ST-FCN']:.1f} %, the mean of three seeds. "
+        f"A plain network of as many parameters, `model=fcn`, ends at {digits['FCN']:.1f} %",
     }
 
 

@@ -2,11 +2,13 @@
 
 import importlib.util
 import re
+import shlex
 
 import pytest
 from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
 
-from vtnjax import nn, ops
+from vtnjax import experiments, nn, ops
+from vtnjax.experiments.__main__ import _parse
 
 PAGES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in render.PAGES]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -15,6 +17,9 @@ WIDEST_CELL, LONGEST_README = 100, 220
 NOT_PROSE = re.compile(r"<!-- table:.*?<!-- end of table -->|```.*?```|`[^`]*`|(?<=\])\([^)]*\)", re.DOTALL)
 UNIT = "(?:%|points|times|degrees|ms|s|GB|GFLOP|minutes|images a second)(?![a-z])"
 FIGURE = re.compile(rf"\d+\.\d+|\d+(?= {UNIT})")
+# `python ...` of a line, up to what a shell would end it with; a line that ends with a backslash goes on.
+COMMAND = re.compile(r'\bpython ((?:-m vtnjax|train\.py|benchmarks/|docs/)(?:"[^"\n]*"|[^"&\n])*)')
+PLACEHOLDERS = ("NAME", "TABLE", "...")
 NUMBERED = re.compile(r"\b(?:section |STN |VTN |TASN |JAX |Python |Apache-)\d+\.\d+")
 
 
@@ -36,6 +41,24 @@ def load(name):
 def test_tables_are_those_of_the_results(path):
     page = path.read_text()
     assert page == render.render(page), "python docs/render.py writes the tables anew"
+
+
+def test_tables_are_made_of_records_of_this_version_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    sampled = {"case": "a", "dtype": "float32", "milliseconds": {task: {"vtnjax": 2.5} for task in render.TASKS}}
+    for name, figures in (
+        ("experiments/digits_stn/model=st_fcn-0", {"accuracy": 0.9}),
+        ("experiments/digits_stn/model=fcn-0", {"accuracy": 0.8}),
+        ("experiments/digits_stn/model=fcn-2", {"accuracy": 0.6}),
+        ("sampling-cpu", {"results": [sampled]}),
+    ):
+        seed = name.rpartition("-")[2]
+        which = {"seed": int(seed)} if seed.isdigit() else {}
+        experiments.write_record(tmp_path / f"{name}.json", "x", seconds=1.0, figures=figures, **which)
+    shown = render.TABLES["digits_stn"]()
+    assert "| 10.0 % | 10.0 % |" in shown
+    assert "| 20.0, 40.0 % | 30.0 % |" in shown
+    assert "| a | 2.50 | 2.50 | 2.50 |" in render.TABLES["milliseconds"]()
 
 
 def test_every_table_stands_somewhere():
@@ -72,11 +95,48 @@ def test_the_readme_is_short():
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https:)([^)]+)\)", path.read_text()):
         file, _, anchor = target.partition("#")
-        page = path.parent / file
+        page = path.parent / file if file else path
         assert page.exists(), target
         if anchor:
             titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
             assert anchor in [title.lower().replace(" ", "-") for title in titles], target
+
+
+def commands(page):
+    """The commands of a page, those in blocks and those in sentences."""
+    inline = [words(span) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", page)]
+    blocks = re.findall(r"^```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    found = [each for text in [*inline, *blocks] for each in COMMAND.findall(text.replace("\\\n", " "))]
+    return [shlex.split(each) for each in found if not any(word in each for word in PLACEHOLDERS)]
+
+
+def check_config(name, variant, given):
+    """The config with its variant has every key that the command sets."""
+    table = experiments.Table("", name, {})
+    experiments.Runner("", table, tuple(given), ROOT / "runs", ROOT / "results").load(variant)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_commands_are_ones_that_there_are(path):
+    for script, *rest in commands(path.read_text()):
+        given = [word for word in rest if word.startswith("--config.")]
+        if [script, rest[:1]] == ["-m", ["vtnjax.experiments"]]:
+            arguments, overrides, table = _parse(rest[1:])
+            assert list(overrides) == given
+            first = next(iter(table.rows[(arguments.rows or list(table.rows))[0]].values()))
+            check_config(table.config, first.variant + ",short" * arguments.short, given)
+            continue
+        if script == "train.py":
+            name, _, variant = rest[rest.index("--config") + 1].partition(":")
+            check_config(name.removeprefix("configs/").removesuffix(".py"), variant, given)
+        module = rest[0].replace(".", "/") if script == "-m" else script.removesuffix(".py")
+        source = next(each for end in (".py", "/__main__.py") if (each := ROOT / (module + end)).is_file()).read_text()
+        for flag in {word for word in rest if word.startswith("--")} - {*given, "--config"}:
+            assert re.search(rf'"(--)?{flag[2:]}"', source), f"{script} has no {flag}"
+
+
+def test_there_are_commands():
+    assert sum(len(commands(path.read_text())) for path in render.PAGES) >= 30
 
 
 @pytest.mark.parametrize("room", [ops, nn])

@@ -28,9 +28,12 @@ PICTURES = {
     "planar tiff": tiff(RGB, planar=True),
     "gif": encode(PILLOW.quantize(16), "GIF"),
     "avif": encode(RGB, "AVIF"),
+    "avif sequence": encode(PILLOW, "AVIF", save_all=True, append_images=[Image.fromarray(photo(seed=1))]),
     "jpeg 2000": encode(RGB, "JPEG2000"),
+    "jpeg 2000 codestream": encode(RGB, "JPEG2000", no_jp2=True),
     "ppm": encode(RGB, "PPM"),
     "pgm": encode(PILLOW.convert("L"), "PPM"),
+    "pbm": encode(PILLOW.convert("1"), "PPM"),
 }
 WHOLE = [name for name in PICTURES if "tiff" not in name]
 DEEP = np.random.default_rng(0).integers(0, 65536, (20, 30, 4), dtype=np.uint16)
@@ -59,9 +62,17 @@ def test_one_channel_is_grey(name):
 RAMP = np.linspace(0, 255, RGB.shape[0] * RGB.shape[1]).astype(np.uint8).reshape(RGB.shape[:2])
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_alpha_is_dropped(kind):
-    data = encode(np.dstack([RGB, RAMP]), kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+@pytest.mark.parametrize("letters", [b"P1 3 2 1 0 0 0 1 1", b"P2 3 2 255 0 255 255 255 0 0"])
+def test_pnm_files_in_letters_are_read(letters):
+    np.testing.assert_array_equal(decode_image(letters + b"\n", channels=1)[..., 0], [[0, 255, 255], [255, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {}), ("TIFF", {"big_tiff": True})],
+)
+def test_alpha_is_dropped(kind, options):
+    data = encode(np.dstack([RGB, RAMP]), kind, **options)
     np.testing.assert_array_equal(decode_image(data), RGB)
 
 

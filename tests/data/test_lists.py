@@ -16,6 +16,12 @@ def spoil_json(path, change):
     path.write_text(json.dumps(contents))
 
 
+def spoil(path, before, after):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
 def again(rows, **other):
     rows.append({**rows[0], **other})
 
@@ -77,9 +83,7 @@ def test_inaturalist_ids(tmp_path, change, sentence):
     ],
 )
 def test_cub_ids(tmp_path, file, before, after, sentence):
-    path = trees.write_cub(tmp_path) / file
-    assert before in path.read_text()
-    path.write_text(path.read_text().replace(before, after, 1))
+    spoil(trees.write_cub(tmp_path) / file, before, after)
     with pytest.raises(ValueError, match=sentence):
         Cub(tmp_path, "train")
 
@@ -95,8 +99,7 @@ def test_cub_ids(tmp_path, file, before, after, sentence):
     ],
 )
 def test_aircraft_ids(tmp_path, file, before, after, sentence):
-    path = trees.write_aircraft(tmp_path) / file
-    path.write_text(path.read_text().replace(before, after, 1))
+    spoil(trees.write_aircraft(tmp_path) / file, before, after)
     with pytest.raises(ValueError, match=sentence):
         Aircraft(tmp_path, "train")
 

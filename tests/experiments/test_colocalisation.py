@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -13,11 +14,11 @@ import pytest
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vtnjax import recipes
+from vtnjax import models, recipes
 from vtnjax.experiments.colocalisation import __main__ as command
 from vtnjax.experiments.colocalisation.encoder import load_encoder
 from vtnjax.experiments.colocalisation.images import class_images, hide_digits, tight_boxes
-from vtnjax.experiments.colocalisation.localiser import DIGIT_SCALE, Colocaliser, Recipe, cut_window
+from vtnjax.experiments.colocalisation.localiser import AS_WRITTEN, DIGIT_SCALE, Colocaliser, Recipe, cut_window
 from vtnjax.experiments.colocalisation.pictures import save_pictures
 
 
@@ -86,7 +87,8 @@ def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
 
 
 @pytest.mark.usefixtures("untyped")
-def test_the_try_of_the_lowest_loss_counts(tmp_path):
+@pytest.mark.parametrize(("as_written", "name"), [(False, "T-8-0"), (True, "T-as_written-8-0")])
+def test_the_try_of_the_lowest_loss_counts(tmp_path, as_written, name):
     class Tried:
         """Windows nearer to the digits, and more of them found, the lower the loss is; seed 1 has the lowest."""
 
@@ -97,10 +99,17 @@ def test_the_try_of_the_lowest_loss_counts(tmp_path):
 
     _, truth = class_images("T", 8, 0)
     truth = np.asarray(truth)
-    options = {"images": "T", "seed": 0, "tries": 3, "as_written": False, "results": tmp_path, "pictures": tmp_path}
+    options = {
+        "images": "T",
+        "seed": 0,
+        "tries": 3,
+        "as_written": as_written,
+        "results": tmp_path,
+        "pictures": tmp_path,
+    }
     figures = command.run_class(Tried(), argparse.Namespace(**options), 8, Recipe())
     assert (figures["loss"], figures["found"], figures["overlap"], figures["found_at_first"]) == (1.0, 1.0, 1.0, 0.0)
-    record = json.loads((tmp_path / "colocalisation" / "T-8-0.json").read_text())
+    record = json.loads((tmp_path / "colocalisation" / f"{name}.json").read_text())
     assert record["figures"] == figures
     assert record["recipe"] == Recipe()._asdict()
     assert record["tries"] == [{"loss": 3.0, "found": 0.0}, {"loss": 1.0, "found": 1.0}, {"loss": 2.0, "found": 1.0}]
@@ -149,6 +158,22 @@ def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
     assert len(ran) == 1
 
 
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize(
+    ("network", "shape", "fits"), [("cnn", (28, 28, 1), True), ("cnn", (42, 42, 1), False), ("fcn", (28, 28, 1), False)]
+)
+def test_an_encoder_is_a_cnn_for_digits_of_28_pixels(monkeypatch, network, shape, fits):
+    model = models.STN(network, shape, classes=10, parameters=54_000, rngs=nnx.Rngs(0))
+    graphdef, params, statistics = nnx.split(model, nnx.Param, ...)
+    state = types.SimpleNamespace(params=params, statistics=statistics)
+    monkeypatch.setattr(recipes, "load_run", lambda *_: (graphdef, state, None))
+    if fits:
+        assert callable(load_encoder(Path("run"), print))
+        return
+    with pytest.raises(ValueError, match="must be a run of model=cnn,distortion=none, but run is of another network"):
+        load_encoder(Path("run"), print)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -176,7 +201,13 @@ def test_the_classes_are_found_one_after_the_other(fake, monkeypatch, capsys):
     monkeypatch.setattr(command, "load_encoder", lambda workdir, say: str(workdir))
     monkeypatch.setattr(command, "Colocaliser", lambda describe, recipe: describe)
     monkeypatch.setattr(command, "run_class", run_class)
-    words = ["--images", "TC", "--classes", "3", "8", "--encoder", "e", "--steps", "50", "--jitter", "0"]
+    words = ["--images", "TC", "--classes", "3", "8", "--encoder", "e", "--steps", "50"]
+    monkeypatch.setattr(sys, "argv", ["colocalisation", *words, "--as_written", "--jitter", "0.5"])
+    command.main()
+    assert [recipe for *_, recipe in asked] == [AS_WRITTEN._replace(steps=50, jitter=0.5)] * 2
+    asked.clear()
+    capsys.readouterr()
+    words += ["--jitter", "0"]
     monkeypatch.setattr(sys, "argv", ["colocalisation", *words])
     command.main()
     places, recipe = (fake / "results" / "experiments", fake / "runs" / "colocalisation"), Recipe(steps=50, jitter=0)

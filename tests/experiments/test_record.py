@@ -39,6 +39,12 @@ def test_a_package_that_is_absent_has_no_version(tmp_path):
     assert "surely-not-installed" not in read_record(tmp_path / "a.json")["versions"]
 
 
+def test_the_cores_are_all_that_the_process_may_use(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "available_cores", lambda: [0, 2, 5])
+    write_record(tmp_path / "a.json", "x", seconds=0.0, figures={})
+    assert read_record(tmp_path / "a.json")["hardware"]["cores"] == 3
+
+
 def test_a_record_that_cannot_be_written_leaves_the_one_before(tmp_path):
     path = tmp_path / "a.json"
     write_record(path, "x", seconds=0.0, figures={"a": 1})

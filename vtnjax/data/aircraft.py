@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.lists import as_boxes, check_once, read_pairs, read_text
+from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs, read_text
 from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import Record, check_split
 
@@ -68,14 +68,6 @@ class Aircraft(Photographs):
 
 def _boxes(path: Path, keys: list[str]) -> np.ndarray:
     rows = read_pairs(path, origin=_ORIGIN)
-    corners = []
-    for key in keys:
-        try:
-            left, top, right, bottom = map(float, rows.get(key, "").split())
-        except ValueError as error:
-            raise ValueError(
-                f"{path} gives image {key} the box {rows.get(key, '')!r}, but it must be four numbers, xmin ymin xmax "
-                f"ymax: {_ORIGIN}."
-            ) from error
-        corners.append((left - 1, top - 1, right, bottom))
+    boxes = four_numbers(rows, keys, path, fields="xmin ymin xmax ymax", origin=_ORIGIN)
+    corners = [(left - 1, top - 1, right, bottom) for left, top, right, bottom in boxes]
     return as_boxes(corners, keys, path, origin=_ORIGIN)

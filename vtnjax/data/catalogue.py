@@ -1,11 +1,11 @@
 """The data sets of the tensorflow_datasets catalogue, read without TensorFlow."""
 
-import difflib
 import functools
 from typing import Any
 
 import numpy as np
 
+from vtnjax._checks import nearest
 from vtnjax.data.decode import decode_image
 from vtnjax.data.records import Record, check_labels
 
@@ -93,8 +93,7 @@ def _builder(name: str, data_dir: str | None) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
-        close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
+        hint = nearest(name, tfds.list_builders(with_community_datasets=False)) or "."
         raise ValueError(
             f"There is no set named {name!r} in tensorflow_datasets or in data_dir {data_dir}{hint}"
         ) from error

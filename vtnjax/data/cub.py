@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.lists import as_boxes, check_once, read_pairs
+from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs
 from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import check_split
 
@@ -42,7 +42,8 @@ class Cub(Photographs):
         is_train = _column(root, "train_test_split.txt", names)
         _check_values(root / "train_test_split.txt", "split", is_train, ("0", "1"), "but it must be 0 or 1")
         kept = [key for key in names if is_train[key] == ("1" if split == "train" else "0")]
-        class_of, classes = _column(root, "image_class_labels.txt", names), _class_names(root)
+        class_of = _column(root, "image_class_labels.txt", names)
+        classes = read_pairs(root / "classes.txt", origin=_ORIGIN)
         _check_values(root / "image_class_labels.txt", "class", class_of, classes, "which classes.txt lacks")
         numbers = {key: label for label, key in enumerate(classes)}
         labels = np.array([numbers[class_of[key]] for key in kept], np.int32)
@@ -55,10 +56,6 @@ class Cub(Photographs):
             on_error=on_error,
         )
         self.boxes = _boxes(root, names, kept)[self.kept]
-
-
-def _class_names(root: Path) -> dict[str, str]:
-    return read_pairs(root / "classes.txt", origin=_ORIGIN)
 
 
 def _column(root: Path, file: str, names: dict[str, str]) -> dict[str, str]:
@@ -80,14 +77,6 @@ def _check_values(path: Path, what: str, values: dict[str, str], allowed: Collec
 def _boxes(root: Path, names: dict[str, str], kept: list[str]) -> np.ndarray:
     path = root / "bounding_boxes.txt"
     rows = _column(root, path.name, names)
-    corners = []
-    for key in kept:
-        try:
-            left, top, width, height = map(float, rows[key].split())
-        except ValueError as error:
-            raise ValueError(
-                f"{path} gives image {key} the box {rows[key]!r}, but it must be four numbers, x y width height: "
-                f"{_ORIGIN}."
-            ) from error
-        corners.append((left, top, left + width, top + height))
+    boxes = four_numbers(rows, kept, path, fields="x y width height", origin=_ORIGIN)
+    corners = [(left, top, left + width, top + height) for left, top, width, height in boxes]
     return as_boxes(corners, kept, path, origin=_ORIGIN)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from vtnjax.data.lists import as_boxes, check_once
+from vtnjax.data.lists import as_boxes, check_files, check_once
 from vtnjax.data.records import Record, check_split
 from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
 
@@ -76,15 +76,15 @@ class HouseNumbers:
         if not isinstance(extra, bool):
             raise ValueError(f"extra is {extra!r}, but it must be True or False.")
         check_on_error(on_error)
-        self._size, self._split, check = size, split, on_error == "raise"
-        numbers = _read(Path(data_dir), "test" if split == "test" else "train", check_files=check)
+        self._size, self._split, all_there = size, split, on_error == "raise"
+        numbers = _read(Path(data_dir), "test" if split == "test" else "train", all_there=all_there)
         if split != "test":
             order = np.random.default_rng(0).permutation(len(numbers))
             held_out = min(_VALIDATION, max(1, len(numbers) // 6))
             chosen = order[:held_out] if split == "validation" else np.sort(order[held_out:])
             numbers = [numbers[index] for index in chosen]
         if split == "train" and extra:
-            numbers += _read(Path(data_dir), "extra", check_files=check)
+            numbers += _read(Path(data_dir), "extra", all_there=all_there)
         kept = [number for number in numbers if len(number.digits) <= _LONGEST]
         self.skipped = len(numbers) - len(kept)
         if not kept:
@@ -131,7 +131,7 @@ def _crop(image: np.ndarray, box: Sequence[float], margin: float, size: int) -> 
     return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _read(root: Path, part: str, *, check_files: bool) -> list[_Number]:
+def _read(root: Path, part: str, *, all_there: bool) -> list[_Number]:
     """The numbers of a part, in the order of its digitStruct.mat."""
     path = root / part / "digitStruct.mat"
     if not path.is_file():
@@ -149,11 +149,8 @@ def _read(root: Path, part: str, *, check_files: bool) -> list[_Number]:
     if len(names) != len(boxes):
         raise ValueError(f"{path} names {len(names)} pictures, but has the boxes of {len(boxes)}: {_ORIGIN}.")
     check_once(names, f"{path} names the picture", origin=_ORIGIN)
-    missing = [name for name in names if check_files and not (root / part / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} pictures are missing in {root / part}, the first {missing[0]}: {_ORIGIN}."
-        )
+    if all_there:
+        check_files(root / part, names, origin=_ORIGIN)
     digits = [_digits(path, name, each) for name, each in zip(names, boxes, strict=True)]
     edges = as_boxes([_union(each) for each in boxes], names, path, origin=_ORIGIN).tolist()
     return [_Number(root / part / name, *each) for name, *each in zip(names, digits, edges, strict=True)]

@@ -1,7 +1,9 @@
 """The lists of published sets, read with care: what contradicts itself is refused by its file and its key."""
 
 import codecs
-from collections.abc import Iterable, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,58 @@ def check_once(values: Iterable[Any], deed: str, *, origin: str) -> None:
     twice = repeated(values)
     if twice is not None:
         raise ValueError(f"{deed} {twice!r} twice: {origin}.")
+
+
+def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
+    """Checks that every file is there, by one listing a folder.
+
+    Asking for each of half a million files by itself takes minutes on a network's disk.
+
+    Args:
+        root: The folder the names are relative to.
+        names: The files, with `/`.
+        origin: What to unpack where and where it is published.
+
+    Raises:
+        FileNotFoundError: If some are missing, with their number and the first.
+    """
+    missing = []
+    by_folder = sorted(map(os.path.split, names))
+    for folder, files in itertools.groupby(by_folder, key=lambda pair: pair[0]):
+        present = set(os.listdir(root / folder)) if (root / folder).is_dir() else set()
+        missing += [os.path.join(folder, file) for _, file in files if file not in present]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} pictures are missing in {root}, the first {missing[0]}: {origin}."
+        )
+
+
+def four_numbers(
+    rows: Mapping[str, str], keys: Sequence[str], path: Path, *, fields: str, origin: str
+) -> list[tuple[float, float, float, float]]:
+    """The boxes of a list, as it writes them.
+
+    Args:
+        rows: What the list has for each key.
+        keys: The pictures whose boxes are wanted.
+        path: The list.
+        fields: What the four numbers are, such as "x y width height".
+        origin: What to unpack where and where it is published.
+
+    Raises:
+        ValueError: If a key is missing, or has anything but four numbers.
+    """
+    found = []
+    for key in keys:
+        row = rows.get(key, "")
+        try:
+            first, second, third, fourth = map(float, row.split())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} gives image {key} the box {row!r}, but it must be four numbers, {fields}: {origin}."
+            ) from error
+        found.append((first, second, third, fourth))
+    return found
 
 
 def as_boxes(rows: npt.ArrayLike, keys: Sequence[str], path: Path, *, origin: str) -> np.ndarray:

@@ -1,15 +1,13 @@
 """Photographs of a published set, as its own lists name them."""
 
-import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.lists import check_once
-from vtnjax.data.records import Record, check_labels
+from vtnjax.data.lists import check_files, check_once
+from vtnjax.data.records import Record
 from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
 
 _REMEDY = ": unpack its archive again"
@@ -49,23 +47,18 @@ class Photographs:
                 in the log.
 
         Raises:
-            ValueError: If `on_error` is another word, there is no record, a file comes twice, or a label is out of
-                range.
+            ValueError: If `on_error` is another word, there is no record, or a file comes twice.
             FileNotFoundError: If a file is missing.
         """
         check_on_error(on_error)
         if not names:
             raise ValueError(f"The lists of {root} name no picture of this split: {origin}.")
         check_once(names, f"The lists of {root} name the picture", origin=origin)
-        try:
-            check_labels(labels, classes)
-        except ValueError as error:
-            raise ValueError(f"The lists of {root} do not fit each other. {error} Remedy: {origin}.") from error
         self.names: tuple[str, ...] = tuple(names)
         self.labels, self.classes = labels.astype(np.int32), tuple(classes)
         self._root, self.kept, self.skipped = root, np.arange(len(names)), ()
         if on_error == "raise":
-            _check_files(root, names, origin)
+            check_files(root, names, origin=origin)
             return
         self.kept, self.skipped = without_unreadable(self)
         places: list[int] = self.kept.tolist()
@@ -104,16 +97,3 @@ def find_root(data_dir: str | Path, inner: str, marker: str, *, origin: str) -> 
         if (root / marker).exists():
             return root
     raise FileNotFoundError(f"There is no {inner}/{marker} in {data_dir}: {origin}.")
-
-
-def _check_files(root: Path, names: Sequence[str], origin: str) -> None:
-    """One listing a folder: asking for each of half a million files by itself takes minutes on a network's disk."""
-    missing = []
-    by_folder = sorted((os.path.dirname(name), os.path.basename(name)) for name in names)
-    for folder, files in itertools.groupby(by_folder, key=lambda pair: pair[0]):
-        present = set(os.listdir(root / folder)) if (root / folder).is_dir() else set()
-        missing += [f"{folder}/{file}" for _, file in files if file not in present]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} pictures are missing in {root}, the first {missing[0]}: {origin}."
-        )

@@ -1,10 +1,10 @@
 """Sources by name, as a config gives them."""
 
-import difflib
 import inspect
 import os
 from typing import Any
 
+from vtnjax._checks import nearest
 from vtnjax.data.aircraft import Aircraft
 from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
@@ -70,8 +70,7 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         reader = _PACKAGED[dataset]
         return reader(split, **_fitting(reader, dataset, options))
     choices = [*_PACKAGED, "composites", *_IN_A_FOLDER, "tfds:NAME", "drawn:NAME"]
-    close = difflib.get_close_matches(dataset, choices, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
+    hint = nearest(dataset, choices) or "."
     raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, choices))}{hint}")
 
 

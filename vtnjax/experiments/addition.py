@@ -23,7 +23,6 @@ from numpy import ndarray
 from vtnjax import plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.recipes.pictures import make_look
 
 SHOWN = 10
 _BATCH = 250
@@ -55,7 +54,10 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
         raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
     _, test = recipes.build_sources(config)
     graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
-    look, pairs = jax.jit(make_look(graphdef)), jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))]))
+    look, pairs = (
+        jax.jit(recipes.make_look(graphdef)),
+        jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))])),
+    )
     batches = [as_input(pairs[i : i + _BATCH]) for i in range(0, len(pairs), _BATCH)]
     seen = [jax.device_get(look(state, batch)[1]) for batch in batches]
     images = np.concatenate(batches)

@@ -21,8 +21,6 @@ from ml_collections import ConfigDict
 from vtnjax import data, distort, evaluate, plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.record import write_record
-from vtnjax.recipes.build import build_input, to_float
-from vtnjax.recipes.pictures import make_look
 
 DIGITS, SHOWN = (4, 7), (-90, -45, 0, 45, 90)
 
@@ -49,19 +47,20 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
             same network.
     """
     began = time.perf_counter()
-    configs = {_name(config): (run, config) for run, config in ((run, _read(run)) for run in runs)}
-    if len(configs) < len(runs):
-        raise ValueError(f"the runs must be of different networks, but are of {', '.join(configs)}")
-    first = next(iter(configs.values()))[1]
+    configs = [_read(run) for run in runs]
+    by_name = dict(zip(map(_name, configs), runs, strict=True))
+    if len(by_name) < len(runs):
+        raise ValueError(f"the runs must be of different networks, but are of {', '.join(by_name)}")
+    first = configs[0]
     test = data.load_source(first.dataset, "test", data_dir=first.data_dir or None, **first.source_options)
     records = [test[i] for i in range(len(test))]
-    images = to_float(jnp.asarray(np.stack([record["image"] for record in records])))
+    images = recipes.to_float(jnp.asarray(np.stack([record["image"] for record in records])))
     angles = np.random.default_rng(0).uniform(-90, 90, len(images)).astype(np.float32)
     shown = jnp.asarray([next(i for i, record in enumerate(records) if record["label"] == digit) for digit in DIGITS])
     shown = _turned(jnp.repeat(images[shown], len(SHOWN), axis=0), np.array(SHOWN * len(DIGITS), np.float32))
     predicted, passed_on, steps = {}, {}, {}
-    for name, (run, config) in configs.items():
-        look, steps[name] = _look(run, config, test)
+    for name, run in by_name.items():
+        look, steps[name] = _look(run, test)
         predicted[name] = evaluate.predicted_angle(look(_turned(images, angles))["theta"])
         passed_on[name] = _grey(look(shown)["warped"])
     found = {name: evaluate.angle_correlation(angles, each) for name, each in predicted.items()}
@@ -89,10 +88,10 @@ def _name(config):
     return f"STN-{kind}{'-'.join(map(str, config.placed.placements))}"
 
 
-def _look(run, config, test):
+def _look(run, test):
     """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
-    graphdef, state, _ = recipes.load_run(run, test, train.data_mesh(), print)
-    look, as_input, size = jax.jit(make_look(graphdef)), build_input(config), 250
+    graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
+    look, size = jax.jit(recipes.make_look(graphdef)), 250
 
     def all_of(images):
         parts = [look(state, as_input(images[i : i + size]))[1] for i in range(0, len(images), size)]
