@@ -23,7 +23,7 @@ the one published (see `models.Inception`), and how it pretrained the CNN's row 
 A step of 256 photographs runs through five Inceptions with four transformers, whose activations are held at once: this
 takes several accelerators, or a smaller `batch_size` with a rate in proportion. The batch is that of all devices
 together, and batch statistics are those of all of it. Nothing was measured with this config: CUB could not be had where
-it was written, nor an accelerator.
+it was written.
 """
 
 from ml_collections import ConfigDict

@@ -21,7 +21,7 @@
 
 The recipe is the reference implementation's: SGD without momentum or weight decay, rate 0.1 for a batch of 96 (in
 proportion to the batch), divided by 10 after 100 and 200 of 300 epochs; crops of 512 x 512, mirrored, turned, with
-colour and PCA noise. Nothing was measured with it: CUB could not be had where this was written, nor an accelerator. The
+colour and PCA noise. Nothing was measured with it: CUB could not be had where this was written. The
 batch is that of all devices together, and BatchNorm sees both kinds of images of all of it; the reference has 12 of
 each a device.
 """

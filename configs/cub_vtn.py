@@ -16,7 +16,7 @@ being the default:
 
 The paper gives neither optimiser, learning rate, batch nor epochs. Here it is what comparable code fine-tunes with:
 momentum 0.9, rate 0.008, divided by 10 every 60 of 180 epochs, batch 32 as 8 classes x 4 images. Nothing was measured
-with it: CUB could not be had where this was written, nor an accelerator. The batch is that of all devices together.
+with it: CUB could not be had where this was written. The batch is that of all devices together.
 """
 
 from ml_collections import ConfigDict
