@@ -3,9 +3,10 @@
     python train.py --config configs/digits_stn.py
     python train.py --config configs/digits_stn.py:model=fcn --workdir runs/fcn --config.learning_rate=0.02
 
-The same command goes on where a stopped run left off.
+The same command goes on where a stopped run left off. With --config, --help tells of the config's variants too.
 """
 
+import functools
 import sys
 
 import jax
@@ -29,8 +30,6 @@ DISTRIBUTED = flags.DEFINE_bool(
     "This is one process of several, each started by the same command. TPU pods, Slurm and Open MPI say which it is; "
     "elsewhere set JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, JAX_NUM_PROCESSES and JAX_PROCESS_ID from 0.",
 )
-
-
 NOT_TRAINED = "--eval_only needs a trained run, but {} has no checkpoints"
 
 
@@ -58,7 +57,7 @@ def run() -> None:
     say = (lambda text: print(text, flush=True)) if first else (lambda text: None)
     if CHECK_DATA.value:
         sys.exit(1 if recipes.check_data(config, say) else 0)
-    mesh = train.data_mesh()
+    mesh, share = train.data_mesh(), train.own_share()
     train.check_batch_size(config.batch_size)
     workdir = find_workdir()
     writes = first and not EVAL_ONLY.value
@@ -66,55 +65,48 @@ def run() -> None:
     history = train.open_workdir(workdir, config, write=writes)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
-    # ---- Data
-    train_set, test_set = recipes.build_sources(config)
-    train.own_data(workdir, train_set, test_set, write=writes)
-    share = train.own_share()
-    batches = recipes.build_batches(config, train_set, **share)
-    say(f"{len(train_set):,} training and {len(test_set):,} test images in {len(train_set.classes)} classes")
-
-    # ---- Model and state; a checkpoint has what the config's pretrained weights became
-    model = recipes.build_model(config, train_set, pretrained=train.latest_step(workdir / "checkpoints") is None)
-    optimiser = train.make_optimiser(config, recipes.build_rates(config, model), history=history)
-    graphdef, state = train.create_state(model, optimiser, config.seed)
+    # ---- Data, network, state; a checkpoint has what the config's pretrained weights became
+    recipe = recipes.read_recipe(config)
+    train.own_data(workdir, recipe.train, recipe.test, write=writes)
+    say(f"{len(recipe.train):,} training and {len(recipe.test):,} test images in {len(recipe.train.classes)} classes")
+    network = recipe.network(config.seed, pretrained=train.latest_step(workdir / "checkpoints") is None)
+    optimiser = train.make_optimiser(config, recipe.rates, history=history)
+    graphdef, state = train.create_state(network, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
 
+    # ---- Evaluation
+    figure = recipe.evaluation.figure
     if EVAL_ONLY.value:
-        evaluate_only(config, (graphdef, state), (train_set, test_set), mesh, workdir, say)
+        state = train.read_state(workdir, state, say)
+        if state is None:
+            raise ValueError(NOT_TRAINED.format(workdir))
+        members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
+        evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, as_stored=True, **share)
+        found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
+        say(f"step {state.step}: {train.describe(found, figure)}")
         return
+    evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, **share)
 
     # ---- Training
-    evaluate = recipes.make_evaluate(config, test_set, mesh, **share)
-    objective = recipes.build_objective(config)
+    makes = graphdef, optimiser, recipe.prepare, recipe.objective
     job = train.Job(
-        step=train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), objective),
-        batches=batches,
-        spec=recipes.abstract_batch(config, train_set),
+        step=train.make_train_step(*makes, frozen_statistics=recipe.frozen_statistics),
+        batches=recipe.batches(config.seed, **share),
+        spec=recipe.spec,
         evaluate=lambda state: evaluate(train.merged(graphdef, state)),
+        figure=figure,
+        predict=jax.jit(lambda state, images: train.merged(graphdef, state)(recipe.as_input(images))),
     )
     state, ran = train.fit(config, workdir, job, state, mesh=mesh, lock=lock, active=first, say=say)
 
     # ---- What is left behind
-    picture, words = workdir / "figures" / "test.png", "finished" if ran else "this run is finished"
+    picture, metrics = workdir / "figures" / "test.png", train.MetricsFile(workdir)
     if first and (ran or not picture.exists()):
-        recipes.save_figure(config, graphdef, state, test_set, picture)
+        recipes.save_figure(recipe, graphdef, state, picture)
         say(f"{picture}: the first test images and what the network made of them")
-    figures = train.MetricsFile(workdir).final(config.steps) or {}
-    say(f"{words}: step {config.steps}, {train.describe(figures)}")
-
-
-def evaluate_only(config, model, sets, mesh, workdir, say) -> None:
-    """The test figures of the latest checkpoint, or of its predictions averaged with others."""
-    graphdef, state = model
-    train_set, test_set = sets
-    state = train.read_state(workdir, state, say)
-    if state is None:
-        raise ValueError(NOT_TRAINED.format(workdir))
-    members = [(graphdef, state, recipes.build_input(config)), *recipes.load_members(ALSO.value, train_set, mesh, say)]
-    evaluate = recipes.make_evaluate(config, test_set, mesh, as_stored=True, **train.own_share())
-    figures = evaluate(recipes.averaged(members, flip=FLIP.value))
-    say(f"step {state.step}: {train.describe({f'test/{name}': value for name, value in figures.items()})}")
+    words = "finished" if ran else "this run is finished"
+    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, figure)}")
 
 
 def main(_: list[str]) -> None:
@@ -126,4 +118,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=train.parse_flags)
+    app.run(main, flags_parser=functools.partial(train.parse_flags, moved=recipes.MOVED))

@@ -68,7 +68,7 @@ def photographs(rounds: int) -> Iterator[Row]:
         rngs, dtype = nnx.Rngs(0), jnp.bfloat16
         trunk = models.ResNet("resnet50", dtype=dtype, rngs=rngs)
         features = models.features_shape(trunk, shape[1:])
-        transformer = models.make_feature_warp(warp, features, dtype=dtype, rngs=rngs)
+        transformer = recipes.FEATURE_WARPS[warp](trunk, features, dtype=dtype, rngs=rngs)
         classifier = models.PooledClassifier(features[-1], CLASSES, dtype=dtype, rngs=rngs)
         network = models.WarpedFeatures(trunk, transformer, classifier)
         yield f"ResNet-50, {name}", step_milliseconds(network, shape, labels, rounds, objective)

@@ -48,17 +48,15 @@ def rate(batch_size: int, steps: int, work: Callable[[], Any]) -> float:
 def measure(variant: str, steps: int) -> dict[str, float]:
     """Images per second of the input alone, of the step alone, of both, and the share of time spent waiting."""
     config = load_config("digits_stn", variant)
-    source, _ = recipes.build_sources(config)
+    recipe = recipes.read_recipe(config)
     mesh, optimiser = train.data_mesh(), train.make_optimiser(config)
-    graphdef, state = train.create_state(recipes.build_model(config, source), optimiser, 0)
+    graphdef, state = train.create_state(recipe.network(0), optimiser, 0)
     state = jax.device_put(state, train.replicated(mesh))
 
     def batches() -> Iterator[Any]:
-        return train.to_devices(train_batches(source, batch_size=config.batch_size, seed=0), mesh)
+        return train.to_devices(recipe.batches(0), mesh)
 
-    step = jax.jit(
-        train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), recipes.build_objective(config))
-    )
+    step = jax.jit(train.make_train_step(graphdef, optimiser, recipe.prepare, recipe.objective))
     batch = next(batches())
     jax.block_until_ready(step(state, batch))
     waited = 0.0

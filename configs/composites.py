@@ -26,15 +26,16 @@ results/composites.json.
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 GROUPS = 8
 WIDTHS = (16, 24, 32)
 CONSISTENCY = {
-    "none": (0.0, 20.0, "sum", False),
-    "eq4": (1.0, 20.0, "sum", False),
-    "mean": (1.0, 20.0, "mean", False),
-    "unit": (1.0, 0.5, "mean", True),
+    "none": {"name": "cross_entropy"},
+    "eq4": {"name": "consistency", "weight": 1.0, "margin": 20.0, "positions": "sum", "normalise": False},
+    "mean": {"name": "consistency", "weight": 1.0, "margin": 20.0, "positions": "mean", "normalise": False},
+    "unit": {"name": "consistency", "weight": 1.0, "margin": 0.5, "positions": "mean", "normalise": True},
 }
 
 
@@ -51,53 +52,44 @@ def get_config(variant: str = "") -> ConfigDict:
         frozen=False,
         smoke=False,
     )
-    config = ConfigDict()
-    config.backbone = "small"
-    config.widths = WIDTHS
-    config.warp = "vtn" if chosen["warp"] == "vtn_one" else chosen["warp"]
-    config.warp_options = ConfigDict(warp_options(chosen))
-
-    config.dataset = "composites"
-    config.test_split = chosen["split"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    config.data_threads = 1
-
-    config.batch_size = 64
-    weight, margin, positions, normalise = CONSISTENCY[chosen["consistency"]]
-    config.consistency = ConfigDict(
-        {"weight": weight, "margin": margin, "positions": positions, "normalise": normalise}
-    )
-    config.images_per_class = 4 if weight or chosen["batches"] == "balanced" else 0
-    config.triplet_batch = 64 if weight and chosen["triplets"] == "own" else 0
-    config.steps = 600
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "adam"
-    config.momentum = 0.9
-    config.learning_rate = 1e-2 if chosen["warp"] == "ssn" else 3e-3
-    config.schedule = "cosine"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 1e-4
-    config.clip_norm = 1.0
+    warp = chosen["warp"]
     # The best of five trials on the validation split for every warp: rates 1e-3, 3e-3 and 1e-2, multipliers 0.1 and 1,
     # or, where no localiser learns, five rates from 3e-4 to 1e-2. At the full rate affine warps leave the map for good.
-    config.localiser_multiplier = 1.0 if chosen["warp"] in ("none", "asn", "deformable") else 0.1
-
-    config.log_every = 100
-    config.eval_every = 300
-    config.checkpoint_every = 300
-    config.tensorboard = False
-    config.localiser_multiplier *= not chosen["frozen"]
+    multiplier = 1.0 if warp in ("none", "asn", "deformable") else 0.1
+    config = presets.run(
+        network={
+            "name": "warped_features",
+            "trunk": {"name": "small", "widths": WIDTHS},
+            "warp": {"name": "vtn" if warp == "vtn_one" else warp, **warp_options(chosen)},
+            "head": {"name": "flat"},
+        },
+        batches=batches(chosen),
+        objective=CONSISTENCY[chosen["consistency"]],
+        picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
+        dataset="composites",
+        test_split=chosen["split"],
+        pretrained="",
+        steps=600,
+        batch_size=64,
+        localiser_multiplier=0.0 if chosen["frozen"] else multiplier,
+        **presets.adam(1e-2 if warp == "ssn" else 3e-3) | {"weight_decay": 1e-4},
+        **presets.every(100, 300),
+    )
     if chosen["smoke"]:
         config.source_options = ConfigDict({"drawn": True, "count": 128})
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3
-        config.batch_size = 32
-        config.triplet_batch = min(config.triplet_batch, 32)
+        presets.make_short(config, steps=6, log=2, test=3, batch_size=32)
+        if config.batches.name == "with_triplets":
+            config.batches.triplet_batch = 32
     return config
+
+
+def batches(chosen: dict) -> dict:
+    """Balanced where triplets are formed, or asked for."""
+    if chosen["consistency"] != "none" and chosen["triplets"] == "own":
+        return {"name": "with_triplets", "images_per_class": 4, "triplet_batch": 64}
+    if chosen["consistency"] != "none" or chosen["batches"] == "balanced":
+        return {"name": "balanced", "images_per_class": 4}
+    return {"name": "shuffled"}
 
 
 def warp_options(chosen: dict) -> dict:

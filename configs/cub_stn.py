@@ -28,6 +28,7 @@ it was written.
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import Config, choose
 
 IMAGES = {"224": (256, 224), "448": (512, 448)}
@@ -42,43 +43,27 @@ def get_config(variant: str = "") -> ConfigDict:
         dataset=("cub", "cars", "aircraft"),
         smoke=False,
     )
-    config = ConfigDict()
-    config.backbone = chosen["backbone"]
-    config.pretrained = ""
-    config.frozen_statistics = False
-    config.widths = (16, 32, 64)  # of the trunk "small"
-    config.streams = ConfigDict({"count": int(chosen["transformers"]), "size": 224, "scale": 0.5, "width": 128})
-    config.streams.update({"downscale": int(chosen["resolution"]) // 224, "dropout": 0.7})
-
-    config.dataset = chosen["dataset"]
-    config.test_split = "test"
-    config.data_dir = ""
-    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
-    size, crop = IMAGES[chosen["resolution"]]
-    config.photo = ConfigDict({"size": size, "crop": crop, "keep_aspect": True, "rotation": 0.0, "flip": True})
-    config.data_threads = 8
-
-    config.steps = 30_000
-    config.batch_size = 256
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.1
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3, 5 / 6)
-    config.decay_factor = 0.1
-    config.weight_decay = 1e-5
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1e-4 if config.streams.count else 1.0
-
-    config.log_every = 50
-    config.eval_every = 1000
-    config.checkpoint_every = 1000
-    config.tensorboard = False
-
+    count, backbone, (size, crop) = int(chosen["transformers"]), chosen["backbone"], IMAGES[chosen["resolution"]]
+    config = presets.run(
+        network={
+            "name": "multi_stream",
+            "trunk": {"name": backbone, "widths": (16, 32, 64)} if backbone == "small" else {"name": backbone},
+            "count": count,
+            "size": 224,
+            "scale": 0.5,
+            "width": 128,
+            "downscale": int(chosen["resolution"]) // 224,
+            "dropout": 0.7,
+        },
+        picture={"name": "windows" if count else "gallery"},
+        pretrained="",
+        steps=30_000,
+        batch_size=256,
+        localiser_multiplier=1e-4 if count else 1.0,
+        **presets.photographs(chosen["dataset"], size=size, crop=crop, keep_aspect=True, rotation=0.0, flip=True),
+        **presets.sgd(0.1, boundaries=(1 / 3, 2 / 3, 5 / 6)) | {"weight_decay": 1e-5},
+        **presets.every(50, 1000),
+    )
     if chosen["smoke"]:
         make_small(config)
     return config
@@ -86,10 +71,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
 def make_small(config: Config) -> None:
     """The same code on drawn pictures and small images."""
-    config.dataset = f"drawn:{config.dataset}"
-    config.photo.size, config.photo.crop = config.photo.size // 4, config.photo.crop // 4
-    config.streams.size //= 4
-    config.data_threads = 1
-    config.batch_size = 8
-    config.steps, config.log_every, config.eval_every, config.checkpoint_every = 4, 1, 2, 2
+    config.dataset, config.data_threads = f"drawn:{config.dataset}", 1
+    config.input.size, config.input.crop = config.input.size // 4, config.input.crop // 4
+    config.network.size //= 4
     config.learning_rate = 1e-2
+    presets.make_short(config, steps=4, log=1, test=2, batch_size=8)

@@ -26,12 +26,11 @@ batch is that of all devices together, and BatchNorm sees both kinds of images o
 each a device.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from vtnjax.nn.trilinear_attention import TABLE_2
+from vtnjax.recipes import presets
 from vtnjax.train.config import Config, choose
-
-TRAINING_IMAGES = {"cub": 5994, "cars": 8144, "inat2017": 579_184}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -48,47 +47,21 @@ def get_config(variant: str = "") -> ConfigDict:
         predict=("master", "part"),
         smoke=False,
     )
-    config = ConfigDict()
-    config.backbone = chosen["backbone"]
-    config.pretrained = ""
-    config.attention_pretrained = ""
-    config.frozen_statistics = False
-    config.tasn = ConfigDict(tasn_options(chosen))
-    config.distillation = ConfigDict(
-        {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
+    dataset, batch_size = chosen["dataset"], FieldReference(96)
+    schedule = presets.sgd(0.1) | {"learning_rate": batch_size.to_float() / 96 * 0.1}
+    config = presets.run(
+        network={"name": "tasn", **tasn_options(chosen)},
+        objective={"name": "distillation", **presets.DISTILLATION},
+        picture={"name": "before_after"},
+        pretrained="",
+        attention_pretrained="",
+        batch_size=batch_size,
+        **presets.photographs(
+            dataset, size=512, crop=512, keep_aspect=True, rotation=30.0, flip=True, colour=0.4, pca_noise=0.1
+        ),
+        **schedule,
+        **presets.epochs(300, presets.TRAINING_IMAGES[dataset], batch_size, log=50, test=5),
     )
-
-    config.dataset = chosen["dataset"]
-    config.test_split = "test"
-    config.data_dir = ""
-    config.source_options = ConfigDict({"on_error": "raise"})  # or "skip": leave out pictures that cannot be read
-    config.photo = ConfigDict({"size": 512, "crop": 512, "keep_aspect": True, "rotation": 30.0, "flip": True})
-    config.photo.update({"colour": 0.4, "pca_noise": 0.1})
-    config.data_threads = 8
-
-    config.batch_size = 96
-    steps_per_epoch = TRAINING_IMAGES[config.dataset] // config.batch_size
-    config.steps = 300 * steps_per_epoch
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.1
-    config.learning_rate_batch = 96
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 50
-    config.eval_every = 5 * steps_per_epoch
-    config.checkpoint_every = 5 * steps_per_epoch
-    config.tensorboard = False
-
     if chosen["smoke"]:
         make_small(config)
     return config
@@ -98,6 +71,8 @@ def tasn_options(chosen: dict) -> dict:
     """What the network is made of, as `models.TASN` has it."""
     alone = chosen["branch"] == "master" or chosen["sampler"] == "none"
     return {
+        "trunk": {"name": chosen["backbone"]},
+        "attention_trunk": {"name": "resnet18", "strides": (1, 1, 2, 1)},
         "sampler": chosen["sampler"],
         "resolution": int(chosen["resolution"]),
         "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},
@@ -112,10 +87,8 @@ def tasn_options(chosen: dict) -> dict:
 
 def make_small(config: Config) -> None:
     """The same code on drawn pictures and small images."""
-    config.dataset = f"drawn:{config.dataset}"
-    config.photo.size = config.photo.crop = 80
-    config.tasn.attention_size = 48
-    config.tasn.resolution //= 4
-    config.data_threads = 1
-    config.batch_size = 8
-    config.steps, config.log_every, config.eval_every, config.checkpoint_every = 4, 1, 2, 2
+    config.dataset, config.data_threads = f"drawn:{config.dataset}", 1
+    config.input.size = config.input.crop = 80
+    config.network.attention_size = 48
+    config.network.resolution //= 4
+    presets.make_short(config, steps=4, log=1, test=2, batch_size=8)

@@ -16,6 +16,7 @@ Adam for 6,000. Variants, joined by commas, the first value of each being the de
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 
@@ -28,44 +29,26 @@ def get_config(variant: str = "") -> ConfigDict:
         dataset=("digits", "idx", "folder", "generated"),
         smoke=False,
     )
-    config = ConfigDict()
-    config.model = chosen["model"]
-    config.warp = chosen["warp"]
-    config.distortion = chosen["distortion"]
-    config.parameters = 400_000  # about so many, A.4
-    # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
-    config.pool = 2 if config.model.startswith("st_") and config.distortion in ("RTS", "TC") else 1
-
-    config.dataset = chosen["dataset"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    if config.dataset == "folder":
-        config.source_options = ConfigDict({"channels": 1, "size": 28, "on_error": "raise"})
-    config.data_threads = 1
-
-    config.steps = 6000
-    config.batch_size = 256
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "adam"
-    config.momentum = 0.9
-    config.learning_rate = 3e-3
-    config.schedule = "cosine"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 1.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 200
-    config.eval_every = 1000
-    config.checkpoint_every = 1000
-    config.tensorboard = False
-
+    warps = chosen["model"].startswith("st_")
+    config = presets.run(
+        network={
+            "name": "stn",
+            "model": chosen["model"],
+            "warp": chosen["warp"],
+            "parameters": 400_000,  # about so many, A.4
+            # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
+            "pool": 2 if warps and chosen["distortion"] in ("RTS", "TC") else 1,
+        },
+        input={"name": "images", "distortion": chosen["distortion"]},
+        picture={"name": "before_after" if warps else "gallery"},
+        dataset=chosen["dataset"],
+        source_options={"channels": 1, "size": 28, "on_error": "raise"} if chosen["dataset"] == "folder" else {},
+        steps=6000,
+        batch_size=256,
+        **presets.adam(3e-3),
+        **presets.every(200, 1000),
+    )
     if chosen["smoke"]:
         config.dataset = "generated"
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 40, 10, 20, 20
-        config.batch_size = 64
+        presets.make_short(config, steps=40, log=10, test=20, batch_size=64)
     return config

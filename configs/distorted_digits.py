@@ -18,6 +18,7 @@ The schedule is SGD for 150,000 steps of 256, rate 0.01, divided by 10 every 50,
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 
@@ -31,46 +32,28 @@ def get_config(variant: str = "") -> ConfigDict:
         short=False,
         smoke=False,
     )
-    config = ConfigDict()
-    config.model = chosen["model"]
-    config.warp = chosen["warp"]
-    config.distortion = chosen["distortion"]
-    config.parameters = 400_000  # about so many, A.4
-    # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
-    config.pool = 2 if config.model.startswith("st_") and config.distortion in ("RTS", "TC") else 1
-
-    config.dataset = chosen["dataset"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    config.data_threads = 1
-
-    config.steps = 150_000
-    config.batch_size = 256
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.01
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 1000
-    config.eval_every = 10_000
-    config.checkpoint_every = 10_000
-    config.tensorboard = False
-
+    warps = chosen["model"].startswith("st_")
+    config = presets.run(
+        network={
+            "name": "stn",
+            "model": chosen["model"],
+            "warp": chosen["warp"],
+            "parameters": 400_000,  # about so many, A.4
+            # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
+            "pool": 2 if warps and chosen["distortion"] in ("RTS", "TC") else 1,
+        },
+        input={"name": "images", "distortion": chosen["distortion"]},
+        picture={"name": "before_after" if warps else "gallery"},
+        dataset=chosen["dataset"],
+        steps=150_000,
+        batch_size=256,
+        **presets.sgd(0.01),
+        **presets.every(1000, 10_000),
+    )
     if chosen["short"]:
-        config.steps, config.batch_size = (600, 64) if config.model.endswith("cnn") else (3000, 128)
-        config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 3e-3, "cosine", 1.0
-        config.log_every, config.eval_every, config.checkpoint_every = 100, config.steps // 3, config.steps // 3
+        config.steps, config.batch_size = (600, 64) if chosen["model"].endswith("cnn") else (3000, 128)
+        config.update(presets.adam(3e-3) | {"momentum": 0.0} | presets.every(100, config.steps // 3))
     if chosen["smoke"]:
         config.dataset = "generated"
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 20, 5, 10, 10
-        config.batch_size = 64
+        presets.make_short(config, steps=20, log=5, test=10, batch_size=64)
     return config

@@ -22,6 +22,7 @@ border's pixels are repeated outside the image.
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 # Behind which layers a transformer stands, and what it warps.
@@ -32,6 +33,7 @@ NETWORKS = {
     "stn_c1": ((1,), "features"),
     "stn_deep1": ((1,), "deep"),
 }
+PICTURES = {"cnn": "gallery", "stn_c1": "fields"}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -44,45 +46,28 @@ def get_config(variant: str = "") -> ConfigDict:
         smoke=False,
     )
     placements, mode = NETWORKS[chosen["network"]]
-    config = ConfigDict()
-    config.model = "placed"
-    config.distortion = chosen["distortion"]
-    config.pool = 2 if placements and config.distortion == "TC" else 1
-    config.placed = ConfigDict({"width": 64, "placements": placements, "mode": mode, "padding": "border"})
-
-    config.dataset = chosen["dataset"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    config.data_threads = 1
-
-    config.steps = 150_000
-    config.batch_size = 256
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.01
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 1000
-    config.eval_every = 10_000
-    config.checkpoint_every = 10_000
-    config.tensorboard = False
-
+    config = presets.run(
+        network={
+            "name": "placed",
+            "width": 64,
+            "placements": placements,
+            "mode": mode,
+            "padding": "border",
+            "pool": 2 if placements and chosen["distortion"] == "TC" else 1,
+        },
+        input={"name": "images", "distortion": chosen["distortion"]},
+        picture={"name": PICTURES.get(chosen["network"], "before_after")},
+        dataset=chosen["dataset"],
+        steps=150_000,
+        batch_size=256,
+        **presets.sgd(0.01),
+        **presets.every(1000, 10_000),
+    )
     if chosen["short"]:
-        config.placed.width, config.batch_size = 16, 128
+        config.network.width, config.steps, config.batch_size = 16, 2000, 128
         config.localiser_multiplier = 0.3 if placements else 1.0
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 2000, 50, 1000, 1000
-        config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 3e-3, "cosine", 1.0
+        config.update(presets.adam(3e-3) | {"momentum": 0.0} | presets.every(50, 1000))
     if chosen["smoke"]:
-        config.dataset = "generated"
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 10, 2, 5, 5
-        config.batch_size, config.placed.width = 32, 8
+        config.dataset, config.network.width = "generated", 8
+        presets.make_short(config, steps=10, log=2, test=5, batch_size=32)
     return config

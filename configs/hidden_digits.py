@@ -18,6 +18,7 @@ the default:
 from ml_collections import ConfigDict
 
 from vtnjax.nn.trilinear_attention import TABLE_2
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 SIZE, SMALL = 128, 48
@@ -33,54 +34,30 @@ def get_config(variant: str = "") -> ConfigDict:
         split=("test", "validation"),
         smoke=False,
     )
-    config = ConfigDict()
-    config.backbone = "small"
-    config.widths = (16, 32, 64, 64)
-    config.attention_widths = (16, 32, 64)
-    config.pretrained = ""
-    config.attention_pretrained = ""
-    config.tasn = ConfigDict(tasn_options(chosen))
-    config.distillation = ConfigDict(
-        {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
+    config = presets.run(
+        network={"name": "tasn", **tasn_options(chosen)},
+        objective={"name": "distillation", **presets.DISTILLATION},
+        picture={"name": "before_after"},
+        dataset="hidden_digits",
+        test_split=chosen["split"],
+        pretrained="",
+        attention_pretrained="",
+        steps=600,
+        batch_size=64,
+        **presets.adam(3e-3),
+        **presets.every(100, 300),
     )
-
-    config.dataset = "hidden_digits"
-    config.test_split = chosen["split"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    config.data_threads = 1
-
-    config.batch_size = 64
-    config.steps = 600
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "adam"
-    config.momentum = 0.9
-    config.learning_rate = 3e-3
-    config.schedule = "cosine"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 1.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 100
-    config.eval_every = 300
-    config.checkpoint_every = 300
-    config.tensorboard = False
-
     if chosen["smoke"]:
         config.source_options = ConfigDict({"drawn": True, "count": 128})
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3
-        config.batch_size = 16
+        presets.make_short(config, steps=6, log=2, test=3, batch_size=16)
     return config
 
 
 def tasn_options(chosen: dict) -> dict:
     """What the network is made of, as `models.TASN` has it."""
     return {
+        "trunk": {"name": "small", "widths": (16, 32, 64, 64)},
+        "attention_trunk": {"name": "small", "widths": (16, 32, 64)},
         "sampler": SAMPLERS.get(chosen["method"], "inverse_cdf"),
         "resolution": SIZE if chosen["method"] == "high" else SMALL,
         "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},

@@ -20,7 +20,10 @@ it: SVHN could not be had where this was written.
 from ml_collections import ConfigDict
 
 from vtnjax.models.house_numbers import HOUSE_NUMBER_MODELS
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
+
+PICTURES = {"cnn": "gallery", "single": "before_after", "c0": "before_after"}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -31,41 +34,28 @@ def get_config(variant: str = "") -> ConfigDict:
         split=("test", "validation"),
         smoke=False,
     )
-    config = ConfigDict()
-    config.model = chosen["model"]
-    config.house_numbers = ConfigDict({"widths": (48, 64, 128, 160, 192, 192, 192, 192), "units": 3072, "dropout": 0.5})
-
-    config.dataset = "svhn"
-    config.test_split = chosen["split"]
-    config.data_dir = ""
-    config.source_options = ConfigDict({"size": int(chosen["size"]), "extra": True, "on_error": "raise"})
-    config.data_threads = 8
-
-    config.steps = 400_000
-    config.batch_size = 128
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.01
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (0.2, 0.4, 0.6, 0.8)
-    config.decay_factor = 0.1
-    config.weight_decay = 5e-4
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1.0 if config.model == "cnn" else 0.1
-
-    config.log_every = 500
-    config.eval_every = 20_000
-    config.checkpoint_every = 10_000
-    config.tensorboard = False
-
+    model = chosen["model"]
+    config = presets.run(
+        network={
+            "name": "house_numbers",
+            "model": model,
+            "widths": (48, 64, 128, 160, 192, 192, 192, 192),
+            "units": 3072,
+            "dropout": 0.5,
+        },
+        picture={"name": PICTURES.get(model, "before_after" if model.startswith("sl") else "fields")},
+        dataset="svhn",
+        test_split=chosen["split"],
+        source_options={"size": int(chosen["size"]), "extra": True, "on_error": "raise"},
+        data_threads=8,
+        steps=400_000,
+        batch_size=128,
+        localiser_multiplier=1.0 if model == "cnn" else 0.1,
+        **presets.sgd(0.01, boundaries=(0.2, 0.4, 0.6, 0.8)) | {"weight_decay": 5e-4},
+        **presets.every(500, 20_000, save=10_000),
+    )
     if chosen["smoke"]:
-        config.dataset = "drawn:svhn"
-        config.house_numbers.widths, config.house_numbers.units = (8,) * 8, 32
-        config.data_threads = 1
-        config.batch_size = 16
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 3, 3
+        config.dataset, config.data_threads = "drawn:svhn", 1
+        config.network.widths, config.network.units = (8,) * 8, 32
+        presets.make_short(config, steps=6, log=2, test=3, batch_size=16)
     return config

@@ -19,7 +19,13 @@ Variants, joined by commas, the first value of each being the default:
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
+
+# Pixels run from 0 to 1: at the paper's temperature of 10 every candidate would be as probable as any other. Tried on
+# the validation split for 500 steps: temperature 0.25, 1 and 3, wider layers, a third of the rate.
+VTN = {"window": (7, 7), "temperature": 1.0, "widths": (8, 16, 16, 16)}
+PICTURES = {"fcn": "gallery", "cnn": "gallery", "none": "gallery", "st_fcn": "before_after"}
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -33,52 +39,33 @@ def get_config(variant: str = "") -> ConfigDict:
         short=False,
         smoke=False,
     )
-    config = ConfigDict()
-    config.model = chosen["model"]
-    config.warp = chosen["warp"]
-    config.warp_options = ConfigDict()
-    if config.model.startswith("vtn"):
-        # Pixels run from 0 to 1: at the paper's temperature of 10 every candidate would be as probable as any other.
-        # Tried on the validation split for 500 steps: temperature 0.25, 1 and 3, wider layers, a third of the rate.
-        config.warp_options = ConfigDict({"window": (7, 7), "temperature": 1.0, "widths": (8, 16, 16, 16)})
-    config.distortion = "RTS2"
-    config.pool = 2
-
-    config.dataset = "two_digits"
-    config.test_split = chosen["split"]
-    config.data_dir = ""
-    config.source_options = ConfigDict({"label": chosen["label"]})
-    config.data_threads = 1
-
-    config.steps, config.batch_size = 1500 if chosen["label"] == "pair" else 3000, 128
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "adam"
-    config.momentum = 0.9
-    config.learning_rate = 3e-3
-    config.schedule = "cosine"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 1.0
-    config.localiser_multiplier = 0.0 if chosen["frozen"] else 1.0
-
-    config.log_every = 100
-    config.eval_every = 500
-    config.checkpoint_every = 500
-    config.tensorboard = False
-
-    if chosen["label"] == "sum" and chosen["short"]:
+    model, is_sum = chosen["model"], chosen["label"] == "sum"
+    config = presets.run(
+        network={
+            "name": "two_digits",
+            "model": model,
+            "warp": chosen["warp"],
+            "warp_options": VTN if model.startswith("vtn") else {},
+            "pool": 2,
+        },
+        input={"name": "images", "distortion": "RTS2"},
+        picture={"name": PICTURES.get(model, "fields")},
+        dataset="two_digits",
+        test_split=chosen["split"],
+        source_options={"label": chosen["label"]},
+        steps=3000 if is_sum else 1500,
+        batch_size=128,
+        localiser_multiplier=0.0 if chosen["frozen"] else 1.0,
+        **presets.adam(3e-3),
+        **presets.every(100, 500),
+    )
+    if is_sum and chosen["short"]:
         # At the full rate these stayed at chance.
-        config.localiser_multiplier *= 0.1 if config.model in ("affine", "st_fcn", "2xst_fcn") else 1.0
-    elif chosen["label"] == "sum":
-        config.steps, config.batch_size, config.clip_norm = 150_000, 256, 0.0
-        config.optimiser, config.momentum, config.learning_rate, config.schedule = "sgd", 0.0, 0.01, "step"
-        config.log_every, config.eval_every, config.checkpoint_every = 1000, 10_000, 10_000
+        config.localiser_multiplier *= 0.1 if model in ("affine", "st_fcn", "2xst_fcn") else 1.0
+    elif is_sum:
+        config.steps, config.batch_size = 150_000, 256
+        config.update(presets.sgd(0.01) | presets.every(1000, 10_000))
     if chosen["smoke"]:
         config.source_options.drawn = True
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 20, 5, 10, 10
-        config.batch_size = 64
+        presets.make_short(config, steps=20, log=5, test=10, batch_size=64)
     return config

@@ -18,6 +18,7 @@ pixels.
 
 from ml_collections import ConfigDict
 
+from vtnjax.recipes import presets
 from vtnjax.train.config import choose
 
 
@@ -29,47 +30,24 @@ def get_config(variant: str = "") -> ConfigDict:
         short=False,
         smoke=False,
     )
-    config = ConfigDict()
-    config.model = chosen["model"]
-    config.distortion = "VOLUME"
-    config.sampled = (60, 60, 60)
-    config.pool = 2
-
-    config.dataset = chosen["dataset"]
-    config.data_dir = ""
-    config.source_options = ConfigDict()
-    config.data_threads = 1
-
-    config.steps = 150_000
-    config.batch_size = 256
-    config.seed = 0
-    config.dtype = "float32"
-
-    config.optimiser = "sgd"
-    config.momentum = 0.0
-    config.learning_rate = 0.01
-    config.schedule = "step"
-    config.warmup_steps = 0
-    config.boundaries = (1 / 3, 2 / 3)
-    config.decay_factor = 0.1
-    config.weight_decay = 0.0
-    config.clip_norm = 0.0
-    config.localiser_multiplier = 1.0
-
-    config.log_every = 1000
-    config.eval_every = 10_000
-    config.checkpoint_every = 10_000
-    config.tensorboard = False
-
+    config = presets.run(
+        network={"name": "volumes", "model": chosen["model"], "sampled": (60, 60, 60), "pool": 2},
+        input={"name": "volumes"},
+        picture={"name": "projections"},
+        dataset=chosen["dataset"],
+        steps=150_000,
+        batch_size=256,
+        **presets.sgd(0.01),
+        **presets.every(1000, 10_000),
+    )
     if chosen["short"]:
         config.steps, config.batch_size = 4000, 32
-        config.optimiser, config.learning_rate, config.schedule, config.clip_norm = "adam", 1e-3, "cosine", 1.0
-        config.log_every, config.eval_every, config.checkpoint_every = 100, 1000, 1000
+        config.update(presets.adam(1e-3) | {"momentum": 0.0} | presets.every(100, 1000))
     if chosen["short"] or chosen["smoke"]:
         # The pooled plane has as many pixels as above, each the sum of 15 voxels and not of 4 x 60.
-        config.sampled, config.pool = (15, 30, 30), 1 if config.model.startswith("st_") else 2
+        config.network.sampled = (15, 30, 30)
+        config.network.pool = 1 if chosen["model"].startswith("st_") else 2
     if chosen["smoke"]:
         config.dataset = "generated"
-        config.steps, config.log_every, config.eval_every, config.checkpoint_every = 6, 2, 6, 6
-        config.batch_size = 8
+        presets.make_short(config, steps=6, log=2, test=6, batch_size=8)
     return config

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
 
-from vtnjax import experiments, nn, ops
+from vtnjax import experiments, nn, ops, recipes
 from vtnjax.experiments.__main__ import _parse
 
 PAGES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in render.PAGES]
@@ -131,7 +131,7 @@ def test_commands_are_ones_that_there_are(path):
             check_config(name.removeprefix("configs/").removesuffix(".py"), variant, given)
         module = rest[0].replace(".", "/") if script == "-m" else script.removesuffix(".py")
         source = next(each for end in (".py", "/__main__.py") if (each := ROOT / (module + end)).is_file()).read_text()
-        for flag in {word for word in rest if word.startswith("--")} - {*given, "--config"}:
+        for flag in {word for word in rest if word.startswith("--")} - {*given, "--config", "--help"}:
             assert re.search(rf'"(--)?{flag[2:]}"', source), f"{script} has no {flag}"
 
 
@@ -145,6 +145,15 @@ def test_docs_name_everything_public(room):
     names = re.findall(r"`(\w+)`", " ".join(cells))
     assert sorted(name for name in names if name in room.__all__) == sorted(room.__all__)
     assert set(names) <= {*ops.__all__, *nn.__all__}
+
+
+TABLES = ("NETWORKS", "INPUTS", "BATCHES", "OBJECTIVES", "EVALUATIONS", "PICTURES", "TRUNKS", "FEATURE_WARPS", "HEADS")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_docs_name_everything_that_a_config_may_name(table):
+    named = re.findall(r"`(\w+)`", (ROOT / "docs" / "configs.md").read_text())
+    assert set(getattr(recipes, table)) <= set(named)
 
 
 def test_the_readme_names_every_config():

@@ -42,7 +42,7 @@ def placed(mode):
 
 
 def warped(warp, **options):
-    warp = models.make_feature_warp(warp, (4, 4, 8), localised=8, rngs=rngs(), **options)
+    warp = FEATURE_WARPS[warp](trunk(), (4, 4, 8), dtype=None, rngs=rngs(), **options)
     return models.WarpedFeatures(trunk(), warp, models.FlatClassifier(128, 3, width=4, rngs=rngs()))
 
 

@@ -25,6 +25,12 @@ def check_at_least_0(name: str, value: float) -> None:
         raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
 
 
+def check_at_least_1(name: str, value: int) -> None:
+    """Raise a ValueError unless a number is whole and at least 1."""
+    if not (isinstance(value, numbers.Integral) and value >= 1):
+        raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
 @contextlib.contextmanager
 def needing(extra: str, *, room: str) -> Iterator[None]:
     """Around the imports of a room: where another project's module is missing, say which extra brings it.

@@ -39,13 +39,14 @@ def test_it_writes_both_pictures_and_the_correlations(runs, tmp_path, capsys):
 @pytest.mark.parametrize("what", ["missing", "other"])
 def test_another_folder_is_refused(tmp_path, what):
     if what == "other":
-        (tmp_path / "config.json").write_text(json.dumps({"model": "fcn", "distortion": "R"}))
-    with pytest.raises(ValueError, match=r"must be a run of configs/feature_maps\.py with a transformer"):
+        (tmp_path / "config.json").write_text(json.dumps({"network": {"name": "stn"}, "input": {"distortion": "R"}}))
+    with pytest.raises(ValueError, match=r"must be (a run of configs/feature_maps\.py with a|the workdir of a run)"):
         angles.study([tmp_path], tmp_path)
 
 
 def test_two_runs_of_one_network_are_refused(tmp_path):
-    config = {"distortion": "R", "placed": {"placements": [1], "mode": "shared"}}
+    network = {"name": "placed", "placements": [1], "mode": "shared"}
+    config = {"network": network, "input": {"distortion": "R"}}
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))

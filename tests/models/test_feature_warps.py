@@ -7,7 +7,8 @@ from flax import nnx
 from numpy.testing import assert_allclose
 
 from vtnjax import models, ops
-from vtnjax.models.feature_warps import FEATURE_WARPS, AffineGroups, FeatureLocaliser
+from vtnjax.models import AffineGroups, FeatureLocaliser
+from vtnjax.recipes import FEATURE_WARPS
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
@@ -32,7 +33,7 @@ def run(module, x):
 
 @pytest.mark.parametrize("warp", ["stn", "affine_groups", "ssn"])
 def test_these_start_at_the_identity(warp):
-    y, out = run(models.make_feature_warp(warp, SHAPE, rngs=nnx.Rngs(0), **OPTIONS[warp]), features())
+    y, out = run(FEATURE_WARPS[warp](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), **OPTIONS[warp]), features())
     assert_allclose(y, features(), atol=1e-5)
     coords = out["coords"] if out["coords"].ndim == 5 else out["coords"][:, :, :, None]
     expected = np.broadcast_to(ops.identity_coords(SHAPE[:2])[:, :, None], coords.shape[1:])
@@ -40,16 +41,14 @@ def test_these_start_at_the_identity(warp):
 
 
 def test_names_give_the_modules_and_options_reach_them():
-    assert models.make_feature_warp("none", SHAPE, rngs=nnx.Rngs(0)) is None
-    vtn = models.make_feature_warp("vtn", SHAPE, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
+    assert FEATURE_WARPS["none"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0)) is None
+    vtn = FEATURE_WARPS["vtn"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
     assert (vtn.groups, vtn.window) == (4, (3, 3))
-    with pytest.raises(ValueError, match=r"warp must be one of .* did you mean 'vtn'"):
-        models.make_feature_warp("vtm", SHAPE, rngs=nnx.Rngs(0))
     assert set(OPTIONS) == set(FEATURE_WARPS) - {"none", "deformable"}
 
 
 def test_the_attention_sampler_alone_reads_by_the_squared_sum_of_the_features_attention():
-    y, out = run(models.make_feature_warp("asn", SHAPE, rngs=nnx.Rngs(0), dense=2.0), features())
+    y, out = run(FEATURE_WARPS["asn"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), dense=2.0), features())
     for x, warped, coords in zip(np.asarray(features()), y, out["coords"], strict=True):
         attention = loops.trilinear_attention(x, ("spatial", "relation"), 7.0).sum(-1) ** 2
         lines = loops.attention_coords(attention, SHAPE[:2], dense=2.0)
@@ -136,7 +135,7 @@ def test_the_last_features_are_warped_and_classified():
     trunk = Trunk(nnx.Rngs(0))
     shape = models.features_shape(trunk, (12, 10, 3))
     assert shape == (6, 5, 8)  # the dictionary's last entry, not the last in the order of the names
-    transformer = models.make_feature_warp("vtn", shape, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
+    transformer = FEATURE_WARPS["vtn"](None, shape, dtype=None, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
     classifier = models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
     network = models.WarpedFeatures(trunk, transformer, classifier)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.models import Inception, MultiStreamSTN, SmallTrunk, WindowLocaliser
 from vtnjax.models.multi_stream import tile_centres
-from vtnjax.recipes import CrossEntropy, build_rates
+from vtnjax.recipes import CrossEntropy, localiser_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
@@ -212,8 +212,8 @@ CONFIG |= {"weight_decay": 0.0, "clip_norm": 0.0, "batch_size": 2}
 
 def test_the_whole_localiser_and_nothing_else_has_the_multiplied_rate():
     model = make()
-    config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0})
-    optimiser = make_optimiser(config, build_rates(config, model))
+    config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0, "network": {"name": "multi_stream"}})
+    optimiser = make_optimiser(config, localiser_rates(config))
     graphdef, state = create_state(randomise(model), optimiser, 0)
     before = jax.tree.map(np.array, state.params)
     batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray([0, 3], jnp.int32)}

@@ -82,7 +82,7 @@ def test_the_latest_two_and_the_best_are_kept_and_come_back(workdir, folder):
             checkpoints.record(step, accuracy)
     saved(workdir, 4, 5)  # another start, which knows what the best is
     assert runs.checkpoints(folder) == [2, 4, 5]
-    assert json.loads((folder / "checkpoints" / "2" / "metrics" / "metrics").read_text()) == {"accuracy": 0.9}
+    assert json.loads((folder / "checkpoints" / "2" / "metrics" / "metrics").read_text()) == {"figure": 0.9}
     assert latest_step(workdir / "checkpoints") == 5
     state, position = restored(workdir)
     assert position == POSITION

@@ -102,7 +102,7 @@ def test_a_figure_that_was_recorded_is_not_changed(opened, tmp_path):
     checkpoints = opened()
     saved(checkpoints, 1, accuracies=[0.5])
     checkpoints.record(1, 0.7)
-    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"accuracy": 0.5}'
+    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"figure": 0.5}'
     assert_is_state_at(1, checkpoints.restore(state_at(0)))
 
 
@@ -114,7 +114,7 @@ def test_half_a_figure_that_a_killed_run_left_is_none(opened, tmp_path):
     checkpoints = opened()
     assert_is_state_at(1, checkpoints.restore(state_at(0)))
     checkpoints.record(1, 0.5)
-    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"accuracy": 0.5}'
+    assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"figure": 0.5}'
 
 
 def test_what_is_discarded_is_gone(opened, tmp_path):

@@ -32,10 +32,10 @@ def parse(tmp_path, monkeypatch):
     """Reads words of a command line; the flags are taken back in the end."""
     (tmp_path / "config.py").write_text(FILE)
 
-    def read(*words):
+    def read(*words, moved=None):
         found = define_flags()
         monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(tmp_path / "config.py"), *words])
-        train.parse_flags(sys.argv)
+        train.parse_flags(sys.argv, moved=moved)
         return [flag.value for flag in found]
 
     yield read
@@ -47,6 +47,20 @@ def refusal(parse, *words):
         parse(*words)
     assert isinstance(caught.value.code, str)
     return caught.value.code
+
+
+def test_help_tells_of_the_configs_variants(tmp_path, parse, capsys):
+    (tmp_path / "config.py").write_text(f'"""Digits.\n\n- `smoke`: little data.\n"""\n{FILE}')
+    with pytest.raises(SystemExit):
+        parse("--help")
+    shown = capsys.readouterr().out
+    assert f"{tmp_path / 'config.py'}:\n\nDigits.\n\n- `smoke`: little data.\n" in shown
+
+
+def test_a_key_that_moved_is_answered_with_where_it_is(parse):
+    with pytest.raises(SystemExit) as caught:
+        parse("--config.pictures.crop=48", moved={"pictures": "photo"})
+    assert caught.value.code == "train.py: the config has no key 'pictures.crop': it is now config.photo.crop"
 
 
 def test_flags_of_every_form_are_read(parse):

@@ -215,7 +215,7 @@ def test_the_figure_of_a_test_made_up_for_reaches_the_checkpoint_that_is_chosen_
     again.go()
     assert_same(again, whole)
     assert figures_of(tmp_path / "broken") == figures_of(tmp_path / "whole")
-    assert figures_of(tmp_path / "whole")[14] == '{"accuracy": 0.9}'
+    assert figures_of(tmp_path / "whole")[14] == '{"figure": 0.9}'
 
 
 def test_a_figure_that_was_written_but_has_not_reached_its_checkpoint_does_so(tmp_path, monkeypatch):

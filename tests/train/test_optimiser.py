@@ -62,10 +62,6 @@ def test_constant_schedule():
     assert rates([0, 50, 99]) == [0.5, 0.5, 0.5]
 
 
-def test_a_rate_for_another_batch_grows_in_proportion_to_the_batch():
-    assert rates([0, 99], learning_rate_batch=96) == pytest.approx([0.5 * 32 / 96] * 2)
-
-
 def test_step_schedule_falls_at_its_boundaries():
     found = rates([0, 19, 20, 59, 60, 99], schedule="step")
     assert found == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
@@ -196,7 +192,6 @@ def test_the_optimisers_state_is_made_of_arrays_whatever_the_rates():
         ({"momentum": 1.0}, "config.momentum must be at least 0 and below 1, not 1.0"),
         ({"momentum": -0.5}, "config.momentum must be at least 0 and below 1"),
         ({"learning_rate": -0.1}, "config.learning_rate must be above 0"),
-        ({"learning_rate_batch": 0}, "config.learning_rate_batch must be above 0"),
         ({"warmup_steps": 0.5}, "config.warmup_steps must be a whole number"),
         ({"schedule": "step", "decay_factor": 0.0}, "config.decay_factor must be above 0 and below 1, not 0.0"),
         ({"schedule": "step", "decay_factor": 10.0}, "config.decay_factor must be above 0 and below 1, not 10.0"),

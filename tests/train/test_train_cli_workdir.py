@@ -125,7 +125,11 @@ def test_a_run_does_not_depend_on_where_its_images_lie(copied):
 
 
 def test_a_run_does_not_depend_on_the_weights_it_began_with(tmp_path):
-    options = {**TINY, "config": "configs/cub_vtn.py:smoke,backbone=squeezenet,warp=none", "images_per_class": 2}
+    options = {
+        **TINY,
+        "config": "configs/cub_vtn.py:smoke,backbone=squeezenet,warp=none",
+        "batches.images_per_class": 2,
+    }
     runs.run(tmp_path / "run", **options)
     options["pretrained"] = tmp_path / "moved.pth"
     out, _ = runs.run(tmp_path / "run", "--eval_only", **options)
@@ -157,7 +161,7 @@ def test_words_left_over_and_wrong_keys_are_named(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("key", ["optimiser", "clip_norm", "dataset", "model", "tensorboard"])
+@pytest.mark.parametrize("key", ["optimiser", "clip_norm", "dataset", "network", "tensorboard"])
 def test_a_config_file_that_lacks_a_key_is_told_which(tmp_path, key):
     (tmp_path / "without.py").write_text(WITHOUT)
     said = runs.complaint(tmp_path / "run", config=f"{tmp_path / 'without.py'}:{key}")

@@ -52,6 +52,14 @@ def test_a_workdir_belongs_to_its_config_once_a_checkpoint_is_saved(tmp_path):
     assert stored(workdir) == CONFIG
 
 
+def test_a_config_of_other_keys_is_refused_by_them_alone(tmp_path):
+    open_workdir(tmp_path, config(backbone="resnet18", photo=3), write=True)
+    save_checkpoint(tmp_path)
+    said = rf"{tmp_path} was started with a config of other keys, .*: it had backbone, photo and not network\. Use the"
+    with pytest.raises(ValueError, match=said):
+        open_workdir(tmp_path, config(network=1, steps=20), write=True)
+
+
 def test_a_workdir_is_only_checked_where_it_is_not_written(tmp_path):
     open_workdir(tmp_path / "run", config(), write=False)
     own_data(tmp_path / "run", images("ab"), images("ab"), write=False)

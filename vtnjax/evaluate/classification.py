@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,10 @@ class Classification:
     right, and "mask", 0 where a record only fills the batch up.
     """
 
-    figure: ClassVar[str] = "accuracy"
+    @property
+    def figure(self) -> str:
+        """Its name."""
+        return "accuracy"
 
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
-from ml_collections import ConfigDict
 from numpy import ndarray
 
 from vtnjax import plot, recipes, train
@@ -49,10 +48,8 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
         ValueError: if the folder is no trained run of `configs/two_digits.py` with the paper's transformers.
     """
     began = time.perf_counter()
-    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
-    if config.get("dataset") != "two_digits" or config.model not in ("st_fcn", "2xst_fcn"):
-        raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
-    _, test = recipes.build_sources(config)
+    config = _read(run)
+    test = recipes.read_recipe(config).test
     graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
     look, pairs = (
         jax.jit(recipes.make_look(graphdef)),
@@ -73,6 +70,13 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     seconds = time.perf_counter() - began
     write_record(out / "addition.json", command, steps=int(state.step), seconds=seconds, figures=figures)
     return found
+
+
+def _read(run):
+    config, _ = recipes.read_trained(run)
+    if config.network.name != "two_digits" or config.network.model not in ("st_fcn", "2xst_fcn"):
+        raise ValueError(f"{run} must be a run of configs/two_digits.py with model=2xst_fcn or model=st_fcn")
+    return config
 
 
 def follows(coords: Float[ArrayLike, "n p q *k 2"], images: Float[ArrayLike, "n h w 2"]) -> Float[ndarray, "k 2"]:

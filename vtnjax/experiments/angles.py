@@ -16,7 +16,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from vtnjax import data, distort, evaluate, plot, recipes, train
 from vtnjax.experiments.checkout import find_checkout
@@ -77,15 +76,15 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
 
 
 def _read(run):
-    config = ConfigDict(train.read_config(run)[0]) if (run / "config.json").is_file() else ConfigDict()
-    if not config.get("placed") or not config.placed.placements or config.distortion != "R":
+    config, _ = recipes.read_trained(run)
+    if config.network.name != "placed" or not config.network.placements or config.input.distortion != "R":
         raise ValueError(f"{run} must be a run of configs/feature_maps.py with a transformer and distortion=R")
     return config
 
 
 def _name(config):
-    kind = {"features": "C", "shared": "SL", "deep": "deep"}[config.placed.mode]
-    return f"STN-{kind}{'-'.join(map(str, config.placed.placements))}"
+    kind = {"features": "C", "shared": "SL", "deep": "deep"}[config.network.mode]
+    return f"STN-{kind}{'-'.join(map(str, config.network.placements))}"
 
 
 def _look(run, test):

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 from vtnjax import recipes
-from vtnjax._checks import nearest
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import available_cores, run_on
 from vtnjax.experiments.record import read_early_runs, read_record, write_record
 from vtnjax.experiments.tables import Table
+from vtnjax.train.config import wrong_key
 
 
 class Runner(NamedTuple):
@@ -84,7 +84,8 @@ class Runner(NamedTuple):
         try:
             config = runpy.run_path(str(self._config()))["get_config"](variant)
             for override in self.overrides:
-                _check_key(config, override.removeprefix("--config.").partition("=")[0])
+                if wrong := wrong_key(config, override.removeprefix("--config.").partition("=")[0], recipes.MOVED):
+                    raise ValueError(wrong)
             holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
             values(words)
             return holder.value
@@ -115,11 +116,3 @@ class Runner(NamedTuple):
 
 def _lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def _check_key(config, key):
-    part = config
-    for name in key.split("."):
-        if not isinstance(part, ConfigDict) or name not in part:
-            raise ValueError(f"the config has no key {key!r}{nearest(key, list(config))}")
-        part = part[name]

@@ -2,7 +2,13 @@
 
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
-from vtnjax.models.feature_warps import deform_last_convolution, make_feature_warp
+from vtnjax.models.feature_warps import (
+    AffineGroups,
+    AttentionWarp,
+    FeatureLocaliser,
+    SaliencyWarp,
+    deform_last_convolution,
+)
 from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
 from vtnjax.models.placed import ConvPool, PlacedSTN
@@ -14,21 +20,25 @@ from vtnjax.models.volumes import VolumeNetwork
 from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
 
 __all__ = [
+    "STN",
+    "TASN",
+    "VGG",
+    "AffineGroups",
     "AttentionNetwork",
+    "AttentionWarp",
     "ColocalisationLocaliser",
     "ConvPool",
+    "FeatureLocaliser",
     "FlatClassifier",
     "Inception",
     "MultiStreamSTN",
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
-    "STN",
+    "SaliencyWarp",
     "SmallTrunk",
     "SqueezeNet",
-    "TASN",
     "TwoDigitNetwork",
-    "VGG",
     "VolumeNetwork",
     "WarpedFeatures",
     "WindowLocaliser",
@@ -40,5 +50,4 @@ __all__ = [
     "imagenet_input",
     "imagenet_picture",
     "load_pretrained",
-    "make_feature_warp",
 ]

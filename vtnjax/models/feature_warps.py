@@ -1,4 +1,4 @@
-"""Warps of a network's last features by name: VTN, and what VTN's Table 1 compares it with at the same layer."""
+"""Warps of a network's last features: what VTN's Table 1 compares a VTN with at the same layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,56 +15,10 @@ from vtnjax.nn import (
     AttentionSampler,
     DeformableConv,
     SaliencySampler,
-    SpatialTransformer,
     TrilinearAttention,
-    VolumetricTransformer,
 )
-from vtnjax.ops._checks import check_choice
 
-FEATURE_WARPS = ("none", "stn", "affine_groups", "ssn", "asn", "deformable", "vtn")
-_LOCALISED = 128
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-def make_feature_warp(
-    warp: str,
-    shape: Sequence[int],
-    *,
-    localised: int = _LOCALISED,
-    dtype: DTypeLike | None = None,
-    rngs: nnx.Rngs,
-    **options: Any,
-) -> nnx.Module | None:
-    """A module that warps features (n, h, w, c) and returns `(y, out)`.
-
-    Args:
-        warp: "none" and "deformable" (see `deform_last_convolution`) give None; "stn", one affine warp for all channels
-            by a `FeatureLocaliser`; "affine_groups", one for each of `groups` groups of channels; "ssn", the saliency
-            sampler on a saliency that a 1 x 1 convolution makes of the features, zero at first; "asn", TASN's sampler
-            on the trilinear attention of the features themselves, without parameters; "vtn".
-        shape: (h, w, c) of the features.
-        localised: channels and units of the localiser of "stn" and "affine_groups"; STN A.6 has 128.
-        dtype: of the computation, float32 by default.
-        rngs: NNX's random streams; `params` is used.
-        **options: more arguments of the warp's module, such as `groups` or `fwhm`.
-
-    Raises:
-        ValueError: if the name is wrong or the module refuses its options.
-    """
-    check_choice("warp", warp, FEATURE_WARPS)
-    shape = tuple(shape)
-    if warp == "vtn":
-        return VolumetricTransformer(shape[-1], dtype=dtype, rngs=rngs, **options)
-    if warp == "ssn":
-        return SaliencyWarp(shape, dtype=dtype, rngs=rngs, **options)
-    if warp == "asn":
-        return AttentionWarp(shape, **options)
-    if warp in ("stn", "affine_groups"):
-        localiser = FeatureLocaliser(shape, localised, dtype=dtype, rngs=rngs)
-        if warp == "stn":
-            return SpatialTransformer(localiser, localised, rngs=rngs, **options)
-        return AffineGroups(localiser, localised, shape[-1], rngs=rngs, **options)
-    return None
 
 
 class FeatureLocaliser(nnx.Module):

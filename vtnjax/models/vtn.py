@@ -30,7 +30,7 @@ class WarpedFeatures(nnx.Module):
 
         Args:
             backbone: a module from images to features by name, the last of which are warped.
-            transformer: a module from features (n, h, w, k) to `(warped, out)`, see `make_feature_warp`; None: no warp.
+            transformer: a module from features (n, h, w, k) to `(warped, out)`; None: no warp.
             classifier: a module from warped features to logits.
         """
         self.backbone, self.transformer, self.classifier = backbone, transformer, classifier

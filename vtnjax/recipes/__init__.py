@@ -3,47 +3,52 @@
 from vtnjax._checks import needing
 
 with needing("train", room=__name__):
-    from vtnjax.recipes.build import (
-        abstract_batch,
-        build_batches,
-        build_input,
-        build_objective,
-        build_picture,
-        build_prepare,
-        build_sources,
-        check_config,
-        distort_source,
-        to_float,
-    )
+    from vtnjax.recipes import presets
+    from vtnjax.recipes.batches import BATCHES
     from vtnjax.recipes.check_data import check_data, show_left_out
     from vtnjax.recipes.evaluating import make_evaluate
-    from vtnjax.recipes.members import averaged, load_members, load_run
-    from vtnjax.recipes.networks import build_model, build_rates
-    from vtnjax.recipes.objectives import Consistency, CrossEntropy, Distillation
-    from vtnjax.recipes.pictures import make_look, save_figure
+    from vtnjax.recipes.heads import HEADS
+    from vtnjax.recipes.inputs import INPUTS, Images, Input, Photographs, Volumes, to_float
+    from vtnjax.recipes.look import make_look, save_figure
+    from vtnjax.recipes.members import averaged, load_members, load_run, read_trained
+    from vtnjax.recipes.moved import MOVED
+    from vtnjax.recipes.networks import NETWORKS
+    from vtnjax.recipes.objectives import OBJECTIVES, Consistency, CrossEntropy, Distillation
+    from vtnjax.recipes.pictures import PICTURES
+    from vtnjax.recipes.recipe import EVALUATIONS, Recipe, check_config, read_recipe
     from vtnjax.recipes.together import train_together
+    from vtnjax.recipes.trunks import TRUNKS
+    from vtnjax.recipes.warps import FEATURE_WARPS
 
 __all__ = [
+    "BATCHES",
+    "EVALUATIONS",
+    "FEATURE_WARPS",
+    "HEADS",
+    "INPUTS",
+    "MOVED",
+    "NETWORKS",
+    "OBJECTIVES",
+    "PICTURES",
+    "TRUNKS",
     "Consistency",
     "CrossEntropy",
     "Distillation",
-    "abstract_batch",
+    "Images",
+    "Input",
+    "Photographs",
+    "Recipe",
+    "Volumes",
     "averaged",
-    "build_batches",
-    "build_input",
-    "build_model",
-    "build_objective",
-    "build_picture",
-    "build_prepare",
-    "build_rates",
-    "build_sources",
     "check_config",
     "check_data",
-    "distort_source",
     "load_members",
     "load_run",
     "make_evaluate",
     "make_look",
+    "presets",
+    "read_recipe",
+    "read_trained",
     "save_figure",
     "show_left_out",
     "to_float",

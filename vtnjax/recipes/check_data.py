@@ -19,7 +19,7 @@ def check_data(config: Config, say: Callable[[str], None]) -> int:
     """
     options = {name: value for name, value in config.source_options.items() if name != "on_error"}
     count, bad = 0, []
-    for split in ("train", config.get("test_split", "test")):
+    for split in ("train", config.test_split):
         source = data.load_source(config.dataset, split, data_dir=config.data_dir or None, **options)
         count, bad = count + len(source), bad + data.check_source(source)
     for name, reason in bad:

@@ -1,6 +1,7 @@
 """Other trained runs, for predictions averaged over several."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from etils import epath
@@ -9,8 +10,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from vtnjax import data, evaluate
-from vtnjax.recipes.build import build_input
-from vtnjax.recipes.networks import build_model, build_rates
+from vtnjax.recipes.inputs import make_as_input
+from vtnjax.recipes.networks import build_network, localiser_rates
+from vtnjax.recipes.recipe import read_input
 from vtnjax.train.checkpoint import read_state
 from vtnjax.train.config import Config, read_config
 from vtnjax.train.mesh import replicated
@@ -46,18 +48,37 @@ def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Call
     Raises:
         ValueError: as `load_members`.
     """
-    workdir, restored = find_workdir(workdir), None
+    workdir, state = find_workdir(workdir), None
     if (workdir / "config.json").is_file() and (workdir / "checkpoints").is_dir():
-        values, history = read_config(workdir)
+        config, history = read_trained(workdir)
         check_classes(workdir, source.classes)
-        config: Config = ConfigDict(values)
-        model = build_model(config, source, pretrained=False)
-        optimiser = make_optimiser(config, build_rates(config, model), history=history)
+        read = read_input(config)
+        shape = read.read(source[0]["image"].shape)
+        model = build_network(config, shape, len(source.classes), seed=config.seed, pretrained=False)
+        optimiser = make_optimiser(config, localiser_rates(config), history=history)
         graphdef, state = create_state(model, optimiser, config.seed)
-        restored = read_state(workdir, jax.device_put(state, replicated(mesh)), say)
-        if restored is not None:
-            return graphdef, restored, build_input(config)
+        state = read_state(workdir, jax.device_put(state, replicated(mesh)), say)
+        if state is not None:
+            return graphdef, state, make_as_input(read, config.dtype)
     raise ValueError(f"{workdir} must be the workdir of a trained run, but it has no checkpoints")
+
+
+def read_trained(workdir: epath.PathLike) -> tuple[Config, list[dict[str, Any]]]:
+    """The config and the history of a run.
+
+    Raises:
+        ValueError: if there is none, or it is damaged, or older than the names that a config has now.
+        OSError: if it cannot be read.
+    """
+    if not (epath.Path(workdir) / "config.json").is_file():
+        raise ValueError(f"{workdir} must be the workdir of a run, but it has no config.json")
+    values, history = read_config(workdir)
+    if "network" not in values:
+        raise ValueError(
+            f"{epath.Path(workdir) / 'config.json'} must say what its network is (config.network), but it is of an "
+            "older version: train the run again, or use the version of vtnjax that made it"
+        )
+    return ConfigDict(values), history
 
 
 def averaged(members: Sequence[Member], *, flip: bool) -> evaluate.Averaged:

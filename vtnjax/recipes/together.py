@@ -9,16 +9,8 @@ import numpy as np
 from etils import epath
 from jaxtyping import Array
 
-from vtnjax.recipes.build import (
-    abstract_batch,
-    build_batches,
-    build_objective,
-    build_prepare,
-    build_sources,
-    check_config,
-)
 from vtnjax.recipes.evaluating import make_evaluate
-from vtnjax.recipes.networks import build_model, build_rates
+from vtnjax.recipes.recipe import check_config, read_recipe
 from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import Config
 from vtnjax.train.fit import Job, fit
@@ -57,37 +49,41 @@ def train_together(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different numbers, at least one, not {list(seeds)}")
-    configs = [_with_seed(config, seed) for seed in seeds]
-    for each in configs:
-        check_config(each)
+    for seed in seeds:
+        check_config(_with_seed(config, seed))
     workdir = find_workdir(workdir)
     with Lock(workdir, say=say) as lock:
-        return _run(config, configs, seeds, workdir, say, lock)
+        return _run(config, seeds, workdir, say, lock)
 
 
-def _run(config, configs, seeds, workdir, say, lock):
+def _run(config, seeds, workdir, say, lock):
     history = open_workdir(workdir, _with_seed(config, list(seeds)), write=True)
-    train_set, test_set = build_sources(config)
-    own_data(workdir, train_set, test_set, write=True)
-    pretrained, mesh = latest_step(workdir / "checkpoints") is None, data_mesh(jax.devices()[:1])
-    models = [build_model(each, train_set, pretrained=pretrained) for each in configs]
-    optimiser = make_optimiser(config, build_rates(config, models[0]), history=history)
-    members = [create_state(model, optimiser, each.seed) for model, each in zip(models, configs, strict=True)]
+    recipe, mesh = read_recipe(config), data_mesh(jax.devices()[:1])
+    own_data(workdir, recipe.train, recipe.test, write=True)
+    pretrained = latest_step(workdir / "checkpoints") is None
+    optimiser = make_optimiser(config, recipe.rates, history=history)
+    members = [create_state(recipe.network(seed, pretrained=pretrained), optimiser, seed) for seed in seeds]
     graphdef, state = members[0][0], _stack([state for _, state in members])
-    evaluate = make_evaluate(config, test_set, mesh)
+    step = make_train_step(
+        graphdef, optimiser, recipe.prepare, recipe.objective, frozen_statistics=recipe.frozen_statistics
+    )
+
+    evaluate = make_evaluate(recipe, config.batch_size, mesh)
 
     def evaluate_all(state):
         return _of_all(seeds, [evaluate(merged(graphdef, _member(state, i))) for i in range(len(seeds))])
 
     job = Job(
-        step=together(make_train_step(graphdef, optimiser, build_prepare(config), build_objective(config))),
-        batches=Stacked([build_batches(each, train_set) for each in configs]),
-        spec={name: _repeated(len(seeds), spec) for name, spec in abstract_batch(config, train_set).items()},
+        step=together(step),
+        batches=Stacked([recipe.batches(seed) for seed in seeds]),
+        spec={name: _stacked(len(seeds), spec) for name, spec in recipe.spec.items()},
         evaluate=evaluate_all,
+        figure=recipe.evaluation.figure,
     )
     fit(config, workdir, job, jax.device_put(state, replicated(mesh)), mesh=mesh, lock=lock, say=say)
     final = MetricsFile(workdir).final(config.steps) or {}
-    return [{name: final[f"test/{name}_{seed}"] for name in ("loss", "accuracy")} for seed in seeds]
+    names = [name for name in final if f"{name}_{seeds[0]}" in final]
+    return [{name.removeprefix("test/"): final[f"{name}_{seed}"] for name in names} for seed in seeds]
 
 
 def together(step: Callable[..., tuple[TrainState, dict[str, Array]]]) -> Callable[..., Any]:
@@ -130,7 +126,7 @@ def _with_seed(config, seed):
     return copy
 
 
-def _repeated(count, spec):
+def _stacked(count, spec):
     return jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype)
 
 

@@ -9,7 +9,7 @@ with needing("train", room=__name__):
     from vtnjax.train.ending import StoppedError, ended_together
     from vtnjax.train.fit import Batches, Job, fit
     from vtnjax.train.lock import Lock, LockedError
-    from vtnjax.train.loop import DivergedError, Loop
+    from vtnjax.train.loop import DivergedError, Loop, Renewed
     from vtnjax.train.memory import keep_freed_memory
     from vtnjax.train.mesh import (
         check_batch_size,
@@ -23,7 +23,7 @@ with needing("train", room=__name__):
     from vtnjax.train.metrics import Console, MetricsFile, describe
     from vtnjax.train.optimiser import Rates, learning_rate_schedule, make_optimiser
     from vtnjax.train.state import TrainState, create_state, merged, parameter_table
-    from vtnjax.train.step import Batch, Objective, Prepare, make_train_step
+    from vtnjax.train.step import Batch, Objective, Prepare, Where, batch_norms, make_train_step
     from vtnjax.train.store import find_workdir
     from vtnjax.train.workdir import default_workdir, open_workdir, own_data, remembered_divergence
 
@@ -41,8 +41,11 @@ __all__ = [
     "Objective",
     "Prepare",
     "Rates",
+    "Renewed",
     "StoppedError",
     "TrainState",
+    "Where",
+    "batch_norms",
     "check_batch_size",
     "check_config",
     "choose",

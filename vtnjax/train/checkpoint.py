@@ -20,7 +20,6 @@ from vtnjax.train.state import named_leaves
 from vtnjax.train.store import is_store
 
 _MANAGERS = ocp.checkpoint_managers
-_FIGURE = "accuracy"
 _LATEST = 2  # the one before the latest is what a damaged latest falls back to
 
 
@@ -90,8 +89,8 @@ class Checkpoints:
             if self._mirror:
                 self._sent = self._sender.submit(self._send, self._mirror, step)
 
-    def record(self, step: int, accuracy: float) -> None:
-        """Put the test accuracy beside a saved checkpoint: the best one is chosen by it when the next one is saved.
+    def record(self, step: int, figure: float) -> None:
+        """Put a test figure beside a saved checkpoint: the best one has the highest when the next one is saved.
 
         Raises:
             SaveError: if it, or the checkpoint, cannot be written.
@@ -105,7 +104,7 @@ class Checkpoints:
                 folder = self._directory / str(step)
                 partial = folder / "metrics.partial"
                 partial.mkdir(exist_ok=True)
-                (partial / "metrics").write_text(json.dumps({_FIGURE: accuracy}))
+                (partial / "metrics").write_text(json.dumps({"figure": figure}))
                 partial.replace(folder / "metrics")
                 self._manager.reload()
                 if self._mirror:
@@ -267,7 +266,7 @@ def _errors_as(kind: type[OSError], what: str) -> Iterator[None]:
 
 
 def _open_manager(directory: epath.Path, read_only: bool) -> ocp.CheckpointManager:
-    best = _MANAGERS.BestN(n=1, get_metric_fn=lambda metrics: metrics[_FIGURE], keep_checkpoints_without_metrics=False)
+    best = _MANAGERS.BestN(n=1, get_metric_fn=_only_figure, keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_MANAGERS.AnyPreservationPolicy([_MANAGERS.LatestN(_LATEST), best]),
         read_only=read_only,
@@ -276,6 +275,11 @@ def _open_manager(directory: epath.Path, read_only: bool) -> ocp.CheckpointManag
         multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}),
     )
     return ocp.CheckpointManager(directory, options=options)
+
+
+def _only_figure(figures: dict[str, float]) -> float:
+    (figure,) = figures.values()
+    return figure
 
 
 def _from_the_first(read: Any, leaves: dict[str, Any]) -> Any:

@@ -1,14 +1,18 @@
 """The command line: what absl and ml_collections raise, and what they pass over, in a sentence."""
 
+import ast
 import contextlib
+import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vtnjax._checks import nearest
+from vtnjax.train.config import wrong_key
 from vtnjax.train.loop import DivergedError, StoppedError
 
 
@@ -22,15 +26,21 @@ def forget_flags() -> None:
         delattr(flags.FLAGS, name)
 
 
-def parse_flags(args: list[str]) -> list[str]:
-    """Read the flags of the command line; what is wrong with one, or is no flag, ends the program with a sentence."""
+def parse_flags(args: list[str], *, moved: Mapping[str, str] | None = None) -> list[str]:
+    """Read the flags of the command line; what is wrong with one, or is no flag, ends the program with a sentence.
+
+    Args:
+        args: the command line.
+        moved: what keys of a config are called now that had other names once.
+    """
+    _explain_config(args)
     try:
         rest = flags.FLAGS(args)
         hasattr(flags.FLAGS.config, "steps")  # a file that could not be loaded raises only when it is looked at
     except (flags.Error, OSError) as error:
         sys.exit(f"train.py: {_sentence(error)}")
     except (AttributeError, LookupError, TypeError, ValueError):
-        wrong = _wrong_key(args)
+        wrong = _wrong_key(args, moved or {})
         if wrong is None:
             raise
         sys.exit(f"train.py: {wrong}")
@@ -59,20 +69,25 @@ def sentences() -> Iterator[None]:
         sys.exit(130)
 
 
-def _wrong_key(args: list[str]) -> str | None:
+def _explain_config(args: list[str]) -> None:
+    """Where help is asked for, print the config file's own words, which tell of its variants, above the flags."""
+    if not {"--help", "-h", "-help", "--helpfull", "--helpshort"} & {*args[1:]}:
+        return
+    values = [after for before, after in itertools.pairwise(args) if before in ("--config", "-config")]
+    values += [value for flag, _, value in (arg.partition("=") for arg in args) if flag in ("--config", "-config")]
+    for path in (Path(value.partition(":")[0]) for value in filter(None, values)):
+        if path.is_file():
+            print(f"{path}:\n\n{ast.get_docstring(ast.parse(path.read_text()))}\n")
+
+
+def _wrong_key(args: list[str], moved: Mapping[str, str]) -> str | None:
     """A sentence about the first `--config.KEY` whose key the config file does not have."""
     alone = flags.FlagValues()
     config_flags.DEFINE_config_file("config", flag_values=alone, sys_argv=[])
     alone(args, known_only=True)
     for override in filter(None, (re.match(r"--?(?:no)?config\.([^=]*)", arg) for arg in args)):
-        part, before = alone.config, []
-        for key in override[1].split("."):
-            if not isinstance(part, ConfigDict):
-                return f"config.{'.'.join(before)} has no keys of its own, but config.{override[1]} was given"
-            before.append(key)
-            if key not in part:
-                return f"the config has no key {'.'.join(before)!r}{nearest(key, list(part))}"
-            part = part[key]
+        if wrong := wrong_key(alone.config, override[1], moved):
+            return wrong
     return None
 
 

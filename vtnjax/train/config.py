@@ -43,13 +43,11 @@ BOUNDS = {
     "eval_every": COUNT,
     "checkpoint_every": COUNT,
     "learning_rate": ABOVE_0,
-    "learning_rate_batch": ABOVE_0,
     "warmup_steps": WHOLE,
     "momentum": BELOW_1,
     "weight_decay": AT_LEAST_0,
     "clip_norm": AT_LEAST_0,
     "localiser_multiplier": AT_LEAST_0,
-    "images_per_class": WHOLE,
 }
 
 
@@ -104,12 +102,35 @@ def check_numbers(config: Config, bounds: Mapping[str, Bound] = BOUNDS) -> None:
             raise ValueError(f"config.{key} must be {what}, not {part[last]!r}")
 
 
+def wrong_key(config: Config, key: str, moved: Mapping[str, str]) -> str | None:
+    """A sentence about a key, such as "network.warp.name", that a config has not; None if it has it.
+
+    Args:
+        config: as the config's file makes it.
+        key: the words after "config." on the command line.
+        moved: what keys are called now that had other names once.
+    """
+    part, before = config, []
+    for name in key.split("."):
+        if not hasattr(part, "keys"):
+            return f"config.{'.'.join(before)} has no keys of its own, but config.{key} was given"
+        before.append(name)
+        if name not in part:
+            if not before[1:] and name in moved:
+                return f"the config has no key {key!r}: it is now config.{moved[name]}{key.removeprefix(name)}"
+            return f"the config has no key {'.'.join(before)!r}{nearest(name, list(part))}"
+        part = part[name]
+    return None
+
+
 @contextlib.contextmanager
 def naming(key: str) -> Iterator[None]:
     """Say in which part of the config a value is wrong, or a key too much or missing."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith("config."):  # a part of this part was named already
+            raise
         raise ValueError(f"config.{key}: {error}") from error
     except TypeError as error:
         if not re.search("unexpected keyword argument|missing .*argument", str(error)):

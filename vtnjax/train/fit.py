@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config
 from vtnjax.train.lock import Lock
-from vtnjax.train.loop import Loop
+from vtnjax.train.loop import Loop, Renewed
 from vtnjax.train.mesh import by_the_first, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile
 from vtnjax.train.optimiser import learning_rate_schedule
@@ -23,7 +23,7 @@ from vtnjax.train.workdir import remembered_divergence
 
 @runtime_checkable
 class Batches(Protocol):
-    """Endless batches, this process's share of each, whose position can be saved."""
+    """Endless batches, this process's share of each, whose position can be saved. They may be `Renewed` too."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -45,13 +45,17 @@ class Job(NamedTuple):
         step: `(state, batch) -> (state, metrics)`, not compiled.
         batches: to train on.
         spec: the shape and dtype of each array of a batch, of all processes together.
-        evaluate: `state -> figures` of the test set, as `Loop` takes it.
+        evaluate: `state -> figures` of the test set.
+        figure: the name of the one, the higher the better, by which the best checkpoint is chosen.
+        predict: `(state, input) -> prediction`, for batches that are `Renewed`.
     """
 
     step: Step
     batches: Batches
     spec: dict[str, jax.ShapeDtypeStruct]
     evaluate: Callable[[TrainState], dict[str, float]]
+    figure: str = "accuracy"
+    predict: Callable[[TrainState, Any], Any] | None = None
 
 
 def fit(
@@ -95,16 +99,16 @@ def fit(
         metrics.cut_back(start)
         step = jax.jit(job.step, donate_argnums=0)
         if start < config.steps:
-            began, spec = time.perf_counter(), job.spec.items()
-            batch = {name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(mesh)) for name, s in spec}
+            began, sharding = time.perf_counter(), split(mesh)
+            batch = {name: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding) for name, s in job.spec.items()}
             step = step.lower(state, batch).compile()
             say(f"compiled the training step in {time.perf_counter() - began:.1f} s")
-        console = Console(config.steps, start, active=active)
-        schedule = learning_rate_schedule(config)
-        loop = Loop(config, step, job.evaluate, schedule, checkpoints, metrics, console, lock)
+        console = Console(config.steps, start, active=active, figure=job.figure)
+        shown = learning_rate_schedule(config), checkpoints, metrics, console, lock, job.figure, job.predict
         with remembered_divergence(workdir, write=active):
-            batches = to_devices(iter(job.batches), mesh)
-            return loop.run(state, start, batches, job.batches.get_state, recent), True
+            loop, batches = Loop(config, step, job.evaluate, *shown), to_devices(iter(job.batches), mesh)
+            renewed = job.batches if isinstance(job.batches, Renewed) else None
+            return loop.run(state, start, batches, job.batches.get_state, recent, renewed=renewed), True
     finally:
         if console is not None:
             console.close()

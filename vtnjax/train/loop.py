@@ -3,11 +3,12 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jax.experimental import multihost_utils
@@ -21,12 +22,35 @@ from vtnjax.train.mesh import by_the_first
 from vtnjax.train.metrics import Console, MetricsFile, describe
 from vtnjax.train.state import TrainState
 
-_ACCURACY = "test/accuracy"
 _LAG = 2  # steps under way before the first one's figures are fetched: the device never waits for the host
 
 
 class DivergedError(RuntimeError):
     """The loss or a parameter is no longer a number."""
+
+
+@runtime_checkable
+class Renewed(Protocol):
+    """Batches that are made by the network, such as negatives that it finds hard."""
+
+    @property
+    def renew_every(self) -> int:
+        """Steps between two renewals."""
+        ...
+
+    def renew(self, step: int, predict: Callable[[Any], Any]) -> None:
+        """Make what the batches of the next `renew_every` steps are drawn from.
+
+        It is called at each step that `renew_every` divides, at 0 too, before the batch behind it is asked for. A
+        batch of a later stretch must not be made before its renewal, and `get_state` must hold what was made, so that
+        a run that is stopped in between goes on as if it had not been. Of several processes each is called, and each
+        must make the same.
+
+        Args:
+            step: steps done.
+            predict: what the network makes of an input, in evaluation mode.
+        """
+        ...
 
 
 @dataclasses.dataclass
@@ -36,12 +60,14 @@ class Loop:
     Attributes:
         config: of the run.
         train_step: compiled `(state, batch) -> (state, metrics)`, the state donated.
-        evaluate: `state -> figures` with "loss" and "accuracy".
+        evaluate: `state -> figures`, one of which has the name `figure`.
         schedule: the learning rate by step.
         checkpoints: where checkpoints go.
         metrics: where figures go.
         console: what is shown.
         lock: of the workdir, if this process holds one: the loop ends when it is lost.
+        figure: the name of the test figure, the higher the better, by which the best checkpoint is chosen.
+        predict: `(state, input) -> prediction`, for batches that are `Renewed`.
     """
 
     config: Config
@@ -52,6 +78,8 @@ class Loop:
     metrics: MetricsFile
     console: Console
     lock: Lock | None = None
+    figure: str = "accuracy"
+    predict: Callable[[TrainState, Any], Any] | None = None
 
     def run(
         self,
@@ -60,6 +88,8 @@ class Loop:
         batches: Iterator[Any],
         position: Callable[[], dict[str, Any]],
         recent: Sequence[dict[str, float]] = (),
+        *,
+        renewed: Renewed | None = None,
     ) -> TrainState:
         """From step `start` to the last one.
 
@@ -72,6 +102,7 @@ class Loop:
             batches: batches on the devices, from the position of step `start` on.
             position: the data's position after the batch that was taken last.
             recent: `recent` of the checkpoint that was restored.
+            renewed: what the batches come from, if the network is needed to make them.
 
         Returns:
             The state after the last step.
@@ -84,7 +115,8 @@ class Loop:
             StoppedError: on SIGTERM or an interrupt, after saving.
         """
         try:
-            return self._run(state, start, batches, position, _Recent(self.schedule, self.config.batch_size, recent))
+            kept = _Recent(self.schedule, self.config.batch_size, recent)
+            return self._run(state, start, batches, position, kept, renewed)
         except DivergedError as error:
             hint = "A lower learning rate or gradient clipping (config.clip_norm) may help"
             raise DivergedError(f"{error}; {self._kept()[0]}. {hint}") from None
@@ -98,12 +130,15 @@ class Loop:
             error.add_note(". ".join(self._kept()))
             raise
 
-    def _run(self, state, start, batches, position, recent):
+    def _run(self, state, start, batches, position, recent, renewed):
         config = self.config
         if start and self._is_tested(start):
             self._make_up_for(start, state)
         with _Signals() as signals, jax.transfer_guard("disallow"):
             for step in range(start + 1, config.steps + 1):
+                if renewed is not None and (step - 1) % renewed.renew_every == 0:
+                    with recent.paused():
+                        self._renew(step - 1, state, renewed)
                 with recent.waiting_for_input():
                     batch = next(batches)
                 state, metrics = self.train_step(state, batch)
@@ -131,9 +166,16 @@ class Loop:
     def _is_tested(self, step):
         return step % self.config.eval_every == 0 or step == self.config.steps
 
+    def _renew(self, step, state, renewed):
+        if self.predict is None:
+            raise ValueError("predict must be given for batches that are made by the network")
+        with jax.transfer_guard("allow"):
+            renewed.renew(step, functools.partial(self.predict, state))
+
     def _make_up_for(self, step, state):
         """The test before which an earlier run was stopped, or what was left to do after it."""
-        tested = [line[_ACCURACY] for line in self.metrics.read() if line["step"] == step and _ACCURACY in line]
+        name = f"test/{self.figure}"
+        tested = [line[name] for line in self.metrics.read() if line["step"] == step and name in line]
         if by_the_first(bool(tested)):
             if tested:
                 self.checkpoints.record(step, tested[-1])
@@ -143,11 +185,12 @@ class Loop:
     def _test(self, step, state):
         with jax.transfer_guard("allow"):
             figures = self.evaluate(state)
-        if not math.isfinite(figures["loss"]):
-            self.checkpoints.discard(step)
-            raise DivergedError(f"the test loss of step {step} is {figures['loss']}")
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                self.checkpoints.discard(step)
+                raise DivergedError(f"the test {name} of step {step} is {value}")
         self._log(step, "test", figures)
-        self.checkpoints.record(step, figures["accuracy"])
+        self.checkpoints.record(step, figures[self.figure])
 
     def _save(self, step, state, beside):
         try:
@@ -174,7 +217,7 @@ class Loop:
         named = {f"{group}/{name}": value for name, value in figures.items()}
         self.metrics.write(step, named)
         if group == "test":
-            self.console.say(f"step {step}: {describe(named)}")
+            self.console.say(f"step {step}: {describe(named, self.figure)}")
         else:
             self.console.show(step, figures)
 

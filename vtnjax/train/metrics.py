@@ -11,8 +11,6 @@ from tqdm import tqdm
 
 from vtnjax.train.store import is_store, write_whole
 
-_SHOWN = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
-
 
 class MetricsFile:
     """`metrics.jsonl` of a workdir; in processes other than the first, or without a workdir, it takes nothing."""
@@ -55,8 +53,9 @@ class MetricsFile:
     def final(self, step: int) -> dict[str, float] | None:
         """The test figures at `step`, or None if they are not there."""
         for line in reversed(self.read()):
-            if line["step"] == step and "test/accuracy" in line:
-                return {name: value for name, value in line.items() if name.startswith("test/")}
+            figures = {name: value for name, value in line.items() if name.startswith("test/")}
+            if line["step"] == step and figures:
+                return figures
         return None
 
     def _write_all(self, lines):
@@ -64,10 +63,14 @@ class MetricsFile:
 
 
 class Console:
-    """A progress bar on a terminal, plain lines elsewhere, nothing in processes other than the first."""
+    """A progress bar on a terminal, plain lines elsewhere, nothing in processes other than the first.
 
-    def __init__(self, steps: int, start: int, *, active: bool = True):
+    `figure` is shown beside the loss, if the objective logs it.
+    """
+
+    def __init__(self, steps: int, start: int, *, active: bool = True, figure: str = "accuracy"):
         self.active, self.steps, self.start = active, steps, start
+        self._shown = ("loss", figure, "gradient_norm", "learning_rate", "images_per_second")
         self.began = time.monotonic()
         terminal = active and sys.stderr.isatty()
         self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True) if terminal else None
@@ -79,7 +82,7 @@ class Console:
 
     def show(self, step: int, figures: dict[str, float]) -> None:
         """Figures at a step."""
-        text = "  ".join(f"{name.replace('_', ' ')} {_short(figures[name])}" for name in _SHOWN if name in figures)
+        text = "  ".join(f"{name.replace('_', ' ')} {_short(figures[name])}" for name in self._shown if name in figures)
         if self._bar is not None:
             self._bar.write(f"step {step}  {text}")
         elif self.active:
@@ -99,11 +102,13 @@ class Console:
             self._bar.close()
 
 
-def describe(figures: dict[str, float]) -> str:
-    """Test figures in a line, the error in percent."""
+def describe(figures: dict[str, float], figure: str = "accuracy") -> str:
+    """Test figures in a line: an accuracy as the error in percent, another `figure` as it is; and the loss, if any."""
     if not figures:
         return "no test figures"
-    return f"test error {100 * (1 - figures['test/accuracy']):.2f} %, test loss {figures['test/loss']:.4f}"
+    value, loss = figures[f"test/{figure}"], figures.get("test/loss")
+    shown = f"test error {100 * (1 - value):.2f} %" if figure == "accuracy" else f"test {figure} {value:.4f}"
+    return shown if loss is None else f"{shown}, test loss {loss:.4f}"
 
 
 def _parse(line: str) -> Any:

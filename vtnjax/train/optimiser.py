@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 
 from vtnjax._checks import nearest
 from vtnjax.train.config import Config, check_numbers
+from vtnjax.train.state import path_names
 
 OPTIMISERS = ("sgd", "momentum", "adam")
 SCHEDULES = ("constant", "step", "cosine")
@@ -23,8 +24,7 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     """The learning rate by step.
 
     "step" multiplies by `config.decay_factor` at each of `config.boundaries`, fractions of `config.steps`; "cosine"
-    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0. Where there is a
-    `config.learning_rate_batch`, the rate is for batches of that many and grows in proportion to the batch.
+    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0.
 
     Raises:
         ValueError: if the schedule's name is unknown, the warm-up is longer than the run, or with "step" the factor is
@@ -39,8 +39,7 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
             f"config.warmup_steps must be from 0 to below steps ({config.steps}), not {config.warmup_steps}"
         )
     check_numbers(config)
-    rate = config.learning_rate * config.batch_size / config.get("learning_rate_batch", config.batch_size)
-    left = config.steps - config.warmup_steps
+    rate, left = config.learning_rate, config.steps - config.warmup_steps
     if config.schedule == "constant":
         after = optax.constant_schedule(rate)
     elif config.schedule == "cosine":
@@ -132,8 +131,3 @@ def scale_by_rates(rates: Rates) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(scaled, updates), _RatesState(state.step + 1)
 
     return optax.GradientTransformation(lambda params: _RatesState(jnp.zeros((), jnp.int32)), update)
-
-
-def path_names(path: Sequence[Any]) -> tuple[str, ...]:
-    """The names on the path of a leaf, such as ("transformer", "head", "kernel")."""
-    return tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

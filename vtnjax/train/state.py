@@ -1,6 +1,7 @@
 """What a run is made of between two steps."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -64,3 +65,8 @@ def named_leaves(tree: Any) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator="/").removesuffix("/value") for path, _ in leaves]
     return dict(zip(names, (leaf for _, leaf in leaves), strict=True))
+
+
+def path_names(path: Sequence[Any]) -> tuple[str, ...]:
+    """The names on the path of a leaf, such as ("transformer", "head", "kernel")."""
+    return tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

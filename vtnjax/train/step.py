@@ -10,11 +10,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from vtnjax.train.state import TrainState
+from vtnjax.train.state import TrainState, path_names
 
 Batch: TypeAlias = dict[str, Array]
 Prepare: TypeAlias = Callable[[PRNGKeyArray, Num[Array, "n h w c"]], Float[Array, "n *sizes c"]]
 Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Array]]]
+Where: TypeAlias = Callable[[tuple[str, ...]], bool]
 
 
 @runtime_checkable
@@ -36,7 +37,12 @@ class Objective(Protocol):
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef, optimiser: optax.GradientTransformation, prepare: Prepare, objective: Objective
+    graphdef: nnx.GraphDef,
+    optimiser: optax.GradientTransformation,
+    prepare: Prepare,
+    objective: Objective,
+    *,
+    frozen_statistics: Where | None = None,
 ) -> Step:
     """A step that minimises an objective of a model.
 
@@ -45,14 +51,22 @@ def make_train_step(
         optimiser: optax's.
         prepare: makes the network's input of a batch's images, by a random key.
         objective: gives the loss of the model, in training mode, for what it made of the batch.
+        frozen_statistics: tells of a BatchNorm, by the names on its path, whether it uses its running statistics in
+            training too, and leaves them as they are. None: none of them does.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The metrics are "loss", "gradient_norm" and what the objective logs.
     """
-    return functools.partial(_train_step, graphdef, optimiser, prepare, objective)
+    return functools.partial(_train_step, graphdef, optimiser, prepare, objective, frozen_statistics)
 
 
-def _train_step(graphdef, optimiser, prepare, objective, state, batch):
+def batch_norms(model: nnx.Module) -> dict[tuple[str, ...], nnx.BatchNorm]:
+    """The BatchNorms of a network by the names on their paths."""
+    modules = nnx.iter_modules(model)
+    return {path_names(path): module for path, module in modules if isinstance(module, nnx.BatchNorm)}
+
+
+def _train_step(graphdef, optimiser, prepare, objective, frozen_statistics, state, batch):
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     inputs = objective.inputs(batch, key, prepare)
 
@@ -60,6 +74,9 @@ def _train_step(graphdef, optimiser, prepare, objective, state, batch):
         # A copy: the merged variables are changed inside the transform, which NNX refuses for the originals.
         model = nnx.merge(graphdef, params, state.statistics, copy=True)
         model.train()
+        if frozen_statistics is not None:
+            for path, norm in batch_norms(model).items():
+                norm.use_running_average = frozen_statistics(path)
         loss, logged = objective(model, inputs, key)
         return loss, (logged, nnx.state(model, nnx.Not(nnx.Param)))
 

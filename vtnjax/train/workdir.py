@@ -23,6 +23,7 @@ class _Data(Protocol):
 
 
 _PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
+_ABSENT = "absent"
 _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
 
 
@@ -58,10 +59,9 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
         changes = _changes(before, json.loads(config.to_json()))
         free = _PLACES + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
         if refused := {key: values for key, values in changes.items() if key not in free}:
-            said = "; ".join(f"{key} was {old!r} and is now {new!r}" for key, (old, new) in refused.items())
             raise ValueError(
-                f"the workdir {workdir} was started with another config: {said}. "
-                "Use the same config to go on, or another --workdir"
+                f"the workdir {workdir} was started with {_said(refused)}. Use the same config to go on, or another "
+                "--workdir"
             )
         history = _with_changes(history, step, changes)
     if write:
@@ -130,10 +130,19 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
     )
 
 
+def _said(changes):
+    """What differs; of a config of other keys, as an older version has it, only that."""
+    gone = [key for key, (_, new) in changes.items() if new == _ABSENT]
+    come = [key for key, (old, _) in changes.items() if old == _ABSENT]
+    if gone and come:
+        return f"a config of other keys, maybe an older version's: it had {', '.join(gone)} and not {', '.join(come)}"
+    each = (f"{key} was {old!r} and is now {new!r}" for key, (old, new) in changes.items())
+    return f"another config: {'; '.join(each)}"
+
+
 def _changes(before, now):
     """The values of each key that differ."""
-    absent = "absent"
-    pairs = {key: (before.get(key, absent), now.get(key, absent)) for key in sorted({*before, *now})}
+    pairs = {key: (before.get(key, _ABSENT), now.get(key, _ABSENT)) for key in sorted({*before, *now})}
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
 
 

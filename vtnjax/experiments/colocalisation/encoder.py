@@ -28,7 +28,7 @@ def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[
         say(f"no --encoder: training one in {workdir}, or taking it from there")
         command = [sys.executable, "train.py", "--config", "configs/digits_stn.py:model=cnn,distortion=none"]
         command += ["--config.steps=600", "--config.batch_size=64", "--config.learning_rate=0.001"]
-        command += [f"--config.parameters={_PARAMETERS}"]
+        command += [f"--config.network.parameters={_PARAMETERS}"]
         subprocess.run([*command, "--workdir", str(workdir)], cwd=root, check=True)
     graphdef, state, _ = recipes.load_run(workdir, data.load_source("digits", "train"), train.data_mesh(), say)
     model = nnx.merge(graphdef, state.params, state.statistics)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONFIG = "configs/digits_stn.py:smoke"
 CACHE = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")  # most of a short run is compilation
 CHANGING = ("train/images_per_second", "train/input_wait")

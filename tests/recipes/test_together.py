@@ -1,13 +1,13 @@
 """Seeds trained together are the runs of their own that they stand for."""
 
-import importlib.util
-from pathlib import Path
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from config_files import get_config
 from numpy.testing import assert_allclose
 
 from vtnjax import recipes, train
@@ -16,29 +16,27 @@ from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.loop import Loop
 from vtnjax.train.state import named_leaves
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-
 
 def config(seed=0, **changes):
-    spec = importlib.util.spec_from_file_location("digits", CONFIGS / "distorted_digits.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made = module.get_config("smoke,model=st_fcn")
+    made = get_config("distorted_digits", "smoke,model=st_fcn")
     made.update({"seed": seed, "optimiser": "sgd", "steps": 6, "log_every": 2, "eval_every": 3, "checkpoint_every": 3})
     made.update({"batch_size": 32, "schedule": "constant", **changes})
     return made
 
 
+@functools.cache
+def recipe():
+    return recipes.read_recipe(config())
+
+
+@functools.cache
 def alone(seed):
     """Parameters and losses of a run of its own."""
     made = config(seed)
-    source, _ = recipes.build_sources(made)
     optimiser = train.make_optimiser(made)
-    graphdef, state = train.create_state(recipes.build_model(made, source), optimiser, seed)
-    step = jax.jit(
-        train.make_train_step(graphdef, optimiser, recipes.build_prepare(made), recipes.build_objective(made))
-    )
-    batches, losses = recipes.build_batches(made, source), []
+    graphdef, state = train.create_state(recipe().network(seed), optimiser, seed)
+    step = jax.jit(train.make_train_step(graphdef, optimiser, recipe().prepare, recipe().objective))
+    batches, losses = recipe().batches(seed), []
     for _ in range(made.steps):
         state, metrics = step(state, next(batches))
         losses.append(float(metrics["loss"]))
@@ -58,9 +56,8 @@ def saved(workdir, state):
 
 
 def stacked_state():
-    source, _ = recipes.build_sources(config())
     optimiser = train.make_optimiser(config())
-    states = [train.create_state(recipes.build_model(config(s), source), optimiser, s)[1] for s in (0, 3)]
+    states = [train.create_state(recipe().network(seed), optimiser, seed)[1] for seed in (0, 3)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
@@ -135,11 +132,8 @@ def test_a_seed_that_diverges_shows_in_the_mean():
 
 
 def test_positions_of_all_streams_are_kept():
-    made = [config(seed) for seed in (0, 3)]
-    source, _ = recipes.build_sources(made[0])
-
     def streams():
-        return Stacked([recipes.build_batches(each, source) for each in made])
+        return Stacked([recipe().batches(seed) for seed in (0, 3)])
 
     first = streams()
     next(first)

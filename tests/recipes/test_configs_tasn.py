@@ -1,16 +1,13 @@
 """The config of the trilinear attention sampling network: every variant builds, and some run."""
 
-import functools
-import runpy
 import signal
 
-import jax
+import config_files
 import optax
 import pytest
 import train_runs as runs
 
-from vtnjax import recipes, train
-from vtnjax.train.state import named_leaves
+from vtnjax import train
 
 ATTENTIONS = ("both", "features", "plain", "spatial", "spatial_both", "output", "relation", "self")
 SMALL = [
@@ -23,34 +20,17 @@ TRUNKS = ["backbone=resnet50", "backbone=resnet101,resolution=448", "backbone=vg
 
 
 def get_config(variant):
-    return runpy.run_path(str(runs.ROOT / "configs" / "cub_tasn.py"))["get_config"](variant)
-
-
-@functools.cache
-def sources(dataset):
-    return recipes.build_sources(get_config(f"smoke,dataset={dataset}"))
+    return config_files.get_config("cub_tasn", variant)
 
 
 def assert_builds(variant):
     """A step of a variant has the shapes it should, and evaluation one row of logits an image; nothing is computed."""
     config = get_config(variant)
-    train_set, _ = sources(config.dataset.removeprefix("drawn:"))
-    batch = recipes.abstract_batch(config, train_set)
-
-    def one_step(batch):
-        optimiser = optax.sgd(0.1)
-        graphdef, before = train.create_state(recipes.build_model(config, train_set), optimiser, 0)
-        distillation = recipes.build_objective(config)
-        step = train.make_train_step(graphdef, optimiser, recipes.build_prepare(config), distillation)
-        after, metrics = step(before, batch)
-        logits, _ = recipes.make_look(graphdef)(before, recipes.build_input(config)(batch["image"]))
-        return named_leaves(before), named_leaves(after), metrics, logits
-
-    before, after, metrics, logits = jax.eval_shape(one_step, batch)
-    assert before == after
-    assert all(value.shape == () for value in metrics.values())
-    assert ("soft_loss" in metrics) == (config.tasn.parts > 0)
-    assert logits.shape == (config.batch_size, len(train_set.classes))
+    recipe = config_files.read(config, "cub_tasn", f"smoke,dataset={config.dataset.removeprefix('drawn:')}")
+    _, metrics, (logits, out) = config_files.shapes(recipe, optax.sgd(0.1))
+    assert ("soft_loss" in metrics) == (config.network.parts > 0)
+    assert logits.shape == (config.batch_size, len(recipe.train.classes))
+    assert "coords" in out
 
 
 @pytest.mark.parametrize("variant", SMALL)
@@ -71,9 +51,9 @@ def test_the_references_settings_are_the_defaults():
     assert train.learning_rate_schedule(config)(config.steps // 3 + 1) == pytest.approx(0.01)
     config.batch_size = 12
     assert train.learning_rate_schedule(config)(0) == pytest.approx(0.0125)
-    assert (config.tasn.resolution, config.tasn.parts, config.tasn.attention.sharpness) == (224, 1, 7.0)
-    assert get_config("branch=master").tasn.parts == 0
-    assert get_config("sampler=none").tasn.parts == 0
+    assert (config.network.resolution, config.network.parts, config.network.attention.sharpness) == (224, 1, 7.0)
+    assert get_config("branch=master").network.parts == 0
+    assert get_config("sampler=none").network.parts == 0
 
 
 @pytest.mark.slow

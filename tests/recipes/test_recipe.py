@@ -1,0 +1,133 @@
+"""From names in a config to objects."""
+
+import re
+from pathlib import Path
+
+import config_files
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from vtnjax import data, recipes
+from vtnjax.recipes import names
+from vtnjax.recipes.recipe import check_config, read_recipe
+
+TABLES = {
+    "network": recipes.NETWORKS,
+    "input": recipes.INPUTS,
+    "batches": recipes.BATCHES,
+    "objective": recipes.OBJECTIVES,
+    "evaluation": recipes.EVALUATIONS,
+    "picture": recipes.PICTURES,
+}
+
+
+def sets():
+    return data.Generated("train", count=64), data.Generated("test", count=20)
+
+
+@pytest.mark.parametrize("part", TABLES)
+def test_a_wrong_name_is_answered_with_the_nearest(part):
+    config = config_files.get_config("digits_stn", "smoke")
+    right = next(iter(TABLES[part]))
+    config[part].name = right[:-1]
+    with pytest.raises(ValueError, match=rf"config\.{part}\.name must be one of .*; did you mean '{right}'\?"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("part", TABLES)
+def test_an_option_that_nothing_takes_is_named(part):
+    config = config_files.get_config("digits_stn", "smoke")
+    with config.unlocked():
+        config[part].colour = "red"
+    with pytest.raises(ValueError, match=rf"config\.{part}.*colour"):
+        read_recipe(config, sources=sets()).network(0)
+
+
+def test_a_part_without_a_name_is_refused():
+    with pytest.raises(ValueError, match=r"config.head.name must be one of pooled, flat, not None"):
+        names.look_up("head", ConfigDict({"width": 3}), recipes.HEADS)
+
+
+def test_nothing_in_the_room_asks_whether_a_key_is_there():
+    for path in sorted(Path(recipes.__file__).parent.glob("*.py")):
+        found = re.findall(r'.*(?:"\w+" in config|config\.get\(|hasattr\(config).*', path.read_text())
+        assert not found, (path.name, found)
+
+
+def test_every_config_of_the_project_has_the_same_parts():
+    for path in sorted(config_files.CONFIGS.glob("*.py")):
+        config = config_files.get_config(path.stem)
+        check_config(config)
+        assert set(TABLES) <= set(config.keys()), path.stem
+
+
+def test_sets_of_ones_own_are_trained_on():
+    config = config_files.get_config("digits_stn", "smoke,distortion=none,model=fcn")
+    recipe = read_recipe(config, sources=sets())
+    assert (len(recipe.train), len(recipe.test)) == (64, 20)
+    batch = next(recipe.batches(0))
+    assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
+        name: (spec.shape, spec.dtype) for name, spec in recipe.spec.items()
+    }
+
+
+def test_the_processes_shares_make_up_the_batch():
+    recipe = read_recipe(config_files.get_config("digits_stn", "smoke"), sources=sets())
+    whole = next(recipe.batches(3))
+    halves = [next(recipe.batches(3, process_index=index, process_count=2)) for index in range(2)]
+    np.testing.assert_array_equal(np.concatenate([half["image"] for half in halves]), whole["image"])
+
+
+def test_networks_of_other_seeds_differ():
+    recipe = read_recipe(config_files.get_config("digits_stn", "smoke"), sources=sets())
+    kernels = [recipe.network(seed).classifier.classifier.kernel[...] for seed in (0, 0, 1)]
+    assert jax.numpy.array_equal(kernels[0], kernels[1])
+    assert not jax.numpy.array_equal(kernels[0], kernels[2])
+
+
+def test_sets_of_different_classes_are_refused():
+    train, _ = sets()
+    other = data.Arrays(np.zeros((2, 28, 28, 1), np.uint8), np.array([0, 1]), ("a", "b"))
+    with pytest.raises(ValueError, match="the training and the test set must have the same classes"):
+        read_recipe(config_files.get_config("digits_stn", "smoke"), sources=(train, other))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"objective": {"name": "consistency", "weight": -1.0, "margin": 1.0}}, "weight must be above 0"),
+        ({"objective": {"name": "consistency", "weight": float("nan"), "margin": 1.0}}, "weight must be above 0"),
+        ({"objective": {"name": "consistency", "weight": 1.0, "margin": -3.0}}, "margin must be at least 0"),
+        ({"objective": {"name": "consistency"}}, "missing .*'weight'"),
+        ({"objective": {"name": "distillation", "temperature": 0.0}}, "temperature must be above 0"),
+        ({"objective": {"name": "distillation", "heads": -0.5}}, "heads must be at least 0"),
+        ({"objective": {"name": "distillation", "soft": float("nan")}}, "soft must be at least 0"),
+        (
+            {"objective": {"name": "distillation", "attention": 0.0, "heads": 0.0, "soft": 0.0}},
+            "must be above 0, or nothing is learned",
+        ),
+    ],
+)
+def test_numbers_of_an_objective_that_make_no_sense_are_named(change, words):
+    config = config_files.get_config("digits_stn", "smoke")
+    with config.unlocked():
+        config.update(change)
+    with pytest.raises(ValueError, match=rf"^config\.objective: .*{words}"):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("svhn_stn", {"dropout": 1.0}, "config.network.dropout must be at least 0 and below 1"),
+        ("cub_stn", {"dropout": -0.1}, "config.network.dropout must be at least 0 and below 1"),
+        ("cub_stn", {"scale": 0.0}, "config.network.scale must be above 0"),
+    ],
+)
+def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
+    config = config_files.get_config(name, "smoke")
+    config.network.update(change)
+    with pytest.raises(ValueError, match=words):
+        check_config(config)

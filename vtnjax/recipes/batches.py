@@ -1,0 +1,130 @@
+"""What a batch is made of: shuffled records, as many of each class, or triplets beside either."""
+
+import dataclasses
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+
+import jax
+
+from vtnjax import data
+from vtnjax._checks import check_at_least_1
+from vtnjax.train import Batches
+
+Spec: TypeAlias = dict[str, jax.ShapeDtypeStruct]
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """Endless batches of a source."""
+
+    def spec(self, batch_size: int, record: Spec) -> Spec:
+        """The shape and dtype of each array of a batch, of all processes, of those of a record."""
+        ...
+
+    def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
+        """Raise a ValueError by the config's keys unless such batches, and triplets of them if wanted, can be."""
+        ...
+
+    def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
+        """The batches; the options are those of `data.train_batches`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled:
+    """Every epoch has each record once; see `data.train_batches`."""
+
+    def spec(self, batch_size: int, record: Spec) -> Spec:
+        """The records' arrays."""
+        return _stacked(batch_size, record)
+
+    def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
+        """Any batch can be."""
+
+    def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
+        """Shuffled batches."""
+        return data.train_batches(source, batch_size=batch_size, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Balanced:
+    """As many images of each of some classes, of which the task and the triplets are made; see `balanced_batches`.
+
+    Attributes:
+        images_per_class: of a batch, a divisor of its size.
+    """
+
+    images_per_class: int
+
+    def __post_init__(self) -> None:
+        check_at_least_1("images_per_class", self.images_per_class)
+
+    def spec(self, batch_size: int, record: Spec) -> Spec:
+        """The records' arrays."""
+        return _stacked(batch_size, record)
+
+    def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
+        """As many classes as a batch needs must be there."""
+        _check_balance(self.images_per_class, "config.batch_size", batch_size, classes, triplets)
+
+    def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
+        """Balanced batches."""
+        return _balanced(source, batch_size, self.images_per_class, options)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithTriplets:
+    """Shuffled batches for the task, and beside them balanced ones of another size for triplets; `data.WithTriplets`.
+
+    Attributes:
+        images_per_class: of a batch of triplets, a divisor of its size.
+        triplet_batch: how many images it has.
+    """
+
+    images_per_class: int
+    triplet_batch: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_at_least_1(field.name, getattr(self, field.name))
+
+    def spec(self, batch_size: int, record: Spec) -> Spec:
+        """The records' arrays, and others named "triplet_image" and "triplet_label"."""
+        triplets = _stacked(self.triplet_batch, record)
+        return {**_stacked(batch_size, record), **{f"triplet_{name}": spec for name, spec in triplets.items()}}
+
+    def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
+        """As many classes as the triplets' batch needs must be there."""
+        name = "config.batches.triplet_batch"
+        _check_balance(self.images_per_class, name, self.triplet_batch, classes, triplets)
+
+    def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
+        """Both."""
+        triplets = _balanced(source, self.triplet_batch, self.images_per_class, options)
+        return data.WithTriplets(data.train_batches(source, batch_size=batch_size, **options), triplets)
+
+
+BATCHES = {"shuffled": Shuffled, "balanced": Balanced, "with_triplets": WithTriplets}
+
+
+def _stacked(count, record):
+    return {name: jax.ShapeDtypeStruct((count, *spec.shape), spec.dtype) for name, spec in record.items()}
+
+
+def _balanced(source, size, each, options):
+    labelled = cast(data.LabelledSource, source)  # asked for its labels, another source is refused
+    return data.balanced_batches(labelled, classes_per_batch=size // each, images_per_class=each, **options)
+
+
+def _check_balance(each, name, size, classes, triplets):
+    if size % each:
+        raise ValueError(f"config.batches.images_per_class must divide the batch of {size}, but it is {each}")
+    if triplets and (each == 1 or size == each):
+        raise ValueError(
+            "config.batches.images_per_class must be at least 2 and less than "
+            f"{name}, {size}, or the consistency loss has no triplets, not {each}"
+        )
+    if size // each > classes:
+        raise ValueError(
+            f"{name} must be at most {classes * each}, config.batches.images_per_class ({each}) images of each of the "
+            f"{classes} classes, not {size}"
+        )

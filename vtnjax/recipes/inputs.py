@@ -1,0 +1,203 @@
+"""What networks read: images as their source holds them or distorted, volumes made of them, photographs."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from vtnjax import data, distort, models
+from vtnjax._checks import nearest
+from vtnjax.data.pipeline import Augment
+from vtnjax.train import Prepare
+
+# Every model of a table is tested on the same distorted images, whatever its own seed is.
+_TEST_SEED = 0
+_TEST_BATCH = 250
+
+
+@runtime_checkable
+class Input(Protocol):
+    """From records to what a network reads, in training and in tests, and back to pictures."""
+
+    @property
+    def augment(self) -> Augment | None:
+        """What is done on the host to a record that is trained on."""
+        ...
+
+    def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of an image in a batch to train on, of a source's images of `shape`."""
+        ...
+
+    def read(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of an image as the network reads it."""
+        ...
+
+    def to_test(self, source: data.Source) -> data.Source:
+        """The images of a source as they are tested on."""
+        ...
+
+    def distort(self, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n *sizes c"]:
+        """Images in [0, 1] to train on, as they are distorted on the device in each step."""
+        ...
+
+    def normalise(self, images: Float[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
+        """Images in [0, 1] as the network takes them."""
+        ...
+
+    def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
+        """What the network takes to images in [0, 1]."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Images as their source holds them, distorted anew in every step.
+
+    Attributes:
+        distortion: a name of `distort.DISTORTIONS`.
+    """
+
+    distortion: str = "none"
+    augment: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.distortion not in distort.DISTORTIONS:
+            hint = nearest(self.distortion, distort.DISTORTIONS)
+            raise ValueError(f"distortion must be one of {distort.DISTORTIONS}, not {self.distortion!r}{hint}")
+
+    def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """As the source's."""
+        return tuple(shape)
+
+    def read(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """As the distortion makes them."""
+        return distort.distorted_shape(self.distortion, shape)
+
+    def to_test(self, source: data.Source) -> data.Source:
+        """A set distorted once, with a seed and a batch of its own, so that every model is tested on the same images.
+
+        They become float32 in [0, 1]; with "none" the source is returned as it is.
+        """
+        if self.distortion == "none":
+            return source
+        distort_all = jax.jit(lambda key, images: self.distort(key, to_float(images)))
+        images, labels = [], []
+        for number, batch in enumerate(data.eval_batches(source, batch_size=min(_TEST_BATCH, len(source)))):
+            key = jax.random.fold_in(jax.random.key(_TEST_SEED), number)
+            kept = batch["mask"] > 0
+            images.append(np.asarray(distort_all(key, batch["image"]))[kept])
+            labels.append(batch["label"][kept])
+        return data.Arrays(np.concatenate(images), np.concatenate(labels), source.classes)
+
+    def distort(self, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n *sizes c"]:
+        """Each image by a distortion drawn for it."""
+        return distort.distort_batch(self.distortion, key, images)
+
+    def normalise(self, images: Float[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
+        """As they are."""
+        return images
+
+    def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
+        """As they are."""
+        return jnp.asarray(images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Volumes(Images):
+    """Digits put in volumes, which are made again whenever they are asked for: a thousand would fill a gigabyte."""
+
+    distortion: str = dataclasses.field(default="VOLUME", init=False)
+
+    def to_test(self, source: data.Source) -> data.Source:
+        """Each image in a volume, always in the same way."""
+        return _InVolumes(source, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Photographs:
+    """Photographs resized, turned, cropped and mirrored on the host, then normalised as ImageNet's.
+
+    Attributes:
+        size, crop, keep_aspect, rotation, flip, colour, pca_noise: as `data.photo_augment` takes them.
+    """
+
+    size: int = 512
+    crop: int = 448
+    keep_aspect: bool = False
+    rotation: float = 15.0
+    flip: bool = True
+    colour: float = 0.0
+    pca_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        data.photo_augment(**dataclasses.asdict(self))  # refuses what cannot be
+
+    @property
+    def augment(self) -> Augment:
+        """See `data.photo_augment`."""
+        return data.photo_augment(**dataclasses.asdict(self))
+
+    def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The crop's."""
+        return (self.crop, self.crop, 3)
+
+    def read(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The crop's."""
+        return (self.crop, self.crop, 3)
+
+    def to_test(self, source: data.Source) -> data.Source:
+        """Their central crops."""
+        return data.Mapped(source, data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect))
+
+    def distort(self, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """As they are: what is random was done on the host."""
+        return images
+
+    def normalise(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+        """See `models.imagenet_input`."""
+        return models.imagenet_input(images)
+
+    def as_picture(self, images: Float[np.ndarray, "n h w c"]) -> Float[Array, "n h w c"]:
+        """See `models.imagenet_picture`."""
+        return models.imagenet_picture(jnp.asarray(images))
+
+
+INPUTS = {"images": Images, "volumes": Volumes, "photographs": Photographs}
+
+
+def make_as_input(read: Input, dtype: str) -> Callable[[Array], Array]:
+    """Images of a test set, uint8 or in [0, 1], to what a network takes, in the dtype of the computation."""
+    return lambda images: read.normalise(to_float(images)).astype(dtype)
+
+
+def make_prepare(read: Input, dtype: str) -> Prepare:
+    """A batch's images to distorted ones, as a network takes them, in the dtype of the computation."""
+    as_input = make_as_input(read, dtype)
+    # Distorted in float32: bfloat16 would round the sums of the coordinates before the sampler sees them.
+    return lambda key, images: as_input(read.distort(key, to_float(images)))
+
+
+def to_float(images: Num[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
+    """uint8 in 0..255 to float32 in [0, 1]; floats as they are."""
+    return images if jnp.issubdtype(images.dtype, jnp.floating) else images.astype(jnp.float32) / 255
+
+
+class _InVolumes:
+    """A source whose digits are put in volumes."""
+
+    def __init__(self, source: data.Source, volumes: Volumes):
+        self.classes = source.classes
+        self._source = source
+        self._place = jax.jit(lambda key, images: volumes.distort(key, to_float(images)))
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> data.Record:
+        record = self._source[index]
+        key = jax.random.fold_in(jax.random.key(_TEST_SEED), index)
+        return {**record, "image": np.asarray(self._place(key, record["image"][None]))[0]}

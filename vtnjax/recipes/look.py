@@ -1,0 +1,67 @@
+"""The picture a run leaves: what the network did with the first test images."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from flax import nnx
+from jaxtyping import Array
+
+from vtnjax import data, plot
+from vtnjax.recipes.recipe import Recipe
+from vtnjax.train.state import TrainState, merged
+from vtnjax.train.store import write_whole
+
+COUNT = 10
+_LONGEST = 15
+
+
+def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
+    """`(state, images) -> (logits, out)` of the model in evaluation mode."""
+    return lambda state, images: merged(graphdef, state)(images)
+
+
+def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path: epath.PathLike) -> None:
+    """Ten test images of different classes where there are that many, with the labels and the guesses.
+
+    Args:
+        recipe: of the run.
+        graphdef: the model's structure.
+        state: of the run.
+        path: where to write; the suffix says the format.
+    """
+    records = _one_of_each(recipe.test)
+    images = np.stack([record["image"] for record in records])
+    look = jax.jit(make_look(graphdef))
+    logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
+    titles = [
+        _short(recipe.test, record["label"])
+        + ("" if np.array_equal(guess, record["label"]) else f"\nnot {_short(recipe.test, guess)}")
+        for record, guess in zip(records, logits.argmax(-1), strict=True)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / epath.Path(path).name
+        plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
+        epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(epath.Path(path), drawn.read_bytes())
+
+
+def _short(source: data.Source, label: Any) -> str:
+    """A class's name as long as an image is wide; of several labels their names side by side, without "none"."""
+    names = [source.classes[each] for each in np.atleast_1d(label)]
+    name = names[0] if len(names) == 1 else "".join(name for name in names if name != "none")
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+
+
+def _one_of_each(test: data.Source) -> list[data.Record]:
+    chosen: dict[tuple[int, ...], data.Record] = {}
+    for index in range(min(len(test), 20 * COUNT)):
+        record = test[index]
+        chosen.setdefault(tuple(np.atleast_1d(record["label"]).tolist()), record)
+        if len(chosen) == COUNT:
+            break
+    return [chosen[label] for label in sorted(chosen)]

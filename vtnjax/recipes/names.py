@@ -1,0 +1,22 @@
+"""From a part of a config, a dictionary with a `name`, to what the name stands for in a table."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from vtnjax._checks import nearest
+from vtnjax.train.config import Config
+
+T = TypeVar("T")
+
+
+def look_up(key: str, part: Config, table: Mapping[str, T]) -> tuple[T, dict[str, Any]]:
+    """What `config.KEY.name` stands for, and the other values of `config.KEY`, its options.
+
+    Raises:
+        ValueError: if there is no name, or it is not in the table, naming the nearest that is.
+    """
+    options = part.to_dict() if hasattr(part, "to_dict") else dict(part)
+    name = options.pop("name", None)
+    if name not in table:
+        raise ValueError(f"config.{key}.name must be one of {', '.join(table)}, not {name!r}{nearest(name, table)}")
+    return table[name], options

@@ -1,0 +1,100 @@
+"""Pieces that the configs share.
+
+    config = presets.run(network={...}, dataset="digits", steps=6000, batch_size=256, **presets.adam(3e-3))
+
+A config is an `ml_collections.ConfigDict` that says what it is: `network`, `input`, `batches`, `objective`,
+`evaluation` and `picture` are dictionaries with a `name`, which `vtnjax.recipes` looks up, and the options of what has
+that name.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from ml_collections import ConfigDict, FieldReference
+
+from vtnjax.train.config import Config
+
+Whole: TypeAlias = int | FieldReference
+
+# Of the sets of photographs.
+TRAINING_IMAGES = {"cub": 5994, "cars": 8144, "aircraft": 6667, "inat2017": 579_184}
+
+# The reference implementation's, of a TASN (see `recipes.Distillation`).
+DISTILLATION = {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
+
+_DEFAULTS: dict[str, Any] = {
+    "input": {"name": "images", "distortion": "none"},
+    "batches": {"name": "shuffled"},
+    "objective": {"name": "cross_entropy"},
+    "evaluation": {"name": "classification"},
+    "picture": {"name": "gallery"},
+    "test_split": "test",
+    "data_dir": "",
+    "source_options": {},
+    "data_threads": 1,
+    "seed": 0,
+    "dtype": "float32",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "localiser_multiplier": 1.0,
+    "frozen_statistics": False,
+    "tensorboard": False,
+}
+
+
+def run(*, network: dict[str, Any], dataset: str, steps: Whole, batch_size: Whole, **values: Any) -> Config:
+    """A config with everything that a run needs.
+
+    Args:
+        network: its `name` and its options, see `recipes.NETWORKS`.
+        dataset: a name that `data.load_source` knows.
+        steps: of the run.
+        batch_size: of all devices together.
+        **values: what differs from the defaults, or comes beside them: a schedule of `adam` or `sgd`, and `every`.
+    """
+    given = {"network": network, "dataset": dataset, "steps": steps, "batch_size": batch_size, **values}
+    return ConfigDict({**_DEFAULTS, **given})
+
+
+def adam(rate: float, *, clip_norm: float = 1.0) -> dict[str, Any]:
+    """Adam at a rate that falls to 0 as a cosine; what other optimisers and schedules take stands beside it."""
+    return _schedule("adam", rate, "cosine", momentum=0.9, clip_norm=clip_norm)
+
+
+def sgd(rate: float, *, boundaries: Sequence[float] = (1 / 3, 2 / 3), momentum: float = 0.0) -> dict[str, Any]:
+    """SGD, with momentum or without, at a rate that is divided by 10 at each of some fractions of the run."""
+    optimiser = "momentum" if momentum else "sgd"
+    return _schedule(optimiser, rate, "step", momentum=momentum, boundaries=tuple(boundaries), clip_norm=0.0)
+
+
+def every(log: int, test: Whole, save: Whole | None = None) -> dict[str, Any]:
+    """How often figures are logged, the test set is scored, and, unless as often as that, a checkpoint is saved."""
+    return {"log_every": log, "eval_every": test, "checkpoint_every": test if save is None else save}
+
+
+def photographs(name: str, **options: Any) -> dict[str, Any]:
+    """A set of photographs, read by eight threads.
+
+    Args:
+        name: of the set; `--config.source_options.on_error=skip` leaves out pictures that cannot be read.
+        **options: of the input, as `data.photo_augment` takes them.
+    """
+    values = {"dataset": name, "source_options": {"on_error": "raise"}, "data_threads": 8}
+    return {**values, "input": {"name": "photographs", **options}}
+
+
+def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, test: int) -> dict[str, Any]:
+    """A run of some epochs, tested and saved after every `test` of them, which follows `--config.batch_size`."""
+    steps = images // batch_size
+    return {"steps": count * steps, **every(log, test * steps)}
+
+
+def make_short(config: Config, *, steps: int, log: int, test: int, batch_size: int) -> None:
+    """As few steps as it takes to see that everything runs, with tests and checkpoints on the way."""
+    config.steps, config.batch_size = steps, batch_size
+    config.update(every(log, test))
+
+
+def _schedule(optimiser, rate, schedule, *, momentum, clip_norm, boundaries=(1 / 3, 2 / 3)):
+    values = {"optimiser": optimiser, "learning_rate": rate, "schedule": schedule, "momentum": momentum}
+    return {**values, "clip_norm": clip_norm, "boundaries": boundaries, "decay_factor": 0.1}

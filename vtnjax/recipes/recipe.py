@@ -1,0 +1,155 @@
+"""The only place where the names in a config become objects."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from vtnjax import data, evaluate
+from vtnjax.recipes.batches import BATCHES, Batching, Spec
+from vtnjax.recipes.inputs import INPUTS, Input, make_as_input, make_prepare
+from vtnjax.recipes.names import look_up
+from vtnjax.recipes.networks import BOUNDS, NETWORKS, build_network, check_knobs, frozen_statistics, localiser_rates
+from vtnjax.recipes.objectives import OBJECTIVES, Consistency
+from vtnjax.recipes.pictures import PICTURES, Picture
+from vtnjax.train import Batches, Objective, Prepare, Rates, Where
+from vtnjax.train import check_config as check_run
+from vtnjax.train.config import Config, check_numbers, naming
+
+EVALUATIONS = {"classification": evaluate.Classification}
+
+
+class Recipe(NamedTuple):
+    """What a config stands for.
+
+    Attributes:
+        train: what is trained on.
+        test: what is tested on, as the tests see it.
+        batches: `(seed, **share)` to endless batches; the share is `process_index` and `process_count`.
+        spec: the shape and dtype of each array of a batch, of all processes together.
+        network: `(seed, *, pretrained=True)` to a network; without `pretrained` its weights are random ones.
+        prepare: what makes the network's input of a batch's images in training.
+        as_input: what makes it in tests.
+        as_picture: the way back, from inputs to images in [0, 1].
+        objective: what is minimised.
+        evaluation: what is measured on the test set.
+        picture: `(images, out, titles, as_picture)` to the figure that a run leaves.
+        rates: each parameter's factor on the learning rate; None: 1.
+        frozen_statistics: which BatchNorms keep their statistics; None: none of them.
+    """
+
+    train: data.Source
+    test: data.Source
+    batches: Callable[..., Batches]
+    spec: Spec
+    network: Callable[..., nnx.Module]
+    prepare: Prepare
+    as_input: Callable[[Array], Array]
+    as_picture: Callable[[np.ndarray], Array]
+    objective: Objective
+    evaluation: evaluate.Evaluation
+    picture: Picture
+    rates: Rates | None
+    frozen_statistics: Where | None
+
+
+class _Named(NamedTuple):
+    input: Input
+    batching: Batching
+    objective: Objective
+    evaluation: evaluate.Evaluation
+    picture: Picture
+
+
+def check_config(config: Config) -> None:
+    """Raise a ValueError in a sentence unless the names and the numbers of a config make sense; no data are read."""
+    check_run(config)
+    check_numbers(config, BOUNDS)
+    _read_names(config)
+
+
+def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | None = None) -> Recipe:
+    """What a config stands for.
+
+    Args:
+        config: of a run.
+        sources: what is trained and what is tested on; by default those that `config.dataset` names.
+
+    Raises:
+        ValueError: if a name is unknown, naming the nearest, or a value is wrong, naming its key.
+        OSError: if its data cannot be read.
+    """
+    check_config(config)
+    named = _read_names(config)
+    train, test = sources or _read_sources(config)
+    if train.classes != test.classes:
+        sets = f"{train.classes} and {test.classes}"
+        raise ValueError(f"the training and the test set must have the same classes, not {sets}")
+    first, classes = train[0], len(train.classes)
+    triplets = isinstance(named.objective, Consistency)
+    named.batching.check(config.batch_size, classes, triplets=triplets)
+    record = {
+        "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
+        "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
+    }
+
+    def batches(seed: int, **share: int) -> Batches:
+        options: dict[str, Any] = {"seed": seed, "threads": config.data_threads, "augment": named.input.augment}
+        return named.batching(train, config.batch_size, **options, **share)
+
+    def network(seed: int, *, pretrained: bool = True) -> nnx.Module:
+        shape = named.input.read(first["image"].shape)
+        made = build_network(config, shape, classes, seed=seed, pretrained=pretrained)
+        check_knobs(config, made)
+        return made
+
+    return Recipe(
+        train=train,
+        test=named.input.to_test(test),
+        batches=batches,
+        spec=named.batching.spec(config.batch_size, record),
+        network=network,
+        prepare=make_prepare(named.input, config.dtype),
+        as_input=make_as_input(named.input, config.dtype),
+        as_picture=named.input.as_picture,
+        objective=named.objective,
+        evaluation=named.evaluation,
+        picture=named.picture,
+        rates=localiser_rates(config),
+        frozen_statistics=frozen_statistics(config),
+    )
+
+
+def _read_names(config):
+    look_up("network", config.network, NETWORKS)
+    picture, options = look_up("picture", config.picture, PICTURES)
+    if options:
+        raise ValueError(f"config.picture must have a name alone, not {options}")
+    return _Named(
+        read_input(config),
+        _make(config, "batches", BATCHES),
+        _make(config, "objective", OBJECTIVES),
+        _make(config, "evaluation", EVALUATIONS),
+        picture,
+    )
+
+
+def read_input(config: Config) -> Input:
+    """What `config.input` names."""
+    return _make(config, "input", INPUTS)
+
+
+def _make(config, key, table):
+    """What a part of a config names, made of its options."""
+    kind, options = look_up(key, config[key], table)
+    with naming(key):
+        return kind(**options)
+
+
+def _read_sources(config):
+    options = {"data_dir": config.data_dir or None, **config.source_options}
+    train, test = (data.load_source(config.dataset, split, **options) for split in ("train", config.test_split))
+    return train, test
