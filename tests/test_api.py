@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,15 @@ import pytest
 import vtnjax
 
 PACKAGE = Path(vtnjax.__file__).parent
+ROOT = PACKAGE.parent
+FOLDERS = ("vtnjax", "configs", "benchmarks", "docs", "notebooks", "tests")
+PYTHON_FILES = [ROOT / "train.py", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
 PACKAGES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if m.ispkg)
 MODULES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if not m.ispkg)
 
 # Design: the rooms, and the rooms each may import.
 ROOMS = {
+    "_arrays": set(),
     "_checks": set(),
     "ops": set(),
     "nn": {"ops"},
@@ -33,8 +38,10 @@ ROOMS = {
     "main": {"recipes", "train"},
     "experiments": {"recipes", "train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
 }
-SHARED = {"_checks"}  # What belongs to no room, and every room may import.
+SHARED = {"_arrays", "_checks"}  # What belongs to no room, and every room may import.
 OUTSIDE = {  # Third-party packages, where the room's list is closed.
+    "_arrays": {"jax", "jaxtyping", "numpy"},
+    "_checks": set(),
     "ops": {"jax", "jaxtyping", "numpy"},
     "nn": {"jax", "jaxtyping", "numpy", "flax"},
     "models": {"jax", "jaxtyping", "numpy", "flax"},
@@ -131,6 +138,34 @@ def test_rooms_import_only_the_rooms_they_may(room):
                 assert top in OUTSIDE[room], f"{path} imports {name}"
 
 
+def room_of(path):
+    """The room that a file belongs to, or that a test in a folder of the same name tests."""
+    parts = path.relative_to(ROOT).parts
+    return parts[1] if parts[0] in ("vtnjax", "tests") else parts[0]
+
+
+def private_modules():
+    """Full names of the modules that belong to one room."""
+    for path in sorted(PACKAGE.rglob("_*.py")):
+        if not path.name.startswith("__") and path.parent != PACKAGE:
+            yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_private_is_imported_in_its_own_room_alone(path):
+    for name in imports_of(path):
+        top, *parts = name.split(".")
+        if top == "vtnjax" and parts and parts[0] not in SHARED and any(re.match("_[^_]", part) for part in parts):
+            assert room_of(path) == parts[0], f"{path} imports {name}"
+
+
+def test_the_linter_refuses_every_private_module():
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert sorted(lint["flake8-tidy-imports"]["banned-api"]) == list(private_modules())
+    allowed = {f"vtnjax.{path.split('/')[1]}" for path, rules in lint["per-file-ignores"].items() if "TID251" in rules}
+    assert allowed == {".".join(name.split(".")[:2]) for name in private_modules()}
+
+
 @pytest.mark.parametrize("room", [*PACKAGES, *MODULES])
 def test_no_file_imports_tensorflow_torch_or_pyplot(room):
     for path in files_of(room):
@@ -140,8 +175,9 @@ def test_no_file_imports_tensorflow_torch_or_pyplot(room):
 
 
 def test_data_needs_no_jax():
+    refused = re.compile(r"(jax|flax|jaxtyping|vtnjax\._arrays)\b")
     for path in files_of("data"):
-        assert not [name for name in imports_of(path) if name.split(".")[0] in ("jax", "flax", "jaxtyping")]
+        assert not [name for name in imports_of(path) if refused.match(name)]
 
 
 def run(code):
@@ -173,9 +209,7 @@ print(*[name for name in ("tensorflow", "torch", "matplotlib.pyplot") if name in
 
 
 def test_the_version_is_that_of_the_project():
-    import tomllib
-
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert vtnjax.__version__ == project["version"]
     assert set(vtnjax.__all__) <= set(dir(vtnjax))
 

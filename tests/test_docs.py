@@ -8,7 +8,7 @@ import pytest
 from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
 
 from vtnjax import experiments, nn, ops, recipes
-from vtnjax.experiments.__main__ import _parse
+from vtnjax.experiments.__main__ import parse
 
 PAGES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in render.PAGES]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -121,7 +121,7 @@ def test_commands_are_ones_that_there_are(path):
     for script, *rest in commands(path.read_text()):
         given = [word for word in rest if word.startswith("--config.")]
         if [script, rest[:1]] == ["-m", ["vtnjax.experiments"]]:
-            arguments, overrides, table = _parse(rest[1:])
+            arguments, overrides, table = parse(rest[1:])
             assert list(overrides) == given
             first = next(iter(table.rows[(arguments.rows or list(table.rows))[0]].values()))
             check_config(table.config, first.variant + ",short" * arguments.short, given)

@@ -4,13 +4,20 @@ import contextlib
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def nearest(word: object, words: Iterable[str]) -> str:
     """A hint at the nearest of `words`, or nothing."""
     near = difflib.get_close_matches(str(word), list(words), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a ValueError unless `value` is one of `choices`, naming the nearest."""
+    if value in choices:
+        return
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{nearest(value, choices)}")
 
 
 def check_positive(name: str, value: float) -> None:

@@ -16,9 +16,8 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_choice, check_floating
-from vtnjax.ops._gather import everywhere
-from vtnjax.ops.coords import widest
+from vtnjax._arrays import check_floating, everywhere, widest
+from vtnjax._checks import check_choice
 
 DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC", "VOLUME")
 CLUTTER_PATCHES = 6

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from vtnjax.ops._checks import check_choice, check_floating
-from vtnjax.ops._gather import everywhere
+from vtnjax._arrays import check_floating, everywhere, widest
+from vtnjax._checks import check_choice
 from vtnjax.ops.candidates import check_temperature
-from vtnjax.ops.coords import widest
 
 POSITIONS = REDUCTIONS = ("sum", "mean")
 _EPSILON = 1e-12

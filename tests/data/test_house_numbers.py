@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vtnjax.data import HouseNumbers, load_source, train_batches, write_house_numbers
-from vtnjax.data.drawn_numbers import _store
+from vtnjax.data.drawn_numbers import store
 
 
 def write(folder, pictures, images=None):
@@ -17,7 +17,7 @@ def write(folder, pictures, images=None):
         image = np.zeros((40, 60, 3), np.uint8) if images is None else images[number - 1]
         (folder / f"{number}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
     with h5py.File(folder / "digitStruct.mat", "w") as file:
-        _store(h5py, file, [[dict(zip(fields, box, strict=True)) for box in boxes] for boxes in pictures])
+        store(h5py, file, [[dict(zip(fields, box, strict=True)) for box in boxes] for boxes in pictures])
 
 
 def digit(label):

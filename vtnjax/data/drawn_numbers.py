@@ -34,7 +34,7 @@ def write_house_numbers(directory: str | Path, *, counts: dict[str, int] | None 
         for number, (image, _) in enumerate(drawings, start=1):
             (folder / f"{number}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
         with h5py.File(folder / "digitStruct.mat", "w") as file:
-            _store(h5py, file, [boxes for _, boxes in drawings])
+            store(h5py, file, [boxes for _, boxes in drawings])
 
 
 def _draw(rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, int | float]]]:
@@ -54,7 +54,7 @@ def _draw(rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, int | fl
     return image, boxes
 
 
-def _store(h5py: Any, file: Any, pictures: list[list[dict[str, int | float]]]) -> None:
+def store(h5py: Any, file: Any, pictures: list[list[dict[str, int | float]]]) -> None:
     """Cells and structures as MATLAB 7.3 has them: references, but a picture's only digit has its numbers in place."""
     names, groups = [], []
     for number, boxes in enumerate(pictures, start=1):

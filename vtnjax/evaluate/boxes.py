@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_last
+from vtnjax._arrays import check_last
 
 
 def window_boxes(theta: Float[Array, "*n 3"], shape: Sequence[int], window: Sequence[int]) -> Float[Array, "*n 4"]:

@@ -31,7 +31,8 @@ from vtnjax.experiments.tables import TABLES, Table
 _GOES_ON = "The same command goes on with what has no result yet."
 
 
-def _parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...], Table]:
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...], Table]:
+    """The flags of a command line, what it overrides in every config, and the table it names."""
     tables = "\n".join(f"  {name:18} {(inspect.getdoc(table) or '').splitlines()[0]}" for name, table in TABLES.items())
     parser = argparse.ArgumentParser(
         prog="python -m vtnjax.experiments",
@@ -95,7 +96,7 @@ def _run(runner: Runner, wanted: dict[str, list[int]], arguments: argparse.Names
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    arguments, overrides, table = _parse(argv)
+    arguments, overrides, table = parse(argv)
     split = ",split=validation" if arguments.split == "validation" else ""
     suffix, seeds = ",short" * arguments.short + split + ",smoke" * arguments.smoke, range(arguments.seeds)
     try:

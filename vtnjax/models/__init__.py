@@ -20,9 +20,6 @@ from vtnjax.models.volumes import VolumeNetwork
 from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
 
 __all__ = [
-    "STN",
-    "TASN",
-    "VGG",
     "AffineGroups",
     "AttentionNetwork",
     "AttentionWarp",
@@ -35,10 +32,13 @@ __all__ = [
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
+    "STN",
     "SaliencyWarp",
     "SmallTrunk",
     "SqueezeNet",
+    "TASN",
     "TwoDigitNetwork",
+    "VGG",
     "VolumeNetwork",
     "WarpedFeatures",
     "WindowLocaliser",

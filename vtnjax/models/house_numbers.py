@@ -8,9 +8,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.placed import PlacedSTN
 from vtnjax.models.pooling import max_pool
-from vtnjax.ops._checks import check_choice
 
 # Where transformers stand: STN 4.2, and X = 3, 6 and 8 of Table 2 of the study of STNs on feature maps.
 HOUSE_NUMBER_MODELS = {

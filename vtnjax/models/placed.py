@@ -11,10 +11,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
+from vtnjax._checks import check_choice
 from vtnjax.models.pooling import average_pool, max_pool
 from vtnjax.models.stn import FCNLocaliser
 from vtnjax.nn import SpatialTransformer
-from vtnjax.ops._checks import check_choice
 
 MODES = ("features", "shared", "deep")
 

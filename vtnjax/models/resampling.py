@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vtnjax import ops
+from vtnjax._checks import check_choice
 from vtnjax.nn import AttentionSampler
-from vtnjax.ops._checks import check_choice
-from vtnjax.ops._resize import resize
 
 SAMPLERS = ("inverse_cdf", "ssn", "uniform", "none")
 # The reference implementation of the saliency sampler.
@@ -55,7 +54,7 @@ def resample(
 
 
 def _by_saliency(image, attention, shape):
-    cells = resize(attention[..., None], (_CELLS, _CELLS))[..., 0]
+    cells = ops.resize(attention[..., None], (_CELLS, _CELLS))[..., 0]
     grid = ops.saliency_grid(cells, shape, fwhm=_FWHM, pad=_CELLS - 1)
     coords = ops.to_pixels(grid, image.shape[:2])
     return ops.sample(image, coords, padding="border"), coords

@@ -17,9 +17,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.pooling import average_pool, max_pool
 from vtnjax.nn import SpatialTransformer
-from vtnjax.ops._checks import check_choice
 
 MODELS = ("fcn", "cnn", "st_fcn", "st_cnn")
 PARAMETERS = 400_000

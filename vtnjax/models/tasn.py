@@ -10,10 +10,10 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
+from vtnjax import ops
+from vtnjax._checks import check_choice
 from vtnjax.models.resampling import SAMPLERS, resample
 from vtnjax.nn import TrilinearAttention
-from vtnjax.ops._checks import check_choice
-from vtnjax.ops._resize import resize
 
 SELECTIONS = ("random", "ranked")
 _DILATIONS = ((1, 2), (1, 2, 3))
@@ -81,7 +81,7 @@ class AttentionNetwork(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 k"], Float[Array, "n classes"]]:
         """Features and logits; see the class."""
-        small = jax.vmap(lambda image: resize(image, self.size))(image)
+        small = jax.vmap(lambda image: ops.resize(image, self.size))(image)
         x = list(self.trunk(small).values())[-1]
         for block in self.blocks:
             x = block(x)
@@ -244,7 +244,7 @@ def _check(attention_network, sampler, parts, selection, predict):
 
 def _to_image(maps: Float[Array, "n h w"], image: Array) -> Float[Array, "n h2 w2"]:
     """Maps at the image's size; what bilinear weights round below 0 stays 0."""
-    return jax.vmap(lambda one: resize(one[..., None], image.shape[1:3])[..., 0])(jnp.maximum(maps, 0))
+    return jax.vmap(lambda one: ops.resize(one[..., None], image.shape[1:3])[..., 0])(jnp.maximum(maps, 0))
 
 
 def _as_logits(x: Any) -> Array:

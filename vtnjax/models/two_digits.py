@@ -15,11 +15,11 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.feature_warps import AffineGroups
 from vtnjax.models.pooling import average_pool
 from vtnjax.models.stn import FCN, PARAMETERS, STN, FCNLocaliser, count_parameters, fcn_width
 from vtnjax.nn import SpatialTransformer, VolumetricTransformer
-from vtnjax.ops._checks import check_choice
 
 OF_THE_PAPER = ("fcn", "cnn", "st_fcn", "2xst_fcn")
 ON_A_MAP = ("none", "affine", "affine_channels", "vtn_one", "vtn_two")

@@ -9,10 +9,10 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.pooling import average_pool
 from vtnjax.models.stn import MODELS, PARAMETERS, STN, FCNLocaliser, count_parameters
 from vtnjax.nn import SpatialTransformer
-from vtnjax.ops._checks import check_choice
 
 
 class VolumeLocaliser(nnx.Module):

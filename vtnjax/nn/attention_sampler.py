@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_maps, check_sizes
+from vtnjax._arrays import check_maps, check_sizes
 from vtnjax.ops.attention import check_density
 
 

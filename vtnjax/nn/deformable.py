@@ -9,8 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_floating, check_pair
-from vtnjax.ops.coords import widest
+from vtnjax._arrays import check_floating, check_pair, widest
 from vtnjax.ops.deform import check_conv_padding, check_feature_groups, deformable_coords
 
 

@@ -7,10 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_maps, check_pair, check_sizes
-from vtnjax.ops._resize import resize
+from vtnjax._arrays import as_coords, check_maps, check_pair, check_sizes
 from vtnjax.ops.attention import check_gaussian
-from vtnjax.ops.coords import as_coords
 
 
 class SaliencySampler(nnx.Module):
@@ -58,7 +56,7 @@ class SaliencySampler(nnx.Module):
         saliency = saliency.reshape(*saliency.shape[:3], 1)
 
         def magnify(image, saliency):
-            logits = resize(as_coords("saliency", saliency), self.size)[..., 0]
+            logits = ops.resize(as_coords("saliency", saliency), self.size)[..., 0]
             attention = jax.nn.softmax(logits, axis=(0, 1))
             grid = ops.saliency_grid(attention, self.shape, fwhm=self.fwhm, pad=self.pad)
             coords = ops.to_pixels(grid, image.shape[:2])

@@ -14,11 +14,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import as_array, check_choice, check_floating, check_sizes
-from vtnjax.ops._padding import PADDINGS
-from vtnjax.ops.coords import widest
+from vtnjax._arrays import as_array, check_floating, check_sizes, widest
+from vtnjax._checks import check_choice
 from vtnjax.ops.grids import CONTROL_POINTS
-from vtnjax.ops.sampling import METHODS
+from vtnjax.ops.sampling import METHODS, PADDINGS
 
 
 class _Warp(NamedTuple):

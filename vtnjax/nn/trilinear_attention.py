@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_choice
+from vtnjax._checks import check_choice
 from vtnjax.ops.attention import check_normalise
 
 KINDS = ("trilinear", "features", "self")

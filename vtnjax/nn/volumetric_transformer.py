@@ -12,9 +12,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax.ops._checks import check_choice
+from vtnjax._arrays import widest
+from vtnjax._checks import check_choice
 from vtnjax.ops.candidates import BORDERS, check_temperature, check_window
-from vtnjax.ops.coords import widest
 
 _SQUEEZED = (3 / 4, 1 / 2, 3 / 8, 1 / 4)
 _EPSILON = 1e-5

@@ -11,6 +11,7 @@ from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, ex
 from vtnjax.ops.coords import displace, footprint_coords, identity_coords, to_normalised, to_pixels
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
+from vtnjax.ops.resizing import resize
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "identity_coords",
     "linear_grid",
     "projective_grid",
+    "resize",
     "saliency_grid",
     "sample",
     "sample_channels",

@@ -48,9 +48,3 @@ def flat_index(pixels: Sequence[Int[Array, "..."]], image: Shaped[Array, "*sizes
         flat = flat * size + pixel
     group = lax.broadcasted_iota(jnp.int32, flat.shape, pixels[0].ndim - 1)
     return flat * image.shape[-2] + group
-
-
-def everywhere(batch: Shaped[Array, "n *rest"]) -> Shaped[Array, "n *rest"]:
-    """The whole batch on every device; only explicit sharding asks for it."""
-    sharded = jax.typeof(batch).sharding.spec[0] is not None
-    return jax.sharding.reshard(batch, PartitionSpec()) if sharded else batch

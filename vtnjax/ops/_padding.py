@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-PADDINGS = ("zeros", "border", "reflection", "wrap")
 # Reflection about the outer pixel edges instead of the border pixels' centres: torch's meaning of
 # "reflection" where align_corners is False. Only grid_sample asks for it.
 EDGE_REFLECTION = "edge reflection"

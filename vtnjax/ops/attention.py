@@ -11,11 +11,11 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_choice, check_rank, check_sizes
+from vtnjax._arrays import as_coords, check_rank, check_sizes
+from vtnjax._checks import check_choice
 from vtnjax.ops._gather import take
-from vtnjax.ops._resize import resize
-from vtnjax.ops.coords import as_coords
 from vtnjax.ops.grids import affine_grid
+from vtnjax.ops.resizing import resize
 
 NORMALISATIONS = ("spatial", "spatial_right", "relation", "output")
 # The density, in units of its mean, below which no place is passed over: with it an integral grows everywhere.

@@ -9,8 +9,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from vtnjax.ops._checks import check_choice, check_floating, check_last, check_rank
-from vtnjax.ops.coords import widest
+from vtnjax._arrays import check_floating, check_last, check_rank, widest
+from vtnjax._checks import check_choice
 
 BORDERS = ("mask", "zero")
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_floating, check_last, check_pair, check_rank, check_sizes
+from vtnjax._arrays import as_coords, check_last, check_pair, check_rank, check_sizes
 
 
 def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
@@ -159,13 +159,6 @@ def _middle(coords):
     return jnp.where(jnp.isnan(coords), jnp.nan, 0).astype(coords.dtype)
 
 
-def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
-    """Coordinates as a JAX array of at least float32: bfloat16 cannot tell pixel 300 from pixel 301."""
-    coords = jnp.asarray(coords)
-    check_floating(name, coords)
-    return coords.astype(widest(coords.dtype, jnp.float32))
-
-
 def pixel_centres(size: int, dtype: DTypeLike, *, align_corners: bool = True) -> Float[Array, "size"]:
     """The normalised coordinates of the pixels along an axis; of a single pixel, 0.
 
@@ -177,11 +170,6 @@ def pixel_centres(size: int, dtype: DTypeLike, *, align_corners: bool = True) ->
     last = max(size - 1, 1)
     # A compiler may multiply by 1 / last instead, which takes 49 / 49 to a number below 1.
     return jnp.where(jnp.abs(twice) == last, jnp.sign(twice), twice / last)
-
-
-def widest(*dtypes: DTypeLike) -> jnp.dtype:
-    """The floating dtype of most bits: what `jnp.promote_types` says, but also under strict promotion."""
-    return max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
 
 
 def _check(coords, shape):

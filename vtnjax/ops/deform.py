@@ -17,8 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops._checks import check_floating, check_not_empty, check_pair, check_rank
-from vtnjax.ops.coords import as_coords, widest
+from vtnjax._arrays import as_coords, check_floating, check_not_empty, check_pair, check_rank, widest
 from vtnjax.ops.sampling import sample_channels
 
 

@@ -20,8 +20,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float, Real
 
-from vtnjax.ops._checks import as_array, check_sizes
-from vtnjax.ops.coords import as_coords, pixel_centres, widest
+from vtnjax._arrays import as_array, as_coords, check_sizes, widest
+from vtnjax.ops.coords import pixel_centres
 
 # Of a thin-plate spline, row by row: the 16 points of STN.
 CONTROL_POINTS = np.stack(np.meshgrid(np.linspace(-1, 1, 4), np.linspace(-1, 1, 4)), axis=-1).reshape(16, 2)

@@ -24,17 +24,19 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from vtnjax._arrays import as_coords, check_floating, check_last, check_not_empty, check_rank, widest
+from vtnjax._checks import check_choice
 from vtnjax.ops import _separable
-from vtnjax.ops._checks import check_choice, check_floating, check_last, check_not_empty, check_rank
 from vtnjax.ops._cubic import cubic
 from vtnjax.ops._fill import as_fill, filled, outside_weight
 from vtnjax.ops._linear import linear
 from vtnjax.ops._nearest import nearest
-from vtnjax.ops._padding import EDGE_REFLECTION, PADDINGS
-from vtnjax.ops.coords import as_coords, to_pixels, widest
+from vtnjax.ops._padding import EDGE_REFLECTION
+from vtnjax.ops.coords import to_pixels
 
 METHODS = ("bilinear", "nearest", "bicubic")
 VOLUME_METHODS = ("bilinear", "nearest")
+PADDINGS = ("zeros", "border", "reflection", "wrap")
 BACKENDS = ("auto", "lerp", "matmul")
 
 

@@ -7,7 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.ops.coords import widest
+from vtnjax._arrays import widest
 
 # PyTorch's kaiming_normal_(mode="fan_out", nonlinearity="relu"), with which torchvision starts these networks.
 _KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -11,9 +11,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.backbones._checks import check_image, check_stages
 from vtnjax.models.backbones._layers import ConvNorm, max_pool
-from vtnjax.ops._checks import check_choice
 
 # Blocks in each stage, and whether they are bottlenecks.
 RESNETS = {

@@ -5,9 +5,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._checks import check_choice
 from vtnjax.models.backbones._checks import check_image
 from vtnjax.models.backbones._layers import ConvNorm, max_pool
-from vtnjax.ops._checks import check_choice
 
 # Convolutions in each of the five stages, and whether BatchNorm follows them.
 VGGS = {

@@ -1,4 +1,4 @@
-"""Errors in a sentence: which argument, what it was, what it must be."""
+"""What every room asks of arrays: checks that end in a sentence, dtypes, and where a batch lies."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-
-from vtnjax._checks import nearest
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raise a ValueError unless `value` is one of `choices`, naming the nearest."""
-    if value in choices:
-        return
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}{nearest(value, choices)}")
+from jax.sharding import PartitionSpec
+from jax.typing import ArrayLike, DTypeLike
+from jaxtyping import Array, Float, Shaped
 
 
 def check_floating(name: str, array: jax.Array | np.ndarray) -> None:
@@ -100,3 +94,21 @@ def as_array(value: Any) -> Any:
     """
     unwrap = getattr(value, "__jax_array__", None)  # of a tracer it is None
     return value if unwrap is None else unwrap()
+
+
+def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
+    """Coordinates as a JAX array of at least float32: bfloat16 cannot tell pixel 300 from pixel 301."""
+    coords = jnp.asarray(coords)
+    check_floating(name, coords)
+    return coords.astype(widest(coords.dtype, jnp.float32))
+
+
+def widest(*dtypes: DTypeLike) -> jnp.dtype:
+    """The floating dtype of most bits: what `jnp.promote_types` says, but also under strict promotion."""
+    return max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: jnp.finfo(dtype).bits)
+
+
+def everywhere(batch: Shaped[Array, "n *rest"]) -> Shaped[Array, "n *rest"]:
+    """The whole batch on every device; only explicit sharding asks for it."""
+    sharded = jax.typeof(batch).sharding.spec[0] is not None
+    return jax.sharding.reshard(batch, PartitionSpec()) if sharded else batch
