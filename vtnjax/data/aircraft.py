@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from vtnjax.data.drawing import WIDTH, Drawing, from_one, numbered, write_jpeg, write_lines
 from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs, read_text
 from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import Record, check_split
@@ -71,3 +72,21 @@ def _boxes(path: Path, keys: list[str]) -> np.ndarray:
     boxes = four_numbers(rows, keys, path, fields="xmin ymin xmax ymax", origin=_ORIGIN)
     corners = [(left - 1, top - 1, right, bottom) for left, top, right, bottom in boxes]
     return as_boxes(corners, keys, path, origin=_ORIGIN)
+
+
+def write_aircraft(directory: Path, drawings: list[Drawing], classes: int) -> None:
+    """Drawn pictures in a folder, as fgvc-aircraft-2013b.tar.gz unpacks."""
+    root = directory / "fgvc-aircraft-2013b" / "data"
+    variants = [f"P-{label + 3} Polygon" for label in range(classes)]
+    lists: dict[str, list[str]] = {"train": [], "val": [], "trainval": [], "test": []}
+    boxes = []
+    for i, drawing in numbered(drawings):
+        banner = np.full((_BANNER, WIDTH, 3), 255, np.uint8)
+        write_jpeg(root / "images" / f"{i:07}.jpg", np.concatenate([drawing.image, banner]))
+        boxes.append(f"{i:07} " + " ".join(map(str, from_one(drawing))))
+        for split in (("val", "train")[drawing.number % 2], "trainval") if drawing.is_train else ("test",):
+            lists[split].append(f"{i:07} {variants[drawing.label]}")
+    write_lines(root / "variants.txt", variants)
+    write_lines(root / "images_box.txt", boxes)
+    for split, lines in lists.items():
+        write_lines(root / f"images_variant_{split}.txt", lines)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vtnjax.data.drawing import Drawing, from_one, numbered, write_jpeg
 from vtnjax.data.lists import as_boxes
 from vtnjax.data.photographs import Photographs
 from vtnjax.data.records import check_split
@@ -118,3 +119,22 @@ def _load(path: Path, variable: str) -> Any:
     if variable not in contents:
         raise ValueError(f"{path} holds no variable {variable!r}: {_ORIGIN}.")
     return contents[variable]
+
+
+def write_cars(directory: Path, drawings: list[Drawing], classes: int) -> None:
+    """Drawn pictures in a folder, as Stanford's archives unpack."""
+    # Here, because the import is slow.
+    import scipy.io
+
+    (directory / "devkit").mkdir(parents=True, exist_ok=True)
+    names = np.array([f"Polygon of {label + 3} sides 2012" for label in range(classes)], object)[None]
+    scipy.io.savemat(directory / "devkit" / "cars_meta.mat", {"class_names": names})
+    fields = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
+    paths = {"train": "devkit/cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+    for split, path in paths.items():
+        chosen = [d for d in drawings if d.is_train == (split == "train")]
+        rows = []
+        for i, drawing in numbered(chosen):
+            write_jpeg(directory / f"cars_{split}" / f"{i:05}.jpg", drawing.image)
+            rows.append((*from_one(drawing), drawing.label + 1, f"{i:05}.jpg"))
+        scipy.io.savemat(directory / path, {"annotations": np.array(rows, fields)[None]})

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vtnjax.data.drawing import HEIGHT, WIDTH, Drawing, numbered, write_jpeg
 from vtnjax.data.lists import check_once
 from vtnjax.data.photographs import Photographs
 from vtnjax.data.records import check_split
@@ -98,3 +99,21 @@ def _check_kinds(path: Path, name: str, rows: list[Any]) -> None:
             if type(row[key]) is not kind:
                 must = "text" if kind is str else "a whole number"
                 raise ValueError(f"{path} has in {name!r} the {key} {row[key]!r}, but it must be {must}: {_ORIGIN}.")
+
+
+def write_inaturalist(directory: Path, drawings: list[Drawing], classes: int) -> None:
+    """Drawn pictures in a folder, as iNaturalist's archives of 2017 unpack."""
+    categories = [
+        {"id": label, "name": f"Polygon {label + 3}", "supercategory": ("Parva", "Magna")[label >= classes / 2]}
+        for label in range(classes)
+    ]
+    for split in ("train", "val"):
+        images, annotations = [], []
+        for i, drawing in numbered([d for d in drawings if d.is_train == (split == "train")]):
+            category = categories[drawing.label]
+            name = f"train_val_images/{category['supercategory']}/{category['name']}/{drawing.stem}.jpg"
+            write_jpeg(directory / name, drawing.image)
+            images.append({"id": i, "file_name": name, "width": WIDTH, "height": HEIGHT})
+            annotations.append({"id": i, "image_id": i, "category_id": drawing.label})
+        contents = {"images": images, "annotations": annotations, "categories": categories}
+        (directory / f"{split}2017.json").write_text(json.dumps(contents))

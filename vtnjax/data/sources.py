@@ -2,53 +2,38 @@
 
 import inspect
 import os
+from collections.abc import Callable
 from typing import Any
 
 from vtnjax._checks import nearest
-from vtnjax.data.aircraft import Aircraft
-from vtnjax.data.cars import Cars
 from vtnjax.data.catalogue import Catalogue
 from vtnjax.data.composites import Composites
-from vtnjax.data.cub import Cub
 from vtnjax.data.digits import Digits
 from vtnjax.data.drawn import drawn_directory
-from vtnjax.data.folder import Folder
 from vtnjax.data.generated import Generated
 from vtnjax.data.hidden_digits import HiddenDigits
-from vtnjax.data.house_numbers import HouseNumbers
-from vtnjax.data.idx import Idx
-from vtnjax.data.inaturalist import INaturalist2017
 from vtnjax.data.records import Source
+from vtnjax.data.sets import SETS
 from vtnjax.data.two_digits import TwoDigits
 
 _PACKAGED = {"digits": Digits, "two_digits": TwoDigits, "hidden_digits": HiddenDigits, "generated": Generated}
-_IN_A_FOLDER = {
-    "idx": Idx,
-    "folder": Folder,
-    "cub": Cub,
-    "cars": Cars,
-    "aircraft": Aircraft,
-    "inat2017": INaturalist2017,
-    "svhn": HouseNumbers,
-}
 
 
 def load_source(dataset: str, split: str, *, data_dir: str | None = None, **options: Any) -> Source:
     """Opens the source that a name stands for.
 
     Args:
-        dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", "idx", "folder", "cub", "cars",
-            "aircraft", "inat2017", "svhn", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn
-            pictures in the layout of one of the five before.
+        dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", a name in `vtnjax.data.sets.SETS`
+            such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures
+            in the layout of "cub", "cars", "aircraft", "inat2017" or "svhn".
         split: Such as "train" or "test".
-        data_dir: Where the files lie: unused by "digits", "two_digits", "hidden_digits", "generated" and
-            "drawn:NAME", optional for "tfds:NAME", Fashion-MNIST's for "composites", needed by the others.
+        data_dir: Where the files lie: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
+            "composites", unused by the others.
         **options: Keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be given
             to every source: those that read no picture files can do nothing else.
 
     Returns:
-        The source: Digits, TwoDigits, HiddenDigits, Composites, Generated, Idx, Folder, Cub, Cars, Aircraft,
-        INaturalist2017, HouseNumbers or Catalogue.
+        The source, of the class of `vtnjax.data` that reads the set.
 
     Raises:
         ValueError: If there is no such data set, it needs a `data_dir`, or it has no such option.
@@ -61,20 +46,20 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         return load_source(name, split, data_dir=drawn_directory(name), **options)
     if dataset == "composites":
         return Composites(split, data_dir=data_dir, **_fitting(Composites, dataset, options))
-    if dataset in _IN_A_FOLDER:
+    if dataset in SETS:
         if not data_dir:
             raise ValueError(f"data_dir is {data_dir!r}, but dataset {dataset!r} needs the folder of its files.")
-        reader = _IN_A_FOLDER[dataset]
+        reader = SETS[dataset].read
         return reader(data_dir, split, **_fitting(reader, dataset, options))
     if dataset in _PACKAGED:
         reader = _PACKAGED[dataset]
         return reader(split, **_fitting(reader, dataset, options))
-    choices = [*_PACKAGED, "composites", *_IN_A_FOLDER, "tfds:NAME", "drawn:NAME"]
+    choices = [*_PACKAGED, "composites", *SETS, "tfds:NAME", "drawn:NAME"]
     hint = nearest(dataset, choices) or "."
     raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, choices))}{hint}")
 
 
-def _fitting(reader: type, dataset: str, options: dict[str, Any]) -> dict[str, Any]:
+def _fitting(reader: Callable[..., Source], dataset: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options that a reader takes; another one is refused."""
     parameters = inspect.signature(reader).parameters.values()
     known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} - {"data_dir"}

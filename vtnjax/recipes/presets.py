@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 
 from ml_collections import ConfigDict, FieldReference
 
+from vtnjax.data.sets import SETS
 from vtnjax.train.config import Config
 
 Whole: TypeAlias = int | FieldReference
 
-# Of the sets of photographs.
-TRAINING_IMAGES = {"cub": 5994, "cars": 8144, "aircraft": 6667, "inat2017": 579_184}
+# How many photographs the published sets have to train on.
+TRAINING_IMAGES = {name: entry.train_images for name, entry in SETS.items() if entry.train_images}
 
 # The reference implementation's, of a TASN (see `recipes.Distillation`).
 DISTILLATION = {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
