@@ -35,7 +35,9 @@ ROOMS = {
     "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
     "train": set(),
     "recipes": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate", "train"},
-    "main": {"recipes", "train"},
+    "main": {"recipes", "train", "predict", "export"},
+    "predict": {"recipes", "train", "data", "plot"},
+    "export": {"recipes", "train", "predict"},
     "experiments": {"recipes", "train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
 }
 SHARED = {"_arrays", "_checks"}  # What belongs to no room, and every room may import.

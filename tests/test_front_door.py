@@ -16,7 +16,9 @@ from vtnjax import main
 from vtnjax._checks import needing
 
 ROOT = Path(__file__).parents[1]
-ROOMS = sorted(m.name for m in pkgutil.iter_modules(vtnjax.__path__) if m.name != "main" and m.name[0] != "_")
+COMMANDS = ("main", "predict", "export")
+ROOMS = sorted(m.name for m in pkgutil.iter_modules(vtnjax.__path__) if m.name not in COMMANDS and m.name[0] != "_")
+FUNCTIONS = ["load_run"]
 HEAVY = ("flax", "optax", "orbax", "grain", "cv2", "PIL", "matplotlib", "tensorflow", "tensorflow_datasets", "scipy")
 LIGHT_ROOMS = ("ops", "nn", "losses", "distort", "models")
 ROOMS_THAT_TRAIN = ("data", "plot", "train", "recipes", "experiments")
@@ -55,8 +57,8 @@ for room in {ROOMS}:
 
 
 def test_the_rooms_are_listed():
-    assert sorted(vtnjax.__all__) == ROOMS
-    assert {*ROOMS, "__version__"} <= set(dir(vtnjax))
+    assert sorted(vtnjax.__all__) == sorted([*ROOMS, *FUNCTIONS])
+    assert {*ROOMS, *FUNCTIONS, "__version__"} <= set(dir(vtnjax))
 
 
 def test_type_checkers_are_told_of_the_same_rooms():
@@ -180,12 +182,14 @@ def test_help_lists_the_commands(command, capsys, words):
     command(*words)
     said = capsys.readouterr().out
     assert "\n  train    Train a network" in said
+    assert "\n  predict  Say what a trained run's network sees" in said
+    assert "\n  export   Write a trained run's network" in said
     assert said.startswith("usage: vtnjax COMMAND")
 
 
 @pytest.mark.parametrize(("word", "hint"), [("trian", "; did you mean 'train'?"), ("x", ""), ("--config", "")])
 def test_a_wrong_command_is_answered_with_the_nearest(command, word, hint):
-    assert refusal(command, word) == f"vtnjax: the command must be one of train, not {word!r}{hint}"
+    assert refusal(command, word) == f"vtnjax: the command must be one of train, predict, export, not {word!r}{hint}"
 
 
 CUB = str(ROOT / "configs" / "cub_vtn.py")
@@ -227,7 +231,21 @@ def test_a_wrong_config_is_answered_with_the_nearest(command, words):
     assert said.endswith(", not 'cub_vnt'; did you mean 'cub_vtn'?")
 
 
-def test_train_without_its_extra_says_which_to_install():
-    code = "from vtnjax.main import main; sys.argv = ['vtnjax', 'train', '--config', 'digits_stn']; main()"
+@pytest.mark.parametrize("name", ["train", "predict", "export"])
+def test_a_command_without_its_extra_says_which_to_install(name):
+    code = f"from vtnjax.main import main; sys.argv = ['vtnjax', '{name}', '--config', 'digits_stn']; main()"
     said = run(refused(*OF_THE_EXTRA) + code, expect=1)
-    assert said == f"vtnjax: {SENTENCE.format(room='train')}\n"
+    assert said == f"vtnjax: {SENTENCE.format(room=name)}\n"
+
+
+@pytest.mark.parametrize("name", ["predict", "export"])
+def test_a_command_is_handed_the_words_after_its_name(command, monkeypatch, name):
+    given = []
+    monkeypatch.setattr(importlib.import_module(f"vtnjax.{name}"), "main", given.append)
+    command(name, "run", "--step", "best")
+    assert given == [["run", "--step", "best"]]
+
+
+def test_a_trained_run_is_loaded_by_a_name_of_the_package():
+    code = "import sys, vtnjax; print('vtnjax.recipes' in sys.modules, vtnjax.load_run.__module__)"
+    assert run(code) == "False vtnjax.recipes.runs\n"

@@ -10,14 +10,30 @@ from vtnjax._checks import nearest
 
 if TYPE_CHECKING:
     from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, train
+    from vtnjax.recipes import load_run
 
 __version__ = "0.1.0"
-__all__ = ("data", "distort", "evaluate", "experiments", "losses", "models", "nn", "ops", "plot", "recipes", "train")
+__all__ = (
+    "data",
+    "distort",
+    "evaluate",
+    "experiments",
+    "losses",
+    "models",
+    "nn",
+    "ops",
+    "plot",
+    "recipes",
+    "train",
+    "load_run",
+)
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")
+    if name == "load_run":
+        return importlib.import_module(f"{__name__}.recipes").load_run
     return importlib.import_module(f"{__name__}.{name}")
 
 

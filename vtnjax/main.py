@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from vtnjax._checks import nearest
 
@@ -27,16 +28,31 @@ def main() -> None:
 
 def train(words: list[str]) -> None:
     """Train a network, or go on with a run that was stopped: `vtnjax train --config digits_stn`."""
-    try:
-        importlib.import_module("vtnjax.train")  # says which extra is missing, where train.py's imports would not
-    except ModuleNotFoundError as error:
-        sys.exit(f"vtnjax: {error}")
+    _import("train")  # says which extra is missing, where train.py's imports would not
     script = str(HOME / "train.py")
     sys.argv = [script, *_with_paths(words)]
     runpy.run_path(script, run_name="__main__")
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train}
+def predict(words: list[str]) -> None:
+    """Say what a trained run's network sees in pictures: `vtnjax predict runs/birds wren.jpg more/`."""
+    _import("predict").main(words)
+
+
+def export(words: list[str]) -> None:
+    """Write a trained run's network as a program that runs without vtnjax: `vtnjax export runs/birds birds.bin`."""
+    _import("export").main(words)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train, "predict": predict, "export": export}
+
+
+def _import(module: str) -> ModuleType:
+    """A module of vtnjax, or the end of the program with what it says is missing."""
+    try:
+        return importlib.import_module(f"vtnjax.{module}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"vtnjax: {error}")
 
 
 def _help() -> str:

@@ -140,11 +140,11 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
 def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
     ran, told = [], []
 
-    def load_run(workdir, *_):
+    def load_member(workdir, *_):
         raise ValueError(f"nothing in {workdir}")
 
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
-    monkeypatch.setattr(recipes, "load_run", load_run)
+    monkeypatch.setattr(recipes, "load_member", load_member)
     workdir = fake / "runs" / "colocalisation" / "encoder"
     with pytest.raises(ValueError, match=f"nothing in {workdir}"):
         load_encoder(None, told.append)
@@ -166,7 +166,7 @@ def test_an_encoder_is_a_cnn_for_digits_of_28_pixels(monkeypatch, network, shape
     model = models.STN(network, shape, classes=10, parameters=54_000, rngs=nnx.Rngs(0))
     graphdef, params, statistics = nnx.split(model, nnx.Param, ...)
     state = types.SimpleNamespace(params=params, statistics=statistics)
-    monkeypatch.setattr(recipes, "load_run", lambda *_: (graphdef, state, None))
+    monkeypatch.setattr(recipes, "load_member", lambda *_: (graphdef, state, None))
     if fits:
         assert callable(load_encoder(Path("run"), print))
         return

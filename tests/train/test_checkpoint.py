@@ -117,6 +117,30 @@ def test_half_a_figure_that_a_killed_run_left_is_none(opened, tmp_path):
     assert (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").read_text() == '{"figure": 0.5}'
 
 
+def test_the_latest_the_best_or_any_one_is_read(opened):
+    saved(opened(), 1, 2, 3, 4, accuracies=[0.5, 0.9, 0.9, None])
+    for step, found in (("latest", 4), ("best", 3), (3, 3), (4, 4)):
+        assert_is_state_at(found, opened(read_only=True).restore(state_at(0), step=step))
+
+
+def test_one_that_is_not_there_is_refused(opened):
+    assert opened().restore(state_at(0), step="best") is None
+    saved(opened(), 1, 2)
+    with pytest.raises(ValueError, match=r"step must be 'latest', 'best' or one of \[2, 1\] in .*, not 3"):
+        opened().restore(state_at(0), step=3)
+    with pytest.raises(ValueError, match="has a test figure, so that none is the best"):
+        opened().restore(state_at(0), step="best")
+
+
+def test_of_one_that_is_asked_for_and_damaged_no_other_is_taken(opened, tmp_path):
+    saved(opened(), 1, 2)
+    runs.damage(tmp_path, 2, "flip")
+    said = []
+    with pytest.raises(ValueError, match=r"none of the checkpoints \[2\]"):
+        opened(read_only=True, say=said.append).restore(state_at(0), step=2)
+    assert [line.endswith("before it") for line in said] == [False]
+
+
 def test_what_is_discarded_is_gone(opened, tmp_path):
     checkpoints = opened()
     saved(checkpoints, 1, 2)

@@ -153,7 +153,7 @@ def test_only_a_process_that_writes_remembers_a_divergence(tmp_path):
 def test_data_belong_to_a_run_once_a_checkpoint_is_saved(tmp_path):
     own_data(tmp_path, images("ab"), images("ab"), write=True)
     own_data(tmp_path, images("abc", 9), images("abc", 3), write=True)
-    wanted = {"classes": ["a", "b", "c"], "training_images": 9, "test_images": 3}
+    wanted = {"classes": ["a", "b", "c"], "image": [2, 2, 1], "training_images": 9, "test_images": 3}
     assert stored(tmp_path, "data.json") == wanted
     save_checkpoint(tmp_path)
     own_data(tmp_path, images("abc", 9), images("abc", 3), write=True)
@@ -198,6 +198,21 @@ def test_a_run_older_than_the_record_goes_on_and_gets_it(tmp_path):
     own_data(tmp_path, images("ab"), images("ab"), write=True)
     with pytest.raises(ValueError, match="class 1 is 'b' there and 'c'"):
         own_data(tmp_path, images("ac"), images("ac"), write=False)
+
+
+def test_a_record_without_the_images_shape_gets_it_and_keeps_the_rest(tmp_path):
+    own_data(tmp_path, images("ab"), images("ab"), write=True)
+    save_checkpoint(tmp_path)
+    whole = stored(tmp_path, "data.json")
+    older = {key: value for key, value in whole.items() if key != "image"} | {"beside": 1}
+    (tmp_path / "data.json").write_text(json.dumps(older))
+    own_data(tmp_path, images("ab"), images("ab"), write=False)
+    assert stored(tmp_path, "data.json") == older
+    own_data(tmp_path, images("ab"), images("ab"), write=True)
+    assert stored(tmp_path, "data.json") == whole | {"beside": 1}
+    larger = data.Arrays(np.zeros((6, 4, 4, 1), np.uint8), np.arange(6) % 2, ("a", "b"))
+    own_data(tmp_path, larger, larger, write=True)  # photographs are often stored anew at another size
+    assert stored(tmp_path, "data.json")["image"] == [2, 2, 1]
 
 
 def test_the_default_workdir_is_named_after_config_and_variant():

@@ -83,7 +83,7 @@ class Folder:
     def __getitem__(self, index: int) -> Record:
         path, label = self._records[index]
         image = read_picture(path, remedy="; remove it or use on_error='skip'", channels=self._channels)
-        return {"image": _resize(image, self._size) if self._size else image, "label": label}
+        return {"image": resize(image, self._size) if self._size else image, "label": label}
 
     def path(self, index: int) -> Path:
         """The file of a record."""
@@ -142,8 +142,13 @@ def _images(directory: Path) -> tuple[list[Path], list[Path]]:
     images, others = [], []
     # Hidden files are leftovers of other systems: macOS writes ._1.jpg beside 1.jpg.
     for path in sorted(path for path in directory.iterdir() if not path.name.startswith(".")):
-        (images if path.suffix.lower() in _SUFFIXES or _is_unnamed(path) else others).append(path)
+        (images if is_named_picture(path) else others).append(path)
     return images, others
+
+
+def is_named_picture(path: Path) -> bool:
+    """Whether a path has the name of a picture, or none and holds one."""
+    return path.suffix.lower() in _SUFFIXES or _is_unnamed(path)
 
 
 def _is_unnamed(path: Path) -> bool:
@@ -154,7 +159,8 @@ def _is_unnamed(path: Path) -> bool:
         return is_picture(file.read(_HEAD))
 
 
-def _resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An image (h, w, c) at another (height, width): by means over areas where it shrinks, else bilinear."""
     height, width, channels = image.shape
     shrinks = shape[0] <= height and shape[1] <= width
     resized = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

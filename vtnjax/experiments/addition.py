@@ -50,7 +50,7 @@ def study(run: Path, out: Path) -> Float[ndarray, "k 2"]:
     began = time.perf_counter()
     config = _read(run)
     test = recipes.read_recipe(config).test
-    graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
+    graphdef, state, as_input = recipes.load_member(run, test, train.data_mesh(), print)
     look, pairs = (
         jax.jit(recipes.make_look(graphdef)),
         jnp.asarray(np.stack([test[i]["image"] for i in range(len(test))])),

@@ -89,7 +89,7 @@ def _name(config):
 
 def _look(run, test):
     """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
-    graphdef, state, as_input = recipes.load_run(run, test, train.data_mesh(), print)
+    graphdef, state, as_input = recipes.load_member(run, test, train.data_mesh(), print)
     look, size = jax.jit(recipes.make_look(graphdef)), 250
 
     def all_of(images):

@@ -10,13 +10,15 @@ with needing("train", room=__name__):
     from vtnjax.recipes.heads import HEADS
     from vtnjax.recipes.inputs import INPUTS, Images, Input, Photographs, Volumes, to_float
     from vtnjax.recipes.look import make_look, save_figure
-    from vtnjax.recipes.members import averaged, load_members, load_run, read_trained
+    from vtnjax.recipes.members import averaged, load_member, load_members
     from vtnjax.recipes.moved import MOVED
     from vtnjax.recipes.networks import NETWORKS
     from vtnjax.recipes.objectives import OBJECTIVES, Consistency, CrossEntropy, Distillation
     from vtnjax.recipes.pictures import PICTURES
     from vtnjax.recipes.recipe import EVALUATIONS, Recipe, check_config, read_recipe
+    from vtnjax.recipes.runs import Run, load_run
     from vtnjax.recipes.together import train_together
+    from vtnjax.recipes.trained import read_trained
     from vtnjax.recipes.trunks import TRUNKS
     from vtnjax.recipes.warps import FEATURE_WARPS
 
@@ -37,11 +39,13 @@ __all__ = [
     "PICTURES",
     "Photographs",
     "Recipe",
+    "Run",
     "TRUNKS",
     "Volumes",
     "averaged",
     "check_config",
     "check_data",
+    "load_member",
     "load_members",
     "load_run",
     "make_evaluate",

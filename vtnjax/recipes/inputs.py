@@ -7,11 +7,12 @@ from typing import ClassVar, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray, UInt8
 
 from vtnjax import data, distort, models
 from vtnjax._checks import nearest
 from vtnjax.data.pipeline import Augment
+from vtnjax.recipes.given import as_bytes, fit
 from vtnjax.train import Prepare
 
 # Every model of a table is tested on the same distorted images, whatever its own seed is.
@@ -50,6 +51,14 @@ class Input(Protocol):
 
     def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
         """What the network takes to images in [0, 1]."""
+        ...
+
+    def fit(self, image: Num[np.ndarray, "*sizes c"], shape: Sequence[int]) -> Num[np.ndarray, "*read c"]:
+        """A person's own image of any size, as the test set's are; `shape` is that of the source's images."""
+        ...
+
+    def explain(self, shape: Sequence[int]) -> str:
+        """What `fit` does, in a sentence."""
         ...
 
 
@@ -105,6 +114,18 @@ class Images:
         """As they are."""
         return jnp.asarray(images)
 
+    def fit(self, image: Num[np.ndarray, "h w c"], shape: Sequence[int]) -> Num[np.ndarray, "h2 w2 c"]:
+        """Undistorted, in the middle of the canvas; an image of the canvas's size stays as it is."""
+        return fit(image, shape, self.read(shape))
+
+    def explain(self, shape: Sequence[int]) -> str:
+        """See `fit`."""
+        (rows, columns, _), canvas = shape, self.read(shape)
+        placed = (
+            "" if canvas == tuple(shape) else f", then place it in the middle of {canvas[0]} x {canvas[1]} black ones"
+        )
+        return f"Resize the image to {rows} x {columns} pixels{placed}."
+
 
 @dataclasses.dataclass(frozen=True)
 class Volumes(Images):
@@ -115,6 +136,17 @@ class Volumes(Images):
     def to_test(self, source: data.Source) -> data.Source:
         """Each image in a volume, always in the same way."""
         return _InVolumes(source, self)
+
+    def fit(self, image: Num[np.ndarray, "*sizes c"], shape: Sequence[int]) -> Num[np.ndarray, "d h w c"]:
+        """A volume as it is, and an image in a volume as the first one of the test set lies in it."""
+        if image.shape == self.read(shape):
+            return image
+        key = jax.random.fold_in(jax.random.key(_TEST_SEED), 0)
+        return np.asarray(self.distort(key, to_float(jnp.asarray(fit(image, shape, shape)[None]))))[0]
+
+    def explain(self, shape: Sequence[int]) -> str:
+        """See `fit`."""
+        return "The volume is read as it is."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +196,18 @@ class Photographs:
     def as_picture(self, images: Float[np.ndarray, "n h w c"]) -> Float[Array, "n h w c"]:
         """See `models.imagenet_picture`."""
         return models.imagenet_picture(jnp.asarray(images))
+
+    def fit(self, image: Num[np.ndarray, "h w c"], shape: Sequence[int]) -> UInt8[np.ndarray, "h2 w2 c"]:
+        """See `data.photo_test`."""
+        prepare = data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect)
+        return prepare({"image": as_bytes(image), "label": 0})["image"]
+
+    def explain(self, shape: Sequence[int]) -> str:
+        """See `fit`."""
+        sides = (
+            f"its shorter side has {self.size} pixels" if self.keep_aspect else f"both sides have {self.size} pixels"
+        )
+        return f"Resize the photograph so that {sides}, then take the central {self.crop} x {self.crop}."
 
 
 INPUTS = {"images": Images, "volumes": Volumes, "photographs": Photographs}

@@ -39,8 +39,8 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     look = jax.jit(make_look(graphdef))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
     titles = [
-        _short(recipe.test, record["label"])
-        + ("" if np.array_equal(guess, record["label"]) else f"\nnot {_short(recipe.test, guess)}")
+        short_name(recipe.test.classes, record["label"])
+        + ("" if np.array_equal(guess, record["label"]) else f"\nnot {short_name(recipe.test.classes, guess)}")
         for record, guess in zip(records, logits.argmax(-1), strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -50,11 +50,11 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
         write_whole(epath.Path(path), drawn.read_bytes())
 
 
-def _short(source: data.Source, label: Any) -> str:
+def short_name(classes: tuple[str, ...], label: Any, *, longest: int = _LONGEST) -> str:
     """A class's name as long as an image is wide; of several labels their names side by side, without "none"."""
-    names = [source.classes[each] for each in np.atleast_1d(label)]
+    names = [classes[each] for each in np.atleast_1d(label)]
     name = names[0] if len(names) == 1 else "".join(name for name in names if name != "none")
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _one_of_each(test: data.Source) -> list[data.Record]:

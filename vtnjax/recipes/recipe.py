@@ -125,21 +125,26 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
 
 def _read_names(config):
     look_up("network", config.network, NETWORKS)
-    picture, options = look_up("picture", config.picture, PICTURES)
-    if options:
-        raise ValueError(f"config.picture must have a name alone, not {options}")
     return _Named(
         read_input(config),
         _make(config, "batches", BATCHES),
         _make(config, "objective", OBJECTIVES),
         _make(config, "evaluation", EVALUATIONS),
-        picture,
+        read_picture(config),
     )
 
 
 def read_input(config: Config) -> Input:
     """What `config.input` names."""
     return _make(config, "input", INPUTS)
+
+
+def read_picture(config: Config) -> Picture:
+    """What `config.picture` names."""
+    picture, options = look_up("picture", config.picture, PICTURES)
+    if options:
+        raise ValueError(f"config.picture must have a name alone, not {options}")
+    return picture
 
 
 def _make(config, key, table):

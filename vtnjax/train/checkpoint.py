@@ -141,18 +141,20 @@ class Checkpoints:
         """The step of the latest checkpoint that is whole on the disk."""
         return latest_step(self._place)
 
-    def restore(self, state: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The latest checkpoint that can be read, as (state, position), or None if there is none.
+    def restore(self, state: Any, *, step: int | str = "latest") -> tuple[Any, dict[str, Any]] | None:
+        """A checkpoint as (state, position), or None if there is none.
 
-        A damaged one is reported and set aside as `checkpoints/damaged-STEP`, and the one before it is taken.
+        A damaged one is reported and set aside as `checkpoints/damaged-STEP`; instead of a damaged latest one the one
+        before it is taken.
 
         Args:
             state: a state of the same structure, shapes, dtypes and shardings.
+            step: which one: "latest", "best", the one of the highest test figure, or the number of its step.
 
         Raises:
-            ValueError: if there are checkpoints and none can be read, or one is of another network.
+            ValueError: if there are checkpoints but not that one, none can be read, or one is of another network.
         """
-        read = self._read_latest(named_leaves(state)) if self._first else None
+        read = self._read_first(self._wanted(step), named_leaves(state)) if self._first else None
         if jax.process_count() > 1:
             read = _from_the_first(read, named_leaves(state))
         if read is None:
@@ -175,8 +177,21 @@ class Checkpoints:
         mirror.send(step)
         mirror.forget_others()
 
-    def _read_latest(self, leaves):
+    def _wanted(self, step):
+        """The steps to try, one after the other."""
         steps = sorted(self._manager.all_steps(), reverse=True)
+        if step == "latest" or not steps:
+            return steps
+        if step == "best":
+            found = {each: figures for each in steps if (figures := self._manager.metrics(each))}
+            if not found:
+                raise ValueError(f"no checkpoint in {self._place} has a test figure, so that none is the best")
+            return [max(found, key=lambda each: _only_figure(found[each]))]
+        if step not in steps:
+            raise ValueError(f"step must be 'latest', 'best' or one of {steps} in {self._place}, not {step!r}")
+        return [step]
+
+    def _read_first(self, steps, leaves):
         for step in steps:
             if self._mirror:
                 with self._reading():
@@ -186,7 +201,8 @@ class Checkpoints:
             except _OtherNetworkError as error:
                 raise ValueError(str(error)) from None
             except Exception as error:  # whatever the storage layers raise, the one before may be whole
-                self._say(f"checkpoint {step} is damaged ({_first_line(error)}); trying the one before it")
+                instead = "" if step == steps[-1] else "; trying the one before it"
+                self._say(f"checkpoint {step} is damaged ({_first_line(error)}){instead}")
             self._set_aside(step)
         if steps:
             kept = "" if self._read_only else "; they were set aside there, and the same command now begins anew"
@@ -243,11 +259,13 @@ def latest_step(directory: epath.PathLike) -> int | None:
     return max((int(name) for name in names if name.isdecimal()), default=None)
 
 
-def read_state(workdir: epath.PathLike, state: Any, say: Callable[[str], None] = print) -> Any | None:
-    """The state of the latest checkpoint of a run that can be read, as `Checkpoints.restore`; nothing is written."""
+def read_state(
+    workdir: epath.PathLike, state: Any, say: Callable[[str], None] = print, *, step: int | str = "latest"
+) -> Any | None:
+    """The state of a checkpoint of a run, as `Checkpoints.restore` reads it; nothing is written."""
     checkpoints = Checkpoints(workdir, read_only=True, say=say)
     try:
-        restored = checkpoints.restore(state)
+        restored = checkpoints.restore(state, step=step)
     finally:
         checkpoints.close()
     return None if restored is None else restored[0]

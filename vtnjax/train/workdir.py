@@ -3,10 +3,11 @@
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from etils import epath
 
 from vtnjax.train.checkpoint import latest_step
@@ -20,6 +21,8 @@ class _Data(Protocol):
     def classes(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
 _PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
@@ -88,6 +91,8 @@ def remembered_divergence(workdir: epath.PathLike, *, write: bool) -> Iterator[N
 def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool) -> None:
     """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
 
+    The shape of the first image, which an older run did not record, is added to its record.
+
     Args:
         workdir: the folder, opened.
         train: what is trained on.
@@ -99,7 +104,7 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
         OSError: if the record cannot be written.
     """
     workdir = epath.Path(workdir)
-    path, counts = workdir / "data.json", {"training_images": len(train), "test_images": len(test)}
+    path, counts, before = workdir / "data.json", {"training_images": len(train), "test_images": len(test)}, {}
     if path.is_file() and latest_step(workdir / "checkpoints") is not None:
         before = read_json(path)
         check_classes(workdir, train.classes)
@@ -109,8 +114,9 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
                     f"the run in {workdir} has {before[name]:,} {name.replace('_', ' ')}, but the data now have "
                     f"{count:,}. Use the same data, or another --workdir"
                 )
-    elif write:
-        write_json(path, {"classes": list(train.classes), **counts})
+    if write:
+        shape = np.shape(train[0]["image"])
+        write_json(path, {"classes": list(train.classes), "image": list(shape), **counts, **before})
 
 
 def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:

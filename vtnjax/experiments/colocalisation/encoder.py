@@ -30,7 +30,7 @@ def load_encoder(workdir: Path | None, say: Callable[[str], None]) -> Callable[[
         command += ["--config.steps=600", "--config.batch_size=64", "--config.learning_rate=0.001"]
         command += [f"--config.network.parameters={_PARAMETERS}"]
         subprocess.run([*command, "--workdir", str(workdir)], cwd=root, check=True)
-    graphdef, state, _ = recipes.load_run(workdir, data.load_source("digits", "train"), train.data_mesh(), say)
+    graphdef, state, _ = recipes.load_member(workdir, data.load_source("digits", "train"), train.data_mesh(), say)
     model = nnx.merge(graphdef, state.params, state.statistics)
     classifier = model.classifier if isinstance(model, models.STN) and model.transformer is None else None
     if not isinstance(classifier, CNN) or classifier.classifier.in_features != _CELLS * classifier.conv2.out_features:
