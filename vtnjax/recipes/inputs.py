@@ -121,9 +121,8 @@ class Images:
     def explain(self, shape: Sequence[int]) -> str:
         """See `fit`."""
         (rows, columns, _), canvas = shape, self.read(shape)
-        placed = (
-            "" if canvas == tuple(shape) else f", then place it in the middle of {canvas[0]} x {canvas[1]} black ones"
-        )
+        placed = f", then put it in the middle of a black image of {canvas[0]} x {canvas[1]}"
+        placed = "" if canvas == tuple(shape) else placed
         return f"Resize the image to {rows} x {columns} pixels{placed}."
 
 
