@@ -73,7 +73,7 @@ def test_predictions_are_what_the_evaluation_sees(digits):
 
 @pytest.mark.slow
 def test_photographs_are_prepared_as_the_test_set_prepares_them(photographs):
-    _, recipe, run = photographs
+    workdir, recipe, run = photographs
     wanted = assert_as_evaluated(run, recipe)
     raw = data.load_source("drawn:cub", "test")
     given = [raw[index]["image"] for index in range(len(recipe.test))]
@@ -81,6 +81,10 @@ def test_photographs_are_prepared_as_the_test_set_prepares_them(photographs):
     prediction, out = run.predict(given)
     assert_array_equal(prediction, wanted)
     assert out["warped"].shape == (20, 2, 56, 56, 3)
+    assert_allclose(run.predict(given[3])[0], wanted[3:4], rtol=1e-4)  # without statistics of the batch or dropout
+    config = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps({**config, "pretrained": "/gone.pth"}))
+    assert_array_equal(vtnjax.load_run(workdir).predict(given)[0], wanted)
     assert_array_equal(run.prepare([image / np.float32(255) for image in given]), stacked(recipe.test))
 
 
@@ -109,12 +113,11 @@ def test_one_compiled_program_serves_every_part_of_a_batch(digits, images):
         run.predict(many, batch_size=0)
 
 
-def test_the_model_is_in_evaluation_mode_and_is_what_predicts(digits):
+def test_the_model_is_what_predicts(digits):
     _, recipe, run = digits
     image = recipe.test[3]["image"][None]
     logits, _ = jax.jit(lambda image: run.model(run.as_input(image)))(image)
     assert_allclose(run.forward(image)[0], jax.nn.softmax(logits), rtol=1e-4)
-    assert not any(getattr(module, "deterministic", True) is False for _, module in nnx.iter_modules(run.model))
     assert run.shape == (42, 42, 1)
 
 
@@ -245,11 +248,11 @@ def test_the_picture_is_the_recipes_with_the_first_three_classes(digits, images)
 # ---- The folder
 
 
-def test_a_run_that_was_moved_loads_without_its_data_or_files_of_weights(digits, tmp_path, monkeypatch, images):
+def test_a_run_that_was_moved_loads_without_its_data_and_leaves_no_trace(digits, tmp_path, monkeypatch, images):
     workdir, _, run = digits
     moved = shutil.copytree(workdir, tmp_path / "elsewhere")
     config = json.loads((moved / "config.json").read_text())
-    (moved / "config.json").write_text(json.dumps({**config, "data_dir": "/gone", "pretrained": "/gone.pth"}))
+    (moved / "config.json").write_text(json.dumps({**config, "data_dir": "/gone"}))
     monkeypatch.setattr(data, "load_source", None)
     before = sorted((path, path.stat().st_mtime_ns) for path in moved.rglob("*"))
     again = vtnjax.load_run(str(moved))

@@ -118,9 +118,14 @@ def test_half_a_figure_that_a_killed_run_left_is_none(opened, tmp_path):
 
 
 def test_the_latest_the_best_or_any_one_is_read(opened):
-    saved(opened(), 1, 2, 3, 4, accuracies=[0.5, 0.9, 0.9, None])
-    for step, found in (("latest", 4), ("best", 3), (3, 3), (4, 4)):
+    saved(opened(), 1, 2, 3, accuracies=[0.9, 0.5, None])
+    for step, found in (("latest", 3), ("best", 1), (2, 2), (3, 3)):
         assert_is_state_at(found, opened(read_only=True).restore(state_at(0), step=step))
+
+
+def test_of_several_best_ones_the_latest_is_read(opened):
+    saved(opened(), 1, 2, 3, accuracies=[0.5, 0.9, 0.9])
+    assert_is_state_at(3, opened(read_only=True).restore(state_at(0), step="best"))
 
 
 def test_one_that_is_not_there_is_refused(opened):
