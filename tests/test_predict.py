@@ -102,6 +102,12 @@ def test_pictures_of_one_name_are_drawn_beside_each_other(workdir, pictures, tmp
     assert (drawn["b.png"] != drawn["b-2.png"]).any()
 
 
+def test_no_drawing_takes_the_place_of_another(tmp_path):
+    files = [Path("a.jpg"), Path("x/a.jpg"), Path("a-2.png"), Path("a.jpg"), Path("b")]
+    drawings = predict._drawings(files, tmp_path)
+    assert [drawings[file].name for file in files] == ["a.png", "a-2.png", "a-2-2.png", "a.png", "b.png"]
+
+
 def test_more_pictures_than_a_batch_are_answered_in_their_order(workdir, tmp_path, capsys, monkeypatch):
     source = data.Generated("test", count=7)
     for index in range(7):

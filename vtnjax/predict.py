@@ -2,9 +2,9 @@
 
 import argparse
 import csv
+import itertools
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,11 +115,13 @@ def _drawings(files: Sequence[Path], folder: Path | None) -> dict[Path, Path]:
     """Where each file's picture goes, if anywhere: by its own name, and of several of one name each by a number."""
     if folder is None:
         return {}
-    seen, drawings = Counter(), {}
+    taken: set[str] = set()
+    drawings = {}
     for file in dict.fromkeys(files):
-        seen[file.stem] += 1
-        number = f"-{seen[file.stem]}" if seen[file.stem] > 1 else ""
-        drawings[file] = folder / f"{file.stem}{number}.png"
+        names = itertools.chain([file.stem], (f"{file.stem}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        drawings[file] = folder / f"{name}.png"
     return drawings
 
 
