@@ -118,6 +118,13 @@ def test_numbers_of_an_objective_that_make_no_sense_are_named(change, words):
         check_config(config)
 
 
+def test_a_dtype_that_no_network_computes_in_is_refused():
+    config = config_files.get_config("digits_stn", "smoke")
+    config.dtype = "float16"
+    with pytest.raises(ValueError, match=r"^config\.dtype must be one of 'float32', 'bfloat16', not 'float16'; did"):
+        check_config(config)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [

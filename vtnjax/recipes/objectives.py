@@ -1,7 +1,7 @@
 """What a network minimises, and what is logged of it: the objectives of the papers."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,12 @@ class CrossEntropy:
 
     Labels are (n,), or (n, k) for logits (n, k, classes), whose losses are added and of which all must be right. A
     network whose attribute `draws` is true is called with random streams. Beside the loss "accuracy" is logged.
+
+    Attributes:
+        triplets: whether triplets of the batch are compared, which needs several images of a class in it.
     """
+
+    triplets: ClassVar[bool] = False
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
         """The batch with its images prepared by the step's own key."""
@@ -48,6 +53,7 @@ class Consistency(CrossEntropy):
         normalise: whether the features at each position are of unit length.
     """
 
+    triplets: ClassVar[bool] = True
     weight: float
     margin: float
     positions: str = "sum"

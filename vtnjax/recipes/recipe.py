@@ -9,16 +9,18 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, evaluate
+from vtnjax._checks import check_choice
 from vtnjax.recipes.batches import BATCHES, Batching, Spec
 from vtnjax.recipes.inputs import INPUTS, Input, make_as_input, make_prepare
 from vtnjax.recipes.names import look_up
 from vtnjax.recipes.networks import BOUNDS, NETWORKS, build_network, check_knobs, frozen_statistics, localiser_rates
-from vtnjax.recipes.objectives import OBJECTIVES, Consistency
+from vtnjax.recipes.objectives import OBJECTIVES, CrossEntropy
 from vtnjax.recipes.pictures import PICTURES, Picture
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
 from vtnjax.train import check_config as check_run
 from vtnjax.train.config import Config, check_numbers, naming
 
+DTYPES = ("float32", "bfloat16")
 EVALUATIONS = {"classification": evaluate.Classification}
 
 
@@ -59,7 +61,7 @@ class Recipe(NamedTuple):
 class _Named(NamedTuple):
     input: Input
     batching: Batching
-    objective: Objective
+    objective: CrossEntropy
     evaluation: evaluate.Evaluation
     picture: Picture
 
@@ -68,6 +70,7 @@ def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the names and the numbers of a config make sense; no data are read."""
     check_run(config)
     check_numbers(config, BOUNDS)
+    check_choice("config.dtype", config.dtype, DTYPES)
     _read_names(config)
 
 
@@ -89,8 +92,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         sets = f"{train.classes} and {test.classes}"
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
     first, classes = train[0], len(train.classes)
-    triplets = isinstance(named.objective, Consistency)
-    named.batching.check(config.batch_size, classes, triplets=triplets)
+    named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),

@@ -17,7 +17,6 @@ from vtnjax.train.store import write_whole
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
 Config: TypeAlias = Any
 
-DTYPES = ("float32", "bfloat16")
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
@@ -89,8 +88,6 @@ def check_config(config: Config) -> None:
     if missing:
         raise ValueError(f"the config lacks {', '.join(missing)}: every config has {', '.join(REQUIRED)}")
     check_numbers(config)
-    if config.get("dtype", DTYPES[0]) not in DTYPES:
-        raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
 def check_numbers(config: Config, bounds: Mapping[str, Bound] = BOUNDS) -> None:
