@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax._arrays import as_coords, check_maps, check_pair, check_sizes
-from vtnjax.ops.attention import check_gaussian
+from vtnjax.ops.saliency import check_gaussian
 
 
 class SaliencySampler(nnx.Module):
