@@ -20,24 +20,27 @@ def saliency_grid(
 ) -> Float[Array, "h2 w2 2"]:
     """The grid of the saliency sampler: salient places pull the grid to them (Recasens et al. 2018, Eq. 4-5).
 
-    Each cell of the map reads the mean of the coordinates around it, weighted by the saliency there and a Gaussian of
-    the distance. As in the reference implementation, the Gaussian is cut off after `pad` cells each way, the border
+    Each cell of the map reads the mean of the coordinates around it, weighted by their saliency and by a Gaussian of
+    their distance. As in the reference implementation, the Gaussian is cut off after `pad` cells each way, the border
     cells' saliency is repeated as far beyond the border while coordinates run on evenly, the means are clamped to
     [-1, 1], and the grid is resized bilinearly to the output's shape.
 
-    Only the map's ratios matter, and a uniform map gives the identity exactly, of any shape. So does a cell with no
-    saliency in reach, hence a map of zeros, from which no gradient comes back. The reference has a map of 31 x 31 cells
-    with `fwhm=13` and `pad=30`; the paper says a standard deviation of a third of the map's width, which is `fwhm` 24.
+    Only the map's ratios matter. A uniform map gives the identity exactly, of any shape. A cell with no saliency in
+    reach reads itself, hence so does every cell of a map of zeros, from which no gradient comes back. The reference has
+    a map of 31 x 31 cells with `fwhm=13` and `pad=30`; the paper says a standard deviation of a third of the map's
+    width, which is `fwhm` 24.
 
-    The Gaussian is a product of one along each axis, so the sums are products with (h, h) and (w, w) matrices, which
-    hold the repeated border too.
+    Convention:
+        Direction: output to input; an output pixel near a salient place reads nearer to that place.
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; the last axis is (x, y), x right, y down.
+        Outside: coordinates stay in [-1, 1], except with `align_corners=False` outputs beyond a border cell's centre.
 
     Args:
         saliency: (h, w), floating, not negative, the whole field of view at any size.
         shape: (h', w') of the output.
         fwhm: full width of the Gaussian at half its maximum, in cells of the map; 2.355 standard deviations.
         pad: how many cells the Gaussian reaches each way.
-        align_corners: as in `affine_grid`, for the map's cells, the output's pixels and the input's alike.
+        align_corners: as in `affine_grid`, for the map's cells, the output's pixels and the input's pixels.
 
     Returns:
         Normalised coordinates (h', w', 2), at least float32.
@@ -65,7 +68,11 @@ def check_gaussian(fwhm: float, pad: int) -> None:
 
 
 def _pull(saliency, fwhm, pad, align_corners):
-    """How far from itself each cell of the map reads, normalised, (h, w, 2)."""
+    """How far from itself each cell of the map reads, normalised, (h, w, 2).
+
+    The Gaussian is a product of one along each axis, so the sums are products with (h, h) and (w, w) matrices, which
+    hold the repeated border too.
+    """
     low, high = (lax.stop_gradient(limit) for limit in (saliency.min(), saliency.max()))
     scale = jnp.where(high > 0, high, 1)
     # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round; it is
@@ -109,7 +116,7 @@ def _along_both(rows, array, columns):
 
 
 def _clamp(array, low, high):
-    """As `jnp.clip`, but at a limit the whole gradient passes: a uniform map's border lies there."""
+    """As `jnp.clip`, but at a limit, where a uniform map's border lies, the whole gradient passes."""
     return jnp.where(array < low, low, jnp.where(array > high, high, array))
 
 
