@@ -145,7 +145,7 @@ def _check(image, kernel, bias, count):
 def _check_points(channels, coords, mask):
     groups, points = coords.shape[2], coords.shape[:-1]
     if groups == 0 or channels % groups:
-        raise ValueError(f"offsets must have groups that divide the image's {channels} channels, not {groups} groups")
+        raise ValueError(f"offsets must have a number of groups that divides the {channels} channels, not {groups}")
     if mask is not None and mask.shape != points:
         raise ValueError(f"mask must have the shape {points} of the offsets' points, but it is {mask.shape}")
 

@@ -275,8 +275,8 @@ def _solved_once(control: bytes) -> np.ndarray:
         raise ValueError(f"control must be 3 or more distinct points, not all on one line, not {points.tolist()}")
     if points.min() >= 0 and points.max() > 2:
         raise ValueError(
-            "control must be normalised, -1 and 1 at the image's borders, but it goes "
-            f"from {points.min():g} to {points.max():g} as pixels do; ops.to_normalised converts them"
+            "control must be normalised, -1 and 1 at the image's borders, not in pixels "
+            f"from {points.min():g} to {points.max():g}; ops.to_normalised converts them"
         )
     return np.linalg.solve(system, np.eye(len(system), len(points)))
 

@@ -107,7 +107,7 @@ def sample_channels(
         raise ValueError(f"coords must have the shape (..., groups, 2), but its shape is {coords.shape}")
     groups = coords.shape[-2]
     if groups == 0 or channels % groups:
-        raise ValueError(f"coords must have groups that divide the image's {channels} channels, not {groups} groups")
+        raise ValueError(f"coords must have a number of groups that divides the {channels} channels, not {groups}")
     out = _sample(image.reshape(h, w, groups, channels // groups), coords, method, padding, fill)
     return out.reshape(*coords.shape[:-2], channels)
 
