@@ -123,12 +123,12 @@ def test_json_saved_by_other_editors_is_read(sets, changed, encoding):
 @pytest.mark.parametrize(("dataset", "file"), TEXTS)
 def test_other_encodings_are_refused_by_name(sets, changed, dataset, file):
     data = find(sets, dataset, file).read_bytes()
-    with pytest.raises(ValueError, match=rf"{file.rpartition('/')[2]} is no UTF-8 text .*: unpack"):
+    with pytest.raises(ValueError, match=rf"{file.rpartition('/')[2]} must be UTF-8 text, .*: unpack"):
         changed(dataset, file, data.rstrip() + "é\n".encode("latin-1"))
 
 
 def test_json_too_deep_is_refused_by_name(sets, changed):
-    with pytest.raises(ValueError, match=r"train2017\.json is not a whole JSON file"):
+    with pytest.raises(ValueError, match=r"train2017\.json must be a whole JSON file"):
         changed("inat2017", "train2017.json", b"[" * 200_000)
     with pytest.raises(ValueError, match=r"train2017\.json must hold a list 'images'"):
         changed("inat2017", "train2017.json", json.dumps(None).encode())
@@ -168,7 +168,7 @@ def test_cars_without_test_labels_can_be_trained_on(kaggle):
     assert len(Cars(kaggle, "train")) == 2
     with pytest.raises(
         FileNotFoundError,
-        match=r"no cars_test_annos_withlabels\.mat in .* https://ai\.stanford\.edu/~jkrause/car196/cars_test_annos_with"
+        match=r"must hold cars_test_annos_withlabels\.mat, .* https://ai\.stanford\.edu/~jkrause/car196/cars_test_annos_with"
         r"labels\.mat; without it only the split 'train' can be read",
     ):
         Cars(kaggle, "test")
@@ -178,5 +178,5 @@ def test_an_empty_list_of_cars_is_refused(kaggle):
     path = kaggle / "car_devkit" / "devkit" / "cars_train_annos.mat"
     names = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
     scipy.io.savemat(path, {"annotations": np.empty((1, 0), [(name, object) for name in names])})
-    with pytest.raises(ValueError, match=r"name no picture of this split|have no field"):
+    with pytest.raises(ValueError, match=r"must name a picture of this split|must have a field"):
         Cars(kaggle, "train")

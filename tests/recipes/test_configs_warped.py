@@ -101,11 +101,11 @@ def balanced(each, triplets=None):
         ),
         (balanced(1), "config.batches.images_per_class must be at least 2 and less than config.batch_size, 8, or"),
         (balanced(8), "less than config.batch_size, 8, or the consistency loss has no triplets, not 8"),
-        (balanced(5), "config.batches.images_per_class must divide the batch of 8, but it is 5"),
+        (balanced(5), "config.batches.images_per_class must divide the batch of 8, not 5"),
         (balanced(0), "config.batches: images_per_class must be a whole number of at least 1, not 0"),
         (balanced(2, 16), "config.batches.triplet_batch must be at most 12, "),
         (balanced(2, -8), "config.batches: triplet_batch must be a whole number of at least 1, not -8"),
-        ({"input": {"crop": 80}}, "config.input: crop is 80, but it must be from 1 to size, 72"),
+        ({"input": {"crop": 80}}, "config.input: crop must be from 1 to size, 72, not 80"),
     ],
 )
 def test_batches_that_cannot_be_are_named_by_the_configs_keys(changes, said):
@@ -128,12 +128,18 @@ def test_without_a_consistency_loss_a_batch_may_have_an_image_of_each_class():
         ({"warp": {"temperature": 0.0}}, r"config.network.warp: temperature must be above 0, not 0\.0"),
         ({"warp": {"name": "vtm"}}, "config.network.warp.name must be one of .* not 'vtm'; did you mean 'vtn'"),
         ({"warp": {"temprature": 1.0}}, "config.network.warp: .* unexpected keyword argument 'temprature'"),
-        ({"head": {"name": "flt"}}, "config.network.head.name must be one of pooled, flat, not 'flt'; did you mean"),
+        (
+            {"head": {"name": "flt"}},
+            "config.network.head.name must be one of 'pooled', 'flat', not 'flt'; did you mean",
+        ),
         ({"head": {"width": -1.0, "hat": 1}}, "config.network.head: .* unexpected keyword argument 'hat'"),
         ({"trunk": {"widths": (4, 8), "name": "smal"}}, "config.network.trunk.name must be .* did you mean 'small'"),
         ({"trunk": {"strides": 2}}, "config.network.trunk: .* unexpected keyword argument 'strides'"),
         ({"tail": 1}, "config.network: .* unexpected keyword argument 'tail'"),
-        ({"name": "warped"}, "config.network.name must be one of .*, not 'warped'; did you mean 'warped_features'"),
+        (
+            {"name": "warped_map"},
+            "config.network.name must be one of .*, not 'warped_map'; did you mean 'warped_features'",
+        ),
     ],
 )
 def test_options_of_a_network_are_named_by_the_configs_keys(changes, said):

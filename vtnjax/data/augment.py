@@ -5,6 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from vtnjax._checks import check_at_least_0
 from vtnjax.data.pipeline import Augment
 from vtnjax.data.records import Record
 
@@ -50,10 +51,9 @@ def photo_augment(
     """
     _check_sizes(size, crop)
     for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
-        if not value >= 0:
-            raise ValueError(f"{name} is {value}, but it must be at least 0.")
+        check_at_least_0(name, value)
     if not 0 <= colour <= 1:
-        raise ValueError(f"colour is {colour}, but it must be from 0 to 1.")
+        raise ValueError(f"colour must be from 0 to 1, not {colour}")
 
     def augment(record: Record, rng: np.random.Generator) -> Record:
         image = record["image"]
@@ -101,15 +101,15 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
 
 def _check_sizes(size: int, crop: int) -> None:
     if not 1 <= crop <= size:
-        raise ValueError(f"crop is {crop}, but it must be from 1 to size, {size}.")
+        raise ValueError(f"crop must be from 1 to size, {size}, not {crop}")
 
 
 def _check_image(image: np.ndarray, *, coloured: bool) -> None:
     channels = (3,) if coloured else (1, 3)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in channels:
         raise ValueError(
-            f"The image is {image.dtype} of shape {image.shape}, but it must be uint8 (h, w, c) with c = "
-            f"{' or '.join(map(str, channels))}."
+            f"image must be uint8 (h, w, c) with c = {' or '.join(map(str, channels))}, not {image.dtype} of shape "
+            f"{image.shape}"
         )
 
 

@@ -6,6 +6,7 @@ import math
 import grain
 import numpy as np
 
+from vtnjax._checks import check_at_least_1
 from vtnjax.data.pipeline import Augment, Share, stream_batches
 from vtnjax.data.records import LabelledSource
 
@@ -49,12 +50,11 @@ def balanced_batches(
             from next(), if images differ in shape.
     """
     if not hasattr(source, "labels"):
-        raise ValueError(f"source is {source!r}, but it must have labels, as the sources of vtnjax.data but Mapped.")
+        raise ValueError(f"source must have labels, as every source of vtnjax.data but Mapped has, not {source!r}")
     count = len(source.classes)
     if not 1 <= classes_per_batch <= count:
-        raise ValueError(f"classes_per_batch is {classes_per_batch}, but it must be from 1 to the {count} classes.")
-    if images_per_class < 1:
-        raise ValueError(f"images_per_class is {images_per_class}, but it must be at least 1.")
+        raise ValueError(f"classes_per_batch must be from 1 to the {count} classes, not {classes_per_batch}")
+    check_at_least_1("images_per_class", images_per_class)
     members = _members(source)
     share = Share(source, classes_per_batch * images_per_class, process_index, process_count)
 
@@ -73,7 +73,7 @@ def _members(source: LabelledSource) -> list[np.ndarray]:
     members = [np.flatnonzero(source.labels == label) for label in range(len(source.classes))]
     without = [name for name, indices in zip(source.classes, members, strict=True) if not indices.size]
     if without:
-        raise ValueError(f"{source!r} has no image of {', '.join(without)}, but every class must have one.")
+        raise ValueError(f"{source!r} must have an image of every class, not none of {', '.join(without)}")
     return members
 
 

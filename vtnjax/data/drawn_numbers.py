@@ -25,7 +25,7 @@ def write_house_numbers(directory: str | Path, *, counts: dict[str, int] | None 
     try:
         h5py: Any = importlib.import_module("h5py")
     except ImportError as error:
-        raise ImportError("drawn house numbers need h5py: pip install 'vtnjax[svhn]'") from error
+        raise ImportError('drawn house numbers need h5py: pip install "vtnjax[svhn]"') from error
     rng = np.random.default_rng(seed)
     for part, count in (_COUNTS if counts is None else counts).items():
         folder = Path(directory) / part

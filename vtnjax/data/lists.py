@@ -11,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 
+def lacking(folder: Path, file: str, origin: str) -> FileNotFoundError:
+    """The error of a folder that lacks a file, with what its owner can do about it."""
+    return FileNotFoundError(f"{folder} must hold {file}, but there is none: {origin}")
+
+
 def read_text(path: Path, *, origin: str) -> list[str]:
     """The lines of a set's list that are not blank.
 
@@ -26,16 +31,16 @@ def read_text(path: Path, *, origin: str) -> list[str]:
         FileNotFoundError: If there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path.name} in {path.parent}: {origin}.")
+        raise lacking(path.parent, path.name, origin)
     data = path.read_bytes()
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text ({error}): {origin}.") from error
+        raise ValueError(f"{path} must be UTF-8 text, but cannot be read ({error}): {origin}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise ValueError(f"{path} has no line: {origin}.")
+        raise ValueError(f"{path} must have at least one line, not none: {origin}")
     return lines
 
 
@@ -57,40 +62,28 @@ def read_pairs(path: Path, *, origin: str) -> dict[str, str]:
     pairs = [line.split(maxsplit=1) for line in lines]
     for line, pair in zip(lines, pairs, strict=True):
         if len(pair) < 2:
-            raise ValueError(f"{path} has the line {line!r}, but each must hold a key and a value: {origin}.")
-    keyed = dict(pairs)
-    if len(keyed) < len(pairs):
-        raise ValueError(
-            f"The key {repeated(key for key, _ in pairs)!r} comes twice, so that {path} names {len(pairs)} keys, but "
-            f"only {len(keyed)} different ones: {origin}."
-        )
-    return keyed
+            raise ValueError(f"{path}: each line must hold a key and a value, not {line!r}: {origin}")
+    check_once((key for key, _ in pairs), path, "key", origin=origin)
+    return dict(pairs)
 
 
-def repeated(values: Iterable[Any]) -> Any:
-    """The first value that came before, or None."""
-    seen = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
-
-
-def check_once(values: Iterable[Any], deed: str, *, origin: str) -> None:
+def check_once(values: Iterable[Any], path: Path, what: str, *, origin: str) -> None:
     """Checks that no value comes twice.
 
     Args:
         values: What a list names.
-        deed: The list and what it does, such as "images.txt names the picture".
+        path: The list.
+        what: What each value names, such as "picture".
         origin: What to unpack where and where it is published.
 
     Raises:
         ValueError: If a value comes twice, naming it.
     """
-    twice = repeated(values)
-    if twice is not None:
-        raise ValueError(f"{deed} {twice!r} twice: {origin}.")
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{path}: each {what} must come once, but {value!r} comes twice: {origin}")
+        seen.add(value)
 
 
 def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
@@ -113,7 +106,8 @@ def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
         missing += [os.path.join(folder, file) for _, file in files if file not in present]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} pictures are missing in {root}, the first {missing[0]}: {origin}."
+            f"{root} must hold all {len(names)} pictures, but {len(missing)} are missing, the first "
+            f"{missing[0]}: {origin}"
         )
 
 
@@ -139,7 +133,7 @@ def four_numbers(
             first, second, third, fourth = map(float, row.split())
         except ValueError as error:
             raise ValueError(
-                f"{path} gives image {key} the box {row!r}, but it must be four numbers, {fields}: {origin}."
+                f"{path}: the box of image {key} must be four numbers, {fields}, not {row!r}: {origin}"
             ) from error
         found.append((first, second, third, fourth))
     return found
@@ -165,7 +159,7 @@ def as_boxes(rows: npt.ArrayLike, keys: Sequence[str], path: Path, *, origin: st
     if not whole.all():
         first = int(np.argmin(whole))
         raise ValueError(
-            f"{path} gives {keys[first]!r} the box {boxes[first].tolist()} (left, top, right, bottom), but left must "
-            f"be less than right and top less than bottom, all finite: {origin}."
+            f"{path}: the box of {keys[first]!r} (left, top, right, bottom) must be finite, with left less than right "
+            f"and top less than bottom, not {boxes[first].tolist()}: {origin}"
         )
     return boxes

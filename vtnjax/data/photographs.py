@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.lists import check_files, check_once
+from vtnjax._checks import check_choice
+from vtnjax.data.lists import check_files, check_once, lacking
 from vtnjax.data.records import Record
-from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
+from vtnjax.data.unreadable import ON_ERROR, read_picture, without_unreadable
 
 _REMEDY = ": unpack its archive again"
 
@@ -50,10 +51,10 @@ class Photographs:
             ValueError: If `on_error` is another word, there is no record, or a file comes twice.
             FileNotFoundError: If a file is missing.
         """
-        check_on_error(on_error)
+        check_choice("on_error", on_error, ON_ERROR)
         if not names:
-            raise ValueError(f"The lists of {root} name no picture of this split: {origin}.")
-        check_once(names, f"The lists of {root} name the picture", origin=origin)
+            raise ValueError(f"{root}: the lists must name a picture of this split, not none: {origin}")
+        check_once(names, root, "picture", origin=origin)
         self.names: tuple[str, ...] = tuple(names)
         self.labels, self.classes = labels.astype(np.int32), tuple(classes)
         self._root, self.kept, self.skipped = root, np.arange(len(names)), ()
@@ -96,4 +97,4 @@ def find_root(data_dir: str | Path, inner: str, marker: str, *, origin: str) -> 
     for root in (Path(data_dir) / inner, Path(data_dir)):
         if (root / marker).exists():
             return root
-    raise FileNotFoundError(f"There is no {inner}/{marker} in {data_dir}: {origin}.")
+    raise lacking(Path(data_dir), f"{inner}/{marker}", origin)

@@ -13,6 +13,7 @@ import cv2
 import grain
 import numpy as np
 
+from vtnjax._checks import check_at_least_1
 from vtnjax.data.records import Record, Source
 
 Augment = Callable[[Record, np.random.Generator], Record]
@@ -56,7 +57,7 @@ def train_batches(
     """
     share = Share(source, batch_size, process_index, process_count)
     if batch_size > len(source):
-        raise ValueError(f"batch_size is {batch_size}, but it must be at most the {len(source)} records of {source!r}.")
+        raise ValueError(f"batch_size must be at most the {len(source)} records of {source!r}, not {batch_size}")
 
     def index_of(place: int) -> int:
         epoch, position = divmod(place, len(source))
@@ -103,17 +104,13 @@ class Share:
     process_count: int
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, but it must be at least 1.")
+        check_at_least_1("batch_size", self.batch_size)
         if self.process_count < 1 or self.batch_size % self.process_count:
             raise ValueError(
-                f"process_count is {self.process_count}, but it must be at least 1 and divide batch_size, "
-                f"{self.batch_size}."
+                f"process_count must be at least 1 and divide batch_size, {self.batch_size}, not {self.process_count}"
             )
         if not 0 <= self.process_index < self.process_count:
-            raise ValueError(
-                f"process_index is {self.process_index}, but it must be from 0 to {self.process_count - 1}."
-            )
+            raise ValueError(f"process_index must be from 0 to {self.process_count - 1}, not {self.process_index}")
 
     def places(self, batch: int) -> range:
         """The places of batch `batch` in the stream that this process reads."""
@@ -149,7 +146,7 @@ def stream_batches(
         ValueError: If `seed` is negative; from next(), if images differ in shape.
     """
     if seed < 0:
-        raise ValueError(f"seed is {seed}, but it must be at least 0.")
+        raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
     return _iterate(_StreamBatches(share, index_of, seed, augment), threads, prefetch)
 
 
@@ -206,8 +203,8 @@ def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
         if image.shape != images.shape[1:]:
             low, high = sorted((image.shape, images.shape[1:]))
             raise ValueError(
-                f"The images of a batch must have one shape, but there are {low} and {high}: give the source a size, "
-                f"or resize in augment."
+                f"the images of a batch must have one shape, not {low} and {high}: give the source a size, or resize "
+                "in augment"
             )
         images[position], labels[position] = image, record["label"]
     return {"image": images, "label": labels}

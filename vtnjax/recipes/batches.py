@@ -117,7 +117,7 @@ def _balanced(source, size, each, options):
 
 def _check_balance(each, name, size, classes, triplets):
     if size % each:
-        raise ValueError(f"config.batches.images_per_class must divide the batch of {size}, but it is {each}")
+        raise ValueError(f"config.batches.images_per_class must divide the batch of {size}, not {each}")
     if triplets and (each == 1 or size == each):
         raise ValueError(
             "config.batches.images_per_class must be at least 2 and less than "

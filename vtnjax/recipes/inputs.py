@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from vtnjax import data, distort, models
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice
 from vtnjax.data.pipeline import Augment
 from vtnjax.train import Prepare
 
@@ -65,9 +65,7 @@ class Images:
     augment: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        if self.distortion not in distort.DISTORTIONS:
-            hint = nearest(self.distortion, distort.DISTORTIONS)
-            raise ValueError(f"distortion must be one of {distort.DISTORTIONS}, not {self.distortion!r}{hint}")
+        check_choice("distortion", self.distortion, distort.DISTORTIONS)
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
         """As the source's."""

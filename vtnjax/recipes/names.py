@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice
 from vtnjax.train.config import Config
 
 T = TypeVar("T")
@@ -17,6 +17,5 @@ def look_up(key: str, part: Config, table: Mapping[str, T]) -> tuple[T, dict[str
     """
     options = part.to_dict() if hasattr(part, "to_dict") else dict(part)
     name = options.pop("name", None)
-    if name not in table:
-        raise ValueError(f"config.{key}.name must be one of {', '.join(table)}, not {name!r}{nearest(name, table)}")
+    check_choice(f"config.{key}.name", name, tuple(table))
     return table[name], options

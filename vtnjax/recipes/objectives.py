@@ -118,7 +118,9 @@ class Distillation(CrossEntropy):
             check_at_least_0(name, getattr(self, name))
         check_positive("temperature", self.temperature)
         if not self.attention + self.heads + self.soft:
-            raise ValueError("one of attention, heads and soft must be above 0, or nothing is learned")
+            raise ValueError(
+                "one of attention, heads and soft must be above 0, not all of them 0, or nothing is learned"
+            )
 
     def __call__(
         self, model: Any, inputs: Batch, key: PRNGKeyArray

@@ -196,13 +196,13 @@ class Checkpoints:
     def _read(self, step, leaves):
         read = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
         beside = read["position"]
-        differences = [
-            f"{name} is {beside['arrays'].get(name, 'absent')} there and {_describe(leaves).get(name, 'absent')} here"
-            for name in sorted({*beside["arrays"], *leaves})
-            if beside["arrays"].get(name) != _describe(leaves).get(name)
-        ]
-        if differences:
-            raise _OtherNetworkError(f"checkpoint {step} in {self._place} is of another network: {differences[0]}")
+        saved, wanted = beside["arrays"], _describe(leaves)
+        for name in sorted({*saved, *wanted}):
+            if saved.get(name) != wanted.get(name):
+                raise _OtherNetworkError(
+                    f"checkpoint {step} in {self._place} must be of this network, not of another: {name} must be "
+                    f"{wanted.get(name, 'absent')}, not {saved.get(name, 'absent')}"
+                )
         abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
         read = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         if _checksum(read["state"], beside["position"]) != beside["checksum"]:

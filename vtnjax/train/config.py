@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from etils import epath
 
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice, nearest
 from vtnjax.train.store import write_whole
 
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
@@ -68,17 +68,14 @@ def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
         key, equals, value = (part.strip() for part in item.partition("="))
         values = choices.get(key)
         if values is None:
-            raise ValueError(f"the variant {item!r} is none of {', '.join(choices)}{nearest(key, choices)}")
+            raise ValueError(f"the variant must be of {', '.join(choices)}, not {item!r}{nearest(key, choices)}")
         if isinstance(values, bool):
             if equals:
-                raise ValueError(f"the variant {key!r} is a switch and takes no value, but it was {item!r}")
+                raise ValueError(f"the variant {key!r} must be a switch without a value, not {item!r}")
             chosen[key] = True
-        elif value in values:
-            chosen[key] = value
         else:
-            raise ValueError(
-                f"the variant {key} must be one of {', '.join(values)}, not {value!r}{nearest(value, values)}"
-            )
+            check_choice(f"the variant {key}", value, values)
+            chosen[key] = value
     return chosen
 
 
@@ -86,7 +83,7 @@ def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the numbers that every run needs make sense."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
-        raise ValueError(f"the config lacks {', '.join(missing)}: every config has {', '.join(REQUIRED)}")
+        raise ValueError(f"the config must have {', '.join(REQUIRED)}, but lacks {', '.join(missing)}")
     check_numbers(config)
 
 

@@ -60,8 +60,8 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
         free = _PLACES + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
         if refused := {key: values for key, values in changes.items() if key not in free}:
             raise ValueError(
-                f"the workdir {workdir} was started with {_said(refused)}. Use the same config to go on, or another "
-                "--workdir"
+                f"the config must be that of the run in {workdir}: {_said(refused)}. Use the same config to go on, or "
+                "another --workdir"
             )
         history = _with_changes(history, step, changes)
     if write:
@@ -106,7 +106,7 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
         for name, count in counts.items():
             if before[name] != count:
                 raise ValueError(
-                    f"the run in {workdir} has {before[name]:,} {name.replace('_', ' ')}, but the data now have "
+                    f"the data must have the {before[name]:,} {name.replace('_', ' ')} of the run in {workdir}, not "
                     f"{count:,}. Use the same data, or another --workdir"
                 )
     elif write:
@@ -123,21 +123,20 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
     pairs = enumerate(itertools.zip_longest(before, classes))
     number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
     old, new = ("absent" if name is None else repr(name) for name in pair)
-    counts = f"{len(before):,} classes" + (f" and not {len(classes):,}" if len(before) != len(classes) else "")
+    counts = f"{len(before):,} classes" + (f", not {len(classes):,}," if len(before) != len(classes) else "")
     raise ValueError(
-        f"the run in {workdir} has {counts}: class {number} is {old} there and {new} in the data now. Use the same "
-        "data, or another --workdir"
+        f"the data must have the {counts} of the run in {workdir}: class {number} must be {old}, not {new}. Use the "
+        "same data, or another --workdir"
     )
 
 
 def _said(changes):
-    """What differs; of a config of other keys, as an older version has it, only that."""
+    """What each key must be; of a config of other keys, as an older version has it, only which keys."""
     gone = [key for key, (_, new) in changes.items() if new == _ABSENT]
     come = [key for key, (old, _) in changes.items() if old == _ABSENT]
     if gone and come:
-        return f"a config of other keys, maybe an older version's: it had {', '.join(gone)} and not {', '.join(come)}"
-    each = (f"{key} was {old!r} and is now {new!r}" for key, (old, new) in changes.items())
-    return f"another config: {'; '.join(each)}"
+        return f"its keys, maybe an older version's, must be {', '.join(gone)}, not {', '.join(come)}"
+    return "; ".join(f"{key} must be {old!r}, not {new!r}" for key, (old, new) in changes.items())
 
 
 def _changes(before, now):
