@@ -4,13 +4,10 @@ import re
 from pathlib import Path
 
 import config_files
-import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from vtnjax import data, recipes
-from vtnjax.recipes import names
 from vtnjax.recipes.recipe import check_config, read_recipe
 
 TABLES = {
@@ -45,11 +42,6 @@ def test_an_option_that_nothing_takes_is_named(part):
         read_recipe(config, sources=sets()).network(0)
 
 
-def test_a_part_without_a_name_is_refused():
-    with pytest.raises(ValueError, match=r"config.head.name must be one of 'pooled', 'flat', not None"):
-        names.look_up("head", ConfigDict({"width": 3}), recipes.HEADS)
-
-
 def test_nothing_in_the_room_asks_whether_a_key_is_there():
     for path in sorted(Path(recipes.__file__).parent.glob("*.py")):
         found = re.findall(r'.*(?:"\w+" in config|config\.get\(|hasattr\(config).*', path.read_text())
@@ -78,13 +70,6 @@ def test_the_processes_shares_make_up_the_batch():
     whole = next(recipe.batches(3))
     halves = [next(recipe.batches(3, process_index=index, process_count=2)) for index in range(2)]
     np.testing.assert_array_equal(np.concatenate([half["image"] for half in halves]), whole["image"])
-
-
-def test_networks_of_other_seeds_differ():
-    recipe = read_recipe(config_files.get_config("digits_stn", "smoke"), sources=sets())
-    kernels = [recipe.network(seed).classifier.classifier.kernel[...] for seed in (0, 0, 1)]
-    assert jax.numpy.array_equal(kernels[0], kernels[1])
-    assert not jax.numpy.array_equal(kernels[0], kernels[2])
 
 
 def test_sets_of_different_classes_are_refused():
@@ -122,19 +107,4 @@ def test_a_dtype_that_no_network_computes_in_is_refused():
     config = config_files.get_config("digits_stn", "smoke")
     config.dtype = "float16"
     with pytest.raises(ValueError, match=r"^config\.dtype must be one of 'float32', 'bfloat16', not 'float16'; did"):
-        check_config(config)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "words"),
-    [
-        ("svhn_stn", {"dropout": 1.0}, "config.network.dropout must be at least 0 and below 1"),
-        ("cub_stn", {"dropout": -0.1}, "config.network.dropout must be at least 0 and below 1"),
-        ("cub_stn", {"scale": 0.0}, "config.network.scale must be above 0"),
-    ],
-)
-def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
-    config = config_files.get_config(name, "smoke")
-    config.network.update(change)
-    with pytest.raises(ValueError, match=words):
         check_config(config)

@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax import evaluate, models
 from vtnjax.recipes import CrossEntropy
 from vtnjax.train import create_state, make_train_step, merged
-from vtnjax.train.state import named_leaves, parameter_table
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype(np.float32)
 BATCH = {
@@ -162,28 +161,6 @@ def test_a_transformer_trains_in_either_dtype_and_keeps_its_coordinates_and_para
     assert float(metrics["loss"]) < 0.95 * first
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
     assert metrics["loss"].dtype == jnp.float32
-
-
-def test_names_are_paths_without_boxes():
-    _, state, _ = made()
-    assert sorted(named_leaves(state)) == [
-        "key",
-        "params/linear/bias",
-        "params/linear/kernel",
-        "params/norm/bias",
-        "params/norm/scale",
-        "statistics/norm/mean",
-        "statistics/norm/var",
-        "step",
-    ]
-
-
-def test_the_parameter_table_has_a_line_each_and_the_total():
-    _, state, _ = made()
-    rows = [line.split() for line in parameter_table(state.params).splitlines()]
-    assert ["linear.kernel", "(36,", "3)", "108"] in rows
-    assert rows[-1] == ["parameters", "in", "all", "183"]
-    assert len(rows) == 5
 
 
 def test_a_network_that_draws_trains_by_plain_cross_entropy():
