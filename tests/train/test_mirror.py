@@ -66,13 +66,19 @@ def test_the_mark_comes_last(store, opened, monkeypatch):
     first = opened()
     write(first.folder / "3", PARTS)
 
+    (first.folder / "3" / "commit_success.txt").write_text("as another process left it")
+
     def broken(source, target):
-        raise OSError("no connection")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(source.read_text())
+        if len(mirror.files_below(store / "3")) == len(PARTS):
+            raise OSError("no connection")
 
     monkeypatch.setattr(mirror, "copy_file", broken)
     with pytest.raises(OSError, match="no connection"):
         first.send(3)
     assert whole_steps(store) == []
+    assert texts(store / "3") == PARTS
 
 
 def test_what_was_left_half_sent_is_replaced(store, opened):

@@ -10,8 +10,8 @@ from vtnjax.data.pipeline import Augment
 from vtnjax.data.records import Record
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-# Of the covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1): the square roots of its eigenvalues, and
-# its eigenvectors in columns.
+# The covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1) has the squares of these as its eigenvalues,
+# and these columns as its eigenvectors.
 _PCA_SCALES = np.array([55.46, 4.794, 1.148])
 _PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
@@ -29,18 +29,19 @@ def photo_augment(
     """An augmentation of photographs: resized, turned about the middle, cropped and mirrored at random, then coloured.
 
     The defaults are VTN's (section 3.5: 512 x 512 to 448 x 448, mirrored and turned). The reference implementation of
-    TASN has `size=512, crop=512, keep_aspect=True, rotation=30.0, colour=0.4, pca_noise=0.1`. What a turn brings in
-    from outside the picture is its mirror image at the border, which neither paper speaks of.
+    TASN has `size=512, crop=512, keep_aspect=True, rotation=30.0, colour=0.4, pca_noise=0.1`. Pixels
+    that a turn brings in from outside the picture are its mirror image at the border; neither paper speaks of them.
 
     Args:
-        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
-        crop: Pixels of both sides of the crop, which lies anywhere with equal probability.
-        keep_aspect: Whether the proportions are kept.
+        size: The length in pixels of both sides after resizing; with `keep_aspect` of the shorter side.
+        crop: The side in pixels of the square crop, which lies anywhere with equal probability.
+        keep_aspect: True keeps the proportions of the picture.
         rotation: The largest angle in degrees, uniform in both directions.
-        flip: Whether half of the pictures are mirrored.
-        colour: Brightness, contrast and saturation are each multiplied by a factor uniform in 1 +- this.
-        pca_noise: Standard deviation, in those of ImageNet's colours, of what is added along their principal axes
-            (Krizhevsky et al. 2012, 4.1).
+        flip: True mirrors half of the pictures.
+        colour: The largest change of brightness, contrast and saturation, each multiplied by a factor uniform in
+            1 +- `colour`.
+        pca_noise: The standard deviation of the noise added along the principal axes of ImageNet's colours, as a
+            multiple of the deviation of these colours (Krizhevsky et al. 2012, 4.1).
 
     Returns:
         A function for `train_batches`, of records with uint8 images (h, w, c), and c = 3 for the last two options.
@@ -74,9 +75,9 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
     """The resizing and central crop that go with `photo_augment`.
 
     Args:
-        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
-        crop: Pixels of both sides of the crop.
-        keep_aspect: Whether the proportions are kept.
+        size: The length in pixels of both sides after resizing; with `keep_aspect` of the shorter side.
+        crop: The side in pixels of the square crop.
+        keep_aspect: True keeps the proportions of the picture.
 
     Returns:
         A function for `Mapped`, of records with uint8 images (h, w, c).

@@ -31,15 +31,15 @@ def balanced_batches(
     function of its number alone, and the processes' shares of it make up batch k of a single process.
 
     Args:
-        source: What to read, with `labels`.
-        classes_per_batch: P; of all processes together.
-        images_per_class: Q.
-        seed: Of the orders and of the augmentation, at least 0.
-        augment: As `train_batches` takes it.
-        process_index: Which process this is.
-        process_count: How many there are.
-        threads: Threads that make batches, each a batch at a time; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        source: The source to read, which has `labels`.
+        classes_per_batch: P, the number of classes in a batch of all processes together.
+        images_per_class: Q, the number of images of each of these classes.
+        seed: The seed of the orders and of the augmentation, at least 0.
+        augment: The function of a record and a generator that `train_batches` describes.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
         An iterator as `train_batches` returns it, of b = P * Q / process_count records.
@@ -96,7 +96,7 @@ def _cycle(count: int, group: int, key: tuple[int, ...]) -> np.ndarray:
     for _ in range(math.lcm(count, group) // count):
         begun = stream[len(stream) - len(stream) % group :]
         order = rng.permutation(count)
-        # Those that the begun group holds already go behind the places that complete it.
+        # Numbers that the begun group holds already go behind the places that complete it.
         waits = np.isin(order, begun)
         missing = min(group - len(begun), count) if len(begun) else 0
         head = order[~waits][:missing]

@@ -21,9 +21,9 @@ class Catalogue:
         """Opens a prepared set.
 
         Args:
-            name: Its name in the catalogue, such as "caltech_birds2011", "emnist/letters" or "mnist:3.0.1".
+            name: The name of the set in the catalogue, such as "caltech_birds2011", "emnist/letters" or "mnist:3.0.1".
             data_dir: The folder it was prepared in; None is tensorflow_datasets' own default.
-            split: Such as "train", "test" or "train[:80%]".
+            split: The split, such as "train", "test" or "train[:80%]".
 
         Raises:
             ValueError: If there is no such set or split, it was prepared in another format, or it is not an image
@@ -39,7 +39,7 @@ class Catalogue:
         features = builder.info.features
         _check_features(features, name)
         images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
-        # No image is decoded here: ours is to be as a person sees it, masks and the like are not wanted.
+        # No image is decoded here: `decode_image` shows it as a person sees it, and masks are not wanted.
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
         self._records = builder.as_data_source(split=split, decoders=decoders)
         self._features = dict(features)

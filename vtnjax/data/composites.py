@@ -42,8 +42,8 @@ class Composites(Arrays):
         Args:
             split: "train" (8,000 images), "validation" (2,000) or "test" (3,000).
             data_dir: The folder with the four files of Fashion-MNIST, as downloaded.
-            drawn: Whether to make everything of generated digits instead, for trying out.
-            count: How many images, if not as many as above.
+            drawn: True makes everything of generated digits instead, for trying out.
+            count: The number of images; None makes as many as stand above.
 
         Raises:
             ValueError: If `split` is another name or `data_dir` is missing.

@@ -21,7 +21,7 @@ class Digits(Arrays):
 
         Args:
             split: "train" (4,000 images of 28x28x1) or "test" (1,000).
-            seed: Which digits go to which split, and their order.
+            seed: The seed of the split and of the order of the digits.
 
         Raises:
             ValueError: If `split` is another name.

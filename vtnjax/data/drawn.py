@@ -23,11 +23,12 @@ def write_drawn(
 
     Args:
         dataset: "cub", "cars", "aircraft" or "inat2017".
-        directory: Where to write; made if it is missing. It is then the `data_dir` of the source of that name.
-        classes: How many kinds of polygons.
-        train: Pictures of each class to train on, 120 pixels wide and 90 high.
-        test: Pictures of each class to test on.
-        seed: Of places, sizes, turns and backgrounds.
+        directory: The folder to write to, which is made if it is missing. It is then the `data_dir` of the source of
+            that name.
+        classes: The number of kinds of polygons.
+        train: The number of pictures of each class to train on, 120 pixels wide and 90 high.
+        test: The number of pictures of each class to test on.
+        seed: The seed of places, sizes, turns and backgrounds.
 
     Raises:
         ValueError: If `dataset` is another name or a count is below 1.

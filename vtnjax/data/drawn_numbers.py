@@ -15,9 +15,9 @@ def write_house_numbers(directory: str | Path, *, counts: dict[str, int] | None 
     """Writes pictures of one to five digits and digitStruct.mat files as MATLAB stores SVHN's.
 
     Args:
-        directory: Where to write; made if it is missing. It is then the `data_dir` of the source "svhn".
-        counts: Pictures of "train", "extra" and "test"; 96, 32 and 32 if not given.
-        seed: Of the numbers, places, sizes and colours.
+        directory: The folder to write to, which is made if it is missing. It is then the `data_dir` of "svhn".
+        counts: The numbers of pictures of "train", "extra" and "test"; None makes 96, 32 and 32.
+        seed: The seed of the numbers, places, sizes and colours.
 
     Raises:
         ImportError: If h5py is not installed.

@@ -26,8 +26,8 @@ class Folder:
         classes: The names of the class folders, sorted.
         labels: int32 (n,), in the order of the records.
         skipped: The files left out because they do not decode, with on_error="skip".
-        left_out: What lies in the folders of the classes and is no picture by its name, folders among it; hidden files
-            aside.
+        left_out: The files and folders in the folders of the classes that are no pictures by their names, but for
+            hidden ones.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class Folder:
             data_dir: The folder that holds the splits.
             split: The name of the split's folder, such as "train".
             channels: 3 for RGB, 1 for grey.
-            size: Resize every picture to this (height, width) in pixels, or to a square of this side, without keeping
-                the proportions; None leaves each its own size.
-            on_error: What to do with a file that is cut short or no picture: "raise" when it is read, or "skip":
-                decode every file now, and leave the bad ones out with a warning in the log.
+            size: The (height, width) in pixels to which every picture is resized, or the side of a square, without
+                keeping the proportions; None leaves each its own size.
+            on_error: "raise" raises when a file that is cut short or no picture is read; "skip" decodes every file now,
+                and leaves the bad ones out with a warning in the log.
 
         Raises:
             ValueError: If an argument has another value than those above, there is no picture for a class, or the

@@ -17,7 +17,7 @@ class Generated(Arrays):
 
         Args:
             split: "train" or "test", which are drawn with different random numbers.
-            count: How many images of 28x28x1; record i shows the digit i % 10.
+            count: The number of images of 28x28x1; record i shows the digit i % 10.
 
         Raises:
             ValueError: If `split` is another name or `count` is below 1.

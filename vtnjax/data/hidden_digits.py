@@ -29,8 +29,8 @@ class HiddenDigits(Arrays):
 
         Args:
             split: "train" (7,000 images), "validation" (2,000) or "test" (3,000).
-            drawn: Whether to make everything of generated digits instead, for trying out.
-            count: How many images, if not as many as above.
+            drawn: True makes everything of generated digits instead, for trying out.
+            count: The number of images; None makes as many as stand above.
 
         Raises:
             ValueError: If `split` is another name.

@@ -39,7 +39,7 @@ class HouseNumbers:
     Attributes:
         classes: "0" to "9" and "none".
         labels: int32 (n, 5).
-        skipped: How many longer numbers were left out.
+        skipped: The number of longer numbers that were left out.
         unreadable: The photographs left out because they cannot be read, with on_error="skip".
     """
 
@@ -60,8 +60,8 @@ class HouseNumbers:
             data_dir: The folder with `train/`, `test/` and `extra/`, each with digitStruct.mat and its pictures.
             split: "train", the training files and, if wanted, the extra ones; "validation", 5,000 of the training files
                 (a sixth of them if there are fewer than 30,000), which are not in "train"; or "test".
-            size: Of the crops, 64 or 128 pixels.
-            extra: Whether "train" has the 202,353 extra numbers too, as the paper's 200,000 images do.
+            size: The side of the crops in pixels, 64 or 128.
+            extra: True adds the 202,353 extra numbers to "train", as the paper's 200,000 images do.
             on_error: "raise", or "skip": decode every photograph now and leave out those that are missing or cannot be
                 read, with a warning in the log.
 
@@ -122,7 +122,7 @@ def _crop(image: np.ndarray, box: Sequence[float], margin: float, size: int) -> 
     left, top, right, bottom = box
     width, height = margin * (right - left), margin * (bottom - top)
     x, y = (left + right - width) / 2, (top + bottom - height) / 2
-    # Of pixel centres to pixel centres, the edges of the box being those of pixels.
+    # The matrix maps pixel centres to pixel centres, and the edges of the box are edges of pixels.
     scale = np.array([width, height]) / size
     matrix = np.array([[scale[0], 0, x + scale[0] / 2 - 0.5], [0, scale[1], y + scale[1] / 2 - 0.5]])
     # A crop much larger than `size` is blurred first, as much as each of its pixels is to stand for.

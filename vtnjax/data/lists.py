@@ -21,7 +21,7 @@ def read_text(path: Path, *, origin: str) -> list[str]:
 
     Args:
         path: The list: UTF-8, or with the mark that some editors put before it UTF-16 too; any ends of lines.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The lines, stripped.
@@ -49,7 +49,7 @@ def read_pairs(path: Path, *, origin: str) -> dict[str, str]:
 
     Args:
         path: The list.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The rest of each line by its first word, in the order of the lines.
@@ -71,10 +71,10 @@ def check_once(values: Iterable[Any], path: Path, what: str, *, origin: str) -> 
     """Checks that no value comes twice.
 
     Args:
-        values: What a list names.
+        values: The values that the list names.
         path: The list.
-        what: What each value names, such as "picture".
-        origin: What to unpack where and where it is published.
+        what: The kind of thing that a value names, such as "picture".
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         ValueError: If a value comes twice, naming it.
@@ -94,7 +94,7 @@ def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
     Args:
         root: The folder the names are relative to.
         names: The files, with `/`.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         FileNotFoundError: If some are missing, with their number and the first.
@@ -117,11 +117,11 @@ def four_numbers(
     """The boxes of a list, as it writes them.
 
     Args:
-        rows: What the list has for each key.
+        rows: The text of the list for each key.
         keys: The pictures whose boxes are wanted.
         path: The list.
-        fields: What the four numbers are, such as "x y width height".
-        origin: What to unpack where and where it is published.
+        fields: The names of the four numbers, such as "x y width height".
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         ValueError: If a key is missing, or has anything but four numbers.
@@ -143,16 +143,16 @@ def as_boxes(rows: npt.ArrayLike, keys: Sequence[str], path: Path, *, origin: st
     """Rows of four numbers as boxes.
 
     Args:
-        rows: Left, top, right and bottom edge of each.
-        keys: What the list calls each picture.
-        path: Where they were read.
-        origin: What to unpack where and where it is published.
+        rows: The left, top, right and bottom edge of each box.
+        keys: The list's name for each picture.
+        path: The list that holds them.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         float32 (n, 4).
 
     Raises:
-        ValueError: If a box has no area or holds what is no finite number.
+        ValueError: If a box has no area or a number is not finite.
     """
     boxes = np.asarray(rows, np.float32).reshape(-1, 4)
     whole = np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

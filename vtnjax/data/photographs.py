@@ -42,10 +42,9 @@ class Photographs:
             names: The files of the records.
             labels: Integers (n,), from 0 to len(classes) - 1.
             classes: The name of each label.
-            origin: What to unpack where and where it is published, for the sentences of errors.
-            on_error: What to do with a picture that is missing, cut short or none: "raise", at once if it is missing
-                and else when it is read, or "skip": decode every file now, and leave the bad ones out with a warning
-                in the log.
+            origin: The remedy in the sentences of errors: what to unpack where, and where it is published.
+            on_error: "raise" raises at once if a picture is missing, and when it is read if it is cut short or none;
+                "skip" decodes every file now, and leaves the bad ones out with a warning in the log.
 
         Raises:
             ValueError: If `on_error` is another word, there is no record, or a file comes twice.
@@ -83,10 +82,10 @@ def find_root(data_dir: str | Path, inner: str, marker: str, *, origin: str) -> 
     """The folder that an archive makes, given itself or the folder it was unpacked in.
 
     Args:
-        data_dir: The one or the other.
+        data_dir: The archive's folder, or the folder it was unpacked in.
         inner: The archive's own folder.
         marker: A file or folder that must be in it.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The folder that holds `marker`.

@@ -36,20 +36,20 @@ def train_batches(
     next. The processes' shares of batch k make up batch k of a single process, augmentation included.
 
     Args:
-        source: What to read.
-        batch_size: Records of all processes together.
-        seed: Of the orders and of the augmentation, at least 0.
-        augment: Called with each record and a generator of its own, which depends on the seed and the record's place
-            in the stream only; returns the record to use.
-        process_index: Which process this is.
-        process_count: How many there are.
-        threads: Threads that make batches, each a batch at a time; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        source: The source to read.
+        batch_size: The number of records of all processes together.
+        seed: The seed of the orders and of the augmentation, at least 0.
+        augment: A function of a record and of a generator, which depends on the seed and the record's place in the
+            stream only; it returns the record to use.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
-        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, or (b, k) of records with k labels, b =
-        batch_size / process_count. Its
-        get_state() is a dictionary that JSON can hold; set_state() goes on exactly there.
+        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, where b = batch_size / process_count, and
+        records of k labels make labels (b, k). get_state() returns a dictionary that JSON can hold, and set_state()
+        goes on exactly at that position.
 
     Raises:
         ValueError: If `batch_size` is below 1, above the number of records or not divisible by `process_count`,
@@ -76,10 +76,10 @@ def eval_batches(
     """One pass in order, in batches of equal size, equally many in every process.
 
     Args:
-        source: What to read.
-        batch_size: Records of all processes together.
-        process_index: Which process this is.
-        process_count: How many there are.
+        source: The source to read.
+        batch_size: The number of records of all processes together.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
 
     Returns:
         An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,), "mask": float32 (b,)}, b = batch_size /
@@ -132,12 +132,12 @@ def stream_batches(
     """Batches of an endless stream of records: batch k holds the places k * batch_size and on.
 
     Args:
-        share: The source, and what this process reads of it.
-        index_of: Which record stands at a place of the stream; called from threads.
-        seed: Of the augmentation, at least 0.
-        augment: As `train_batches` takes it.
-        threads: Threads that make batches; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        share: The source, and the places that this process reads.
+        index_of: The function from a place of the stream to the index of its record; it is called from threads.
+        seed: The seed of the augmentation, at least 0.
+        augment: The function of a record and a generator that `train_batches` describes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
         An iterator as `train_batches` returns it.
@@ -195,7 +195,7 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
 def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
     images, labels = np.empty(0), np.empty(0)
     for position, record in enumerate(records):
-        # Each goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
+        # Each image goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
         image = record["image"]
         if position == 0:
             images = np.empty((count, *image.shape), image.dtype)

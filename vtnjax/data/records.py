@@ -55,8 +55,8 @@ class Mapped:
         """Keeps both; the function is called when a record is asked for.
 
         Args:
-            source: What to read.
-            function: Given a record, returns the record to use, with the same label.
+            source: The source to read.
+            function: The function from a record to the record to use, with the same label.
         """
         self.classes = source.classes
         self._source, self._function = source, function

@@ -26,8 +26,8 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", a name in `vtnjax.data.sets.SETS`
             such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures
             in the layout of "cub", "cars", "aircraft", "inat2017" or "svhn".
-        split: Such as "train" or "test".
-        data_dir: Where the files lie: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
+        split: The split, such as "train" or "test".
+        data_dir: The folder of the files: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
             "composites", unused by the others.
         **options: Keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be given
             to every source: those that read no picture files can do nothing else.

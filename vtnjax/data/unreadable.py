@@ -32,7 +32,7 @@ def read_picture(path: Path, *, remedy: str, channels: int = 3) -> np.ndarray:
 
     Args:
         path: The file.
-        remedy: What its owner can do if it cannot be read: goes on with the sentence of the error.
+        remedy: The end of the error's sentence: what the owner of the file can do.
         channels: 3 for RGB, 1 for grey.
 
     Returns:
@@ -51,7 +51,7 @@ def check_source(source: Source) -> list[tuple[str, str]]:
     """Reads every record once, with a progress bar on a terminal, and lists those that cannot be read.
 
     Args:
-        source: Any source.
+        source: The source to read, of any kind.
 
     Returns:
         For each such record, in their order, the name of its file, or its number where the source has no files, and

@@ -19,14 +19,14 @@ from vtnjax.train.config import wrong_key
 
 
 class Runner(NamedTuple):
-    """How the runs of a table are made.
+    """The runs of a table, and how they are made.
 
     Attributes:
-        name: of the table, which names the folders.
-        table: what to run.
-        overrides: `--config.key=value`, for every run.
-        runs: where workdirs go.
-        results: where the records of all tables go, a folder for each.
+        name: the table's name, which the folders have too.
+        table: the table to run.
+        overrides: the flags `--config.key=value` of every run.
+        runs: the folder of the workdirs.
+        results: the folder of the records of all tables, with a folder for each table.
     """
 
     name: str

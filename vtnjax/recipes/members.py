@@ -28,13 +28,13 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
     """The latest checkpoints of other runs, whose configs may differ, for the images and classes of this one's set.
 
     Args:
-        workdirs: of the other runs.
+        workdirs: the workdirs of the other runs.
         source: this run's training set.
-        mesh: of this run.
-        say: takes sentences for the console.
+        mesh: the mesh of this run.
+        say: the function that shows a line.
 
     Returns:
-        Of each the network's structure, its state, and what makes its input of the set's images.
+        For each run the network's structure, its state, and the function from the set's images to its input.
 
     Raises:
         ValueError: if a folder holds no trained run, or one for other images or classes.
@@ -46,7 +46,7 @@ def load_run(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: Call
     """The latest checkpoint of a run: its network's structure, its state, and what makes its input of a set's images.
 
     Raises:
-        ValueError: as `load_members`.
+        ValueError: in the cases of `load_members`.
     """
     workdir, state = find_workdir(workdir), None
     if (workdir / "config.json").is_file() and (workdir / "checkpoints").is_dir():

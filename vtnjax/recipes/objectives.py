@@ -1,4 +1,4 @@
-"""What a network minimises, and what is logged of it: the objectives of the papers."""
+"""The objectives of the papers: the loss that a network minimises, and what is logged beside it."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -43,14 +43,14 @@ class CrossEntropy:
 class Consistency(CrossEntropy):
     """VTN's consistency loss beside the task's: L_task + weight * L_cons (section 3.4), on `out["warped"]`.
 
-    The triplets are drawn from the batch, or, where it holds "triplet_image" and "triplet_label", from those.
+    The triplets are drawn from the batch, or from its "triplet_image" and "triplet_label" where it holds them.
     "consistency" is logged before its weight.
 
     Attributes:
-        weight: lambda; the paper's is 1.
-        margin: alpha, as `losses.consistency_loss` takes it.
-        positions: "sum" or "mean" over the positions, as `losses.consistency_loss` takes it.
-        normalise: whether the features at each position are of unit length.
+        weight: the factor lambda of the consistency loss; the paper's is 1.
+        margin: the margin alpha of `losses.consistency_loss`.
+        positions: "sum" or "mean", how `losses.consistency_loss` joins the positions.
+        normalise: True scales the features at each position to unit length.
     """
 
     triplets: ClassVar[bool] = True
@@ -100,11 +100,11 @@ class Distillation(CrossEntropy):
     `soft=2.0`: the same ratio. "attention_loss" and "soft_loss" are logged before their weights.
 
     Attributes:
-        attention: weight of the attention network's cross-entropy.
-        heads: weight of the cross-entropy of each head.
-        soft: weight of the soft cross-entropy.
-        temperature: as `losses.soft_cross_entropy` takes it.
-        detach_teacher: whether no gradient reaches the parts by the soft cross-entropy.
+        attention: the weight of the attention network's cross-entropy.
+        heads: the weight of the cross-entropy of each head.
+        soft: the weight of the soft cross-entropy.
+        temperature: the temperature of `losses.soft_cross_entropy`.
+        detach_teacher: True lets no gradient of the soft cross-entropy reach the parts.
     """
 
     attention: float = 1.0

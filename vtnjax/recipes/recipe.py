@@ -25,22 +25,24 @@ EVALUATIONS = {"classification": evaluate.Classification}
 
 
 class Recipe(NamedTuple):
-    """What a config stands for.
+    """The objects that a config stands for.
 
     Attributes:
-        train: what is trained on.
-        test: what is tested on, as the tests see it.
-        batches: `(seed, **share)` to endless batches; the share is `process_index` and `process_count`.
+        train: the training set.
+        test: the test set, as the tests see it.
+        batches: the function `(seed, **share)` that makes endless batches, where the share is `process_index` and
+            `process_count`.
         spec: the shape and dtype of each array of a batch, of all processes together.
-        network: `(seed, *, pretrained=True)` to a network; without `pretrained` its weights are random ones.
-        prepare: what makes the network's input of a batch's images in training.
-        as_input: what makes it in tests.
-        as_picture: the way back, from inputs to images in [0, 1].
-        objective: what is minimised.
-        evaluation: what is measured on the test set.
-        picture: `(images, out, titles, as_picture)` to the figure that a run leaves.
-        rates: each parameter's factor on the learning rate; None: 1.
-        frozen_statistics: which BatchNorms keep their statistics; None: none of them.
+        network: the function `(seed, *, pretrained=True)` that makes the network; without `pretrained` its weights are
+            random ones.
+        prepare: the function from a batch's images to the network's input in training.
+        as_input: the function from a batch's images to the network's input in tests.
+        as_picture: the function from the network's input back to images in [0, 1].
+        objective: the loss that is minimised.
+        evaluation: the figures that are measured on the test set.
+        picture: the function `(images, out, titles, as_picture)` that draws the figure a run leaves.
+        rates: the factor of each parameter's learning rate; None: 1 for all of them.
+        frozen_statistics: the function that tells which BatchNorms keep their statistics; None: none of them.
     """
 
     train: data.Source
@@ -75,11 +77,11 @@ def check_config(config: Config) -> None:
 
 
 def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | None = None) -> Recipe:
-    """What a config stands for.
+    """The objects that a config stands for.
 
     Args:
-        config: of a run.
-        sources: what is trained and what is tested on; by default those that `config.dataset` names.
+        config: the run's config.
+        sources: the training and the test set; by default the sets that `config.dataset` names.
 
     Raises:
         ValueError: if a name is unknown, naming the nearest, or a value is wrong, naming its key.

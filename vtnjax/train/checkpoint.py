@@ -64,9 +64,9 @@ class Checkpoints:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
 
         Args:
-            step: steps done.
-            state: a pytree of arrays, each whole on every process.
-            position: what JSON can hold, such as what the data iterator's `get_state` gave.
+            step: the number of steps done.
+            state: the state, a pytree of arrays, each whole on every process.
+            position: the position of the data, which JSON can hold, such as an iterator's `get_state` gives.
 
         Raises:
             NotFiniteError: if a number of the state is not finite.
@@ -100,7 +100,7 @@ class Checkpoints:
         self.wait()
         with self._writing():
             if self._manager.metrics(step) is None:
-                # As Orbax lays out what it is given with the state, whole or not at all.
+                # Orbax lays a figure out like this when it is given one with the state, whole or not at all.
                 folder = self._directory / str(step)
                 partial = folder / "metrics.partial"
                 partial.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ class Checkpoints:
                 self._mirror.forget_others()
 
     def wait(self) -> None:
-        """Until what was begun is on the disk, or in the bucket.
+        """Wait until every checkpoint that was begun is on the disk, or in the bucket.
 
         Raises:
             SaveError: if it could not be written.
@@ -147,7 +147,7 @@ class Checkpoints:
         A damaged one is reported and set aside as `checkpoints/damaged-STEP`, and the one before it is taken.
 
         Args:
-            state: a state of the same structure, shapes, dtypes and shardings.
+            state: a state with the structure, shapes, dtypes and shardings of the saved one.
 
         Raises:
             ValueError: if there are checkpoints and none can be read, or one is of another network.
@@ -162,7 +162,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(state), found), position
 
     def close(self) -> None:
-        """Wait and release what Orbax holds."""
+        """Wait for what was begun, and release what Orbax holds."""
         if self._first:
             self.wait()
             self._sender.shutdown()

@@ -1,4 +1,4 @@
-"""The command line: what absl and ml_collections raise, and what they pass over, in a sentence."""
+"""The command line: a sentence for each mistake that absl and ml_collections raise, and for each they pass over."""
 
 import ast
 import contextlib
@@ -27,11 +27,11 @@ def forget_flags() -> None:
 
 
 def parse_flags(args: list[str], *, moved: Mapping[str, str] | None = None) -> list[str]:
-    """Read the flags of the command line; what is wrong with one, or is no flag, ends the program with a sentence.
+    """Read the flags of the command line; a wrong flag, or a word that is no flag, ends the program with a sentence.
 
     Args:
-        args: the command line.
-        moved: what keys of a config are called now that had other names once.
+        args: the words of the command line.
+        moved: the present name of each key of a config that had another name once.
     """
     _explain_config(args)
     try:
@@ -51,7 +51,7 @@ def parse_flags(args: list[str], *, moved: Mapping[str, str] | None = None) -> l
 
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
-    """End the program with a sentence instead of a traceback where something is wrong that a user can mend."""
+    """End the program with a sentence instead of a traceback where a user can mend what is wrong."""
     try:
         yield
     except (ValueError, OSError, ImportError, DivergedError) as error:

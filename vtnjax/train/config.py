@@ -32,7 +32,7 @@ SEED: Bound = (
     lambda value: isinstance(value, int) and 0 <= value < 2**63,
 )
 
-# What would silently learn nothing, or something else, otherwise. Whoever takes the other numbers checks them.
+# Other values would silently learn nothing, or something else. Other numbers are checked where they are used.
 BOUNDS = {
     "steps": COUNT,
     "batch_size": COUNT,
@@ -54,8 +54,8 @@ def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
     """What a config's variant chooses: "smoke,model=fcn" with `model=("st_fcn", "fcn"), smoke=False`.
 
     Args:
-        variant: the text after the config file's colon, choices separated by commas.
-        **choices: for each key the values it may have, the first being the default, or False for a switch.
+        variant: the text after the config file's colon, with choices separated by commas.
+        **choices: the values that each key may have, the first being the default, or False for a switch.
 
     Returns:
         A value for every key.
@@ -88,7 +88,7 @@ def check_config(config: Config) -> None:
 
 
 def check_numbers(config: Config, bounds: Mapping[str, Bound] = BOUNDS) -> None:
-    """Raise a ValueError in a sentence if a number of the config, of those that it has, is out of its range."""
+    """Raise a ValueError in a sentence if the config has a number that is out of its range."""
     for key, (what, holds) in bounds.items():
         *parts, last = key.split(".")
         part = functools.reduce(lambda part, name: part.get(name, {}), parts, config)
@@ -100,9 +100,9 @@ def wrong_key(config: Config, key: str, moved: Mapping[str, str]) -> str | None:
     """A sentence about a key, such as "network.warp.name", that a config has not; None if it has it.
 
     Args:
-        config: as the config's file makes it.
-        key: the words after "config." on the command line.
-        moved: what keys are called now that had other names once.
+        config: the config that its file makes.
+        key: the text after "config." on the command line.
+        moved: the present name of each key that had another name once.
     """
     part, before = config, []
     for name in key.split("."):
@@ -150,7 +150,7 @@ def write_config(workdir: epath.Path, config: Config, history: Sequence[dict[str
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:
-    """What `write_json` wrote.
+    """The dictionary that `write_json` wrote.
 
     Raises:
         ValueError: if the file holds something else, naming it.

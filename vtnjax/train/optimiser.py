@@ -59,11 +59,11 @@ def make_optimiser(
     """Gradient clipping, weight decay, SGD, momentum or Adam, and parameters' own learning rates.
 
     Args:
-        config: of the run.
-        rates: tells of a parameter, by the names on its path, what its updates are multiplied by, and the step from
-            which it learns; a factor of 0 is for one that never does. None: every parameter learns at the rate.
-        history: of the run, as `open_workdir` returns it: where clipping came or went while the run went on, the
-            optimiser's state keeps the names that its checkpoints have.
+        config: the run's config.
+        rates: the function from the names on a parameter's path to the factor of its updates, and to the step from
+            which it learns; a parameter with the factor 0 never learns. None: every parameter learns at the rate.
+        history: the run's history, as `open_workdir` returns it: where clipping came or went while the run went on,
+            the optimiser's state keeps the names that its checkpoints have.
 
     Raises:
         ValueError: if the optimiser's name is unknown or a number is out of range.

@@ -51,7 +51,7 @@ def copy_file(source: epath.Path, target: epath.Path) -> None:
 
 
 def files_below(folder: epath.Path) -> list[epath.Path]:
-    """All files in a folder and its folders; of a file itself."""
+    """All files in a folder and its folders, or the file itself where the path is one."""
     if not folder.is_dir():
         return [folder] if folder.exists() else []
     # A bucket may list the folder itself among what it holds.

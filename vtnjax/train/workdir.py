@@ -40,9 +40,9 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
     The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
 
     Args:
-        workdir: the folder.
-        config: of the run.
-        write: whether this process writes there; others only check.
+        workdir: the folder of the run.
+        config: the run's config.
+        write: True in the process that writes to the folder; other processes only check.
 
     Returns:
         The history of the config, which `config.json` has too: for each value that changed while the run went on
@@ -86,13 +86,13 @@ def remembered_divergence(workdir: epath.PathLike, *, write: bool) -> Iterator[N
 
 
 def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool) -> None:
-    """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
+    """Check that the data are the run's, wherever they lie, or record in `data.json` which data it begins with.
 
     Args:
-        workdir: the folder, opened.
-        train: what is trained on.
-        test: what is tested on.
-        write: whether this process writes there; others only check.
+        workdir: the folder of the run, which `open_workdir` opened.
+        train: the training set.
+        test: the test set.
+        write: True in the process that writes to the folder; other processes only check.
 
     Raises:
         ValueError: if the classes or the numbers of images differ from those of a run that has a checkpoint.
@@ -114,7 +114,7 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
 
 
 def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
-    """Raise a ValueError unless the classes are those that a run recorded, in their order; older runs recorded none."""
+    """Raise a ValueError unless the classes are the ones that a run recorded, in order; older runs recorded none."""
     workdir = epath.Path(workdir)
     path = workdir / "data.json"
     before = read_json(path)["classes"] if path.is_file() else list(classes)
@@ -146,7 +146,7 @@ def _changes(before, now):
 
 
 def _with_changes(history, step, changes):
-    """A history with the changes that hold from this step, in place of those of a start that saved nothing after it."""
+    """A history with the changes from this step on; the changes of a start that saved nothing after it are replaced."""
     undone = {entry["key"]: entry["before"] for entry in history if entry["step"] == step and entry["key"] in changes}
     kept = [entry for entry in history if entry["step"] != step or entry["key"] not in undone]
     pairs = {key: (undone.get(key, old), new) for key, (old, new) in changes.items()}
