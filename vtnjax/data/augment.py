@@ -143,7 +143,7 @@ def _resize_by_area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _crop_matrix(
     source: tuple[int, ...], shape: tuple[int, int], crop: int, corner: np.ndarray, degrees: float, mirrored: bool
 ) -> np.ndarray:
-    """Where each pixel (x, y) of the crop lies in the source, (2, 3), through the resized picture of `shape`.
+    """The matrix (2, 3) from a pixel (x, y) of the crop to the source, through the resized picture of `shape`.
 
     All steps in one matrix: the source is read once, and blurred once.
     """

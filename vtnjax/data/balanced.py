@@ -32,8 +32,8 @@ def balanced_batches(
 
     Args:
         source: The source to read, which has `labels`.
-        classes_per_batch: P, the number of classes in a batch of all processes together.
-        images_per_class: Q, the number of images of each of these classes.
+        classes_per_batch: The number P of classes in a batch of all processes together.
+        images_per_class: The number Q of images of each class in a batch.
         seed: The seed of the orders and of the augmentation, at least 0.
         augment: The function of a record and a generator that `train_batches` describes.
         process_index: The number of this process, from 0.
@@ -78,7 +78,7 @@ def _members(source: LabelledSource) -> list[np.ndarray]:
 
 
 def _drawn(count: int, group: int, key: tuple[int, ...], place: int) -> int:
-    """What stands at `place` of the endless stream that `_cycle` makes, a cycle after the other."""
+    """The number at `place` of the endless stream that `_cycle` makes, a cycle after the other."""
     cycle, position = divmod(place, math.lcm(count, group))
     return int(_cycle(count, group, (*key, cycle))[position])
 

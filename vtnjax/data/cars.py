@@ -68,7 +68,7 @@ def _names(rows: np.ndarray, path: Path) -> list[str]:
 
 
 def _labels(rows: np.ndarray, names: list[str], count: int, path: Path) -> np.ndarray:
-    """From 0; the file counts from 1."""
+    """The labels from 0 on; the file counts from 1."""
     for name, value in zip(names, rows["class"], strict=True):
         if not (isinstance(value, numbers.Real) and value in range(1, count + 1)):
             raise ValueError(

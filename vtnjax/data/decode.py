@@ -37,7 +37,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> np.ndarray:
 
     Args:
         data: The bytes of a whole JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, JPEG 2000 or PNM file.
-        channels: 3 for RGB, 1 for grey.
+        channels: The number of channels, 3 for RGB or 1 for grey.
 
     Returns:
         uint8 pixels (h, w, channels), 0 to 255.

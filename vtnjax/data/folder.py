@@ -44,7 +44,7 @@ class Folder:
         Args:
             data_dir: The folder that holds the splits.
             split: The name of the split's folder, such as "train".
-            channels: 3 for RGB, 1 for grey.
+            channels: The number of channels, 3 for RGB or 1 for grey.
             size: The (height, width) in pixels to which every picture is resized, or the side of a square, without
                 keeping the proportions; None leaves each its own size.
             on_error: "raise" raises when a file that is cut short or no picture is read; "skip" decodes every file now,

@@ -96,7 +96,7 @@ def eval_batches(
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one process reads of each batch of `batch_size` records; refuses what does not divide."""
+    """The part of each batch of `batch_size` records that one process reads."""
 
     source: Source
     batch_size: int

@@ -1,4 +1,4 @@
-"""What a source of labelled images is, and the one that holds arrays in memory."""
+"""Sources of labelled images: the protocols, a source over arrays in memory, and one that maps another."""
 
 from collections.abc import Callable
 from typing import Protocol, TypedDict, runtime_checkable

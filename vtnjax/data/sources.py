@@ -29,8 +29,8 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         split: The split, such as "train" or "test".
         data_dir: The folder of the files: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
             "composites", unused by the others.
-        **options: Keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be given
-            to every source: those that read no picture files can do nothing else.
+        **options: The keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be
+            given to every source: a source that reads no picture files can do nothing else.
 
     Returns:
         The source, of the class of `vtnjax.data` that reads the set.

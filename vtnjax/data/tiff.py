@@ -1,4 +1,4 @@
-"""What a TIFF file says of its pixels, where OpenCV does not heed it."""
+"""The tags of a TIFF file about its pixels that OpenCV does not heed."""
 
 import struct
 from typing import NamedTuple

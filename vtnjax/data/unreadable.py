@@ -33,7 +33,7 @@ def read_picture(path: Path, *, remedy: str, channels: int = 3) -> np.ndarray:
     Args:
         path: The file.
         remedy: The end of the error's sentence: what the owner of the file can do.
-        channels: 3 for RGB, 1 for grey.
+        channels: The number of channels, 3 for RGB or 1 for grey.
 
     Returns:
         uint8 (h, w, channels).

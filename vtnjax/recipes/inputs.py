@@ -21,7 +21,7 @@ _TEST_BATCH = 250
 
 @runtime_checkable
 class Input(Protocol):
-    """From records to what a network reads, in training and in tests, and back to pictures."""
+    """The way from records to a network's input, in training and in tests, and back to pictures."""
 
     @property
     def augment(self) -> Augment | None:
@@ -49,7 +49,7 @@ class Input(Protocol):
         ...
 
     def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
-        """From images as the network takes them to images in [0, 1]."""
+        """Images in [0, 1], from images as the network takes them."""
         ...
 
 

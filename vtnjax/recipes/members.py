@@ -29,7 +29,7 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
 
     Args:
         workdirs: the workdirs of the other runs.
-        source: this run's training set.
+        source: the training set of this run.
         mesh: the mesh of this run.
         say: the function that shows a line.
 

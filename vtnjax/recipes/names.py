@@ -1,4 +1,4 @@
-"""From a part of a config, a dictionary with a `name`, to what the name stands for in a table."""
+"""Tables of names: a part of a config is a dictionary whose `name` stands for an entry of a table."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def look_up(key: str, part: Config, table: Mapping[str, T]) -> tuple[T, dict[str, Any]]:
-    """What `config.KEY.name` stands for, and the other values of `config.KEY`, its options.
+    """The entry that `config.KEY.name` stands for, and the other values of `config.KEY`, which are its options.
 
     Raises:
         ValueError: if there is no name, or it is not in the table, naming the nearest that is.

@@ -64,7 +64,7 @@ class Consistency(CrossEntropy):
         check_at_least_0("margin", self.margin)
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
-        """As `CrossEntropy.inputs`, the triplets' images prepared by a key of their own."""
+        """The inputs of `CrossEntropy`, and the triplets' images, which are prepared by a key of their own."""
         # Streams of their own: without triplets a run draws what it did before there were any.
         own, _ = _triplet_keys(key)
         triplets = {"triplet_image": prepare(own, batch["triplet_image"])} if "triplet_image" in batch else {}
@@ -93,7 +93,7 @@ class Consistency(CrossEntropy):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(CrossEntropy):
-    """What a `models.TASN` minimises (section 3.3), by the weights of the reference implementation.
+    """The loss of a `models.TASN` (section 3.3), with the weights of the reference implementation.
 
     The attention network's cross-entropy, those of the master's and the parts' own and shared logits, and the soft one
     between the master's own logits and the parts'; of several parts the mean. The paper's Eq. 8 has `heads=1.0` and
@@ -151,7 +151,7 @@ OBJECTIVES = {"cross_entropy": CrossEntropy, "consistency": Consistency, "distil
 
 
 def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
-    """What a network makes of images in training; one that draws is given random streams."""
+    """The output of a network for images in training; a network that draws is given random streams."""
     if getattr(model, "draws", False):
         return model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))
     return model(images)

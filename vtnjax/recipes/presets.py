@@ -69,7 +69,7 @@ def sgd(rate: float, *, boundaries: Sequence[float] = (1 / 3, 2 / 3), momentum: 
 
 
 def every(log: int, test: Whole, save: Whole | None = None) -> dict[str, Any]:
-    """How often figures are logged, the test set is scored, and, unless as often as that, a checkpoint is saved."""
+    """The steps between two logged figures, between two tests, and between two checkpoints (by default as tests)."""
     return {"log_every": log, "eval_every": test, "checkpoint_every": test if save is None else save}
 
 
@@ -91,7 +91,7 @@ def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, tes
 
 
 def make_short(config: Config, *, steps: int, log: int, test: int, batch_size: int) -> None:
-    """As few steps as it takes to see that everything runs, with tests and checkpoints on the way."""
+    """Make a run just long enough to see that everything runs, with tests and checkpoints on the way."""
     config.steps, config.batch_size = steps, batch_size
     config.update(every(log, test))
 

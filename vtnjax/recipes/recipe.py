@@ -142,12 +142,12 @@ def _read_names(config):
 
 
 def read_input(config: Config) -> Input:
-    """What `config.input` names."""
+    """The input that `config.input` names."""
     return _make(config, "input", INPUTS)
 
 
 def _make(config, key, table):
-    """What a part of a config names, made of its options."""
+    """The object that a part of a config names, made with its options."""
     kind, options = look_up(key, config[key], table)
     with naming(key):
         return kind(**options)

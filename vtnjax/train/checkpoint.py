@@ -283,7 +283,7 @@ def _only_figure(figures: dict[str, float]) -> float:
 
 
 def _from_the_first(read: Any, leaves: dict[str, Any]) -> Any:
-    """What the first process read, in every process, to the last bit; None if it found nothing."""
+    """The state and position that the first process read, in every process, to the last bit; None without any."""
     send = multihost_utils.broadcast_one_to_all
     text = json.dumps(None if read is None else read[1]).encode()
     length = int(send(np.array(len(text))))

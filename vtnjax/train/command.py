@@ -70,7 +70,7 @@ def sentences() -> Iterator[None]:
 
 
 def _explain_config(args: list[str]) -> None:
-    """Where help is asked for, print the config file's own words, which tell of its variants, above the flags."""
+    """Print the config file's docstring, which tells of its variants, above the flags where help is asked for."""
     if not {"--help", "-h", "-help", "--helpfull", "--helpshort"} & {*args[1:]}:
         return
     values = [after for before, after in itertools.pairwise(args) if before in ("--config", "-config")]
@@ -92,7 +92,7 @@ def _wrong_key(args: list[str], moved: Mapping[str, str]) -> str | None:
 
 
 def _left_over(word: str, args: list[str]) -> str:
-    """What is said of a word that belongs to no flag."""
+    """The sentence about a word that belongs to no flag."""
     before, flag = args[args.index(word) - 1], word.lstrip("-\u2013\u2014")
     if flag.partition("=")[0] in flags.FLAGS or flag.startswith("config."):
         meant = f"--{flag}"

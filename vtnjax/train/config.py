@@ -51,7 +51,7 @@ BOUNDS = {
 
 
 def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
-    """What a config's variant chooses: "smoke,model=fcn" with `model=("st_fcn", "fcn"), smoke=False`.
+    """The choices of a config's variant: "smoke,model=fcn" with `model=("st_fcn", "fcn"), smoke=False`.
 
     Args:
         variant: the text after the config file's colon, with choices separated by commas.

@@ -91,7 +91,7 @@ class Loop:
         *,
         renewed: Renewed | None = None,
     ) -> TrainState:
-        """From step `start` to the last one.
+        """Train from step `start` to the last one.
 
         A checkpoint's JSON is `{"data": position(), "recent": [...]}`: with the figures of the steps since the last
         line, the next line's means are those of a run that was never stopped.

@@ -25,8 +25,8 @@ class TrainState:
             seeds.
         params: the learned parameters.
         statistics: the model's other variables, such as batch statistics.
-        optimiser: optax's state.
-        key: raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
+        optimiser: the optimiser's state, of optax.
+        key: the raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
     """
 
     step: Leaf

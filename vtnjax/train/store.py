@@ -1,4 +1,4 @@
-"""Where a run lives: a folder of this machine, or a place in a bucket, by `gs://` or `s3://`."""
+"""The place of a run: a folder of this machine, or a place in a bucket, by `gs://` or `s3://`."""
 
 import importlib
 import os

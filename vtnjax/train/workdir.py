@@ -131,7 +131,7 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
 
 
 def _said(changes):
-    """What each key must be; of a config of other keys, as an older version has it, only which keys."""
+    """The value that each key must have; for a config of other keys, as an older version has it, only the keys."""
     gone = [key for key, (_, new) in changes.items() if new == _ABSENT]
     come = [key for key, (old, _) in changes.items() if old == _ABSENT]
     if gone and come:
