@@ -40,15 +40,15 @@ def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
     [
         ({"warp": {"temperature": 0.0}}, r"config.network.warp: temperature must be above 0, not 0\.0"),
         ({"warp": {"name": "vtm"}}, "config.network.warp.name must be one of .* not 'vtm'; did you mean 'vtn'"),
-        ({"warp": {"temprature": 1.0}}, "config.network.warp: .* unexpected keyword argument 'temprature'"),
+        ({"warp": {"temprature": 1.0}}, "config.network.warp must not have 'temprature'"),
         (
             {"head": {"name": "flt"}},
             "config.network.head.name must be one of 'pooled', 'flat', not 'flt'; did you mean",
         ),
-        ({"head": {"width": -1.0, "hat": 1}}, "config.network.head: .* unexpected keyword argument 'hat'"),
+        ({"head": {"width": -1.0, "hat": 1}}, "config.network.head must not have 'hat'"),
         ({"trunk": {"widths": (4, 8), "name": "smal"}}, "config.network.trunk.name must be .* did you mean 'small'"),
-        ({"trunk": {"strides": 2}}, "config.network.trunk: .* unexpected keyword argument 'strides'"),
-        ({"tail": 1}, "config.network: .* unexpected keyword argument 'tail'"),
+        ({"trunk": {"strides": 2}}, "config.network.trunk must not have 'strides'"),
+        ({"tail": 1}, "config.network must not have 'tail'"),
         (
             {"name": "warped_map"},
             "config.network.name must be one of .*, not 'warped_map'; did you mean 'warped_features'",

@@ -85,7 +85,6 @@ def test_sets_of_different_classes_are_refused():
         ({"objective": {"name": "consistency", "weight": -1.0, "margin": 1.0}}, "weight must be above 0"),
         ({"objective": {"name": "consistency", "weight": float("nan"), "margin": 1.0}}, "weight must be above 0"),
         ({"objective": {"name": "consistency", "weight": 1.0, "margin": -3.0}}, "margin must be at least 0"),
-        ({"objective": {"name": "consistency"}}, "missing .*'weight'"),
         ({"objective": {"name": "distillation", "temperature": 0.0}}, "temperature must be above 0"),
         ({"objective": {"name": "distillation", "heads": -0.5}}, "heads must be at least 0"),
         ({"objective": {"name": "distillation", "soft": float("nan")}}, "soft must be at least 0"),
@@ -100,6 +99,14 @@ def test_numbers_of_an_objective_that_make_no_sense_are_named(change, words):
     with config.unlocked():
         config.update(change)
     with pytest.raises(ValueError, match=rf"^config\.objective: .*{words}"):
+        check_config(config)
+
+
+def test_an_objective_without_its_weight_is_refused():
+    config = config_files.get_config("digits_stn", "smoke")
+    with config.unlocked():
+        config.objective = {"name": "consistency"}
+    with pytest.raises(ValueError, match=r"^config\.objective must have 'weight'.*, for which there is no default$"):
         check_config(config)
 
 

@@ -127,9 +127,11 @@ def naming(key: str) -> Iterator[None]:
             raise
         raise ValueError(f"config.{key}: {error}") from error
     except TypeError as error:
-        if not re.search("unexpected keyword argument|missing .*argument", str(error)):
-            raise
-        raise ValueError(f"config.{key}: {error}") from error
+        if found := re.search("unexpected keyword argument (.*)", str(error)):
+            raise ValueError(f"config.{key} must not have {found[1]}, which is no option of it") from error
+        if found := re.search("missing .*arguments?: (.*)", str(error)):
+            raise ValueError(f"config.{key} must have {found[1]}, for which there is no default") from error
+        raise
 
 
 def read_config(workdir: epath.PathLike) -> tuple[dict[str, Any], list[dict[str, Any]]]:
