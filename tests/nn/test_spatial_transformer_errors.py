@@ -1,5 +1,7 @@
 """Bad arguments and bad input, each with its sentence."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -64,8 +66,10 @@ def test_bad_arguments_are_refused_when_it_is_built(options, sentence):
 )
 @pytest.mark.usefixtures("untyped")
 def test_images_of_another_rank_are_refused(warp, shape, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        make(warp=warp)(jnp.zeros(shape))
+    transformer = make(warp=warp)
+    for call in (transformer, transformer.predict, lambda image: transformer.warp(image, jnp.zeros((6, 2, 3)))):
+        with pytest.raises(ValueError, match=sentence):
+            call(jnp.zeros(shape))
 
 
 @pytest.mark.usefixtures("untyped")
@@ -91,6 +95,43 @@ def test_features_are_given_exactly_when_there_is_no_localiser():
         make()(image, features=features)
     with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
         make(None)(image)
+    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: call it without features"):
+        make().predict(features=features)
+    with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
+        make(None).predict(image)
+    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: give image="):
+        make().predict()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "wanted"),
+    [
+        ({}, (2, 3, 2), (2, 2, 3)),
+        ({}, (1, 2, 3), (2, 2, 3)),
+        ({}, (2, 6), (2, 2, 3)),
+        ({}, (2, 1, 2, 3), (2, 2, 3)),
+        ({"count": 2}, (2, 2, 3), (2, 2, 2, 3)),
+        ({"count": 2}, (2, 3, 2, 3), (2, 2, 2, 3)),
+        ({"warp": "attention", "scale": 0.5}, (2, 3), (2, 2)),
+        ({"warp": "tps"}, (2, 32), (2, 16, 2)),
+        ({"warp": "linear", "basis": BASIS}, (2, 3, 2), (2, 2, 3)),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_a_given_theta_of_another_shape_is_refused(options, shape, wanted):
+    sentence = re.escape(f"theta must have the shape {wanted}, but it is {shape}")
+    with pytest.raises(ValueError, match=sentence):
+        make(**options).warp(jnp.zeros((2, 6, 7, 3)), jnp.zeros(shape))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_features_of_another_shape_are_refused_without_an_image_too():
+    for shape in ((2, 4), (3,), (2, 3, 1), ()):
+        sentence = re.escape(f"features must have the shape (n, 3), but it is {shape}")
+        with pytest.raises(ValueError, match=sentence):
+            make(None).predict(features=jnp.zeros(shape))
+    with pytest.raises(ValueError, match=r"features must have the shape \(1, 3\), but it is \(2, 3\)"):
+        make(None).predict(jnp.zeros((1, 6, 7, 3)), jnp.zeros((2, 3)))
 
 
 def test_options_are_keyword_only():
