@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vtnjax.models.layers import CNN
 from vtnjax.models.pooling import max_pool
-from vtnjax.models.stn import CNN
 
 
 class ColocalisationLocaliser(nnx.Module):

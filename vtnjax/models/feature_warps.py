@@ -21,20 +21,6 @@ from vtnjax.nn import (
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-class FeatureLocaliser(nnx.Module):
-    """A 1 x 1 convolution to few channels and a layer of as many units (STN A.6)."""
-
-    def __init__(self, shape: Sequence[int], width: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        h, w, c = shape
-        self.conv = nnx.Conv(c, width, (1, 1), dtype=dtype, rngs=rngs)
-        self.hidden = nnx.Linear(h * w * width, width, dtype=dtype, rngs=rngs)
-
-    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
-        """The units."""
-        x = nnx.relu(self.conv(features))
-        return nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
-
-
 class AffineGroups(nnx.Module):
     """An affine warp of its own for each group of channels: what a VTN without its free-form fields would be.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from vtnjax import ops
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import last_features
 from vtnjax.models.resampling import SAMPLERS, resample
 from vtnjax.nn import TrilinearAttention
 
@@ -82,7 +83,7 @@ class AttentionNetwork(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 k"], Float[Array, "n classes"]]:
         """Features and logits; see the class."""
         small = jax.vmap(lambda image: ops.resize(image, self.size))(image)
-        x = list(self.trunk(small).values())[-1]
+        x = last_features(self.trunk, small)
         for block in self.blocks:
             x = block(x)
         pooled = nnx.relu(self.norm(x)).mean((1, 2))
@@ -189,7 +190,7 @@ class TASN(nnx.Module):
         images, coords = self._sample(image, out.get("attention"))
         out |= {"warped": images, "coords": coords}
         if maps is None or (self.deterministic and self.predict == "master") or not self.parts:
-            out["features"] = list(self.trunk(images).values())[-1]
+            out["features"] = last_features(self.trunk, images)
             pooled = out["features"].mean((1, 2))
             out["master_logits"] = _as_logits(self.master_head(pooled))
             return _as_logits(self.shared_head(pooled)), out
@@ -201,7 +202,7 @@ class TASN(nnx.Module):
         out["detail"], out["detail_coords"] = (jnp.stack(each, axis=1) for each in zip(*samples, strict=True))
         # An image beside its details, not all images before all details: a batch spread over devices stays where it is.
         both = jnp.concatenate([out["warped"][:, None], out["detail"]], axis=1)
-        features = list(self.trunk(both.reshape(-1, *both.shape[2:])).values())[-1]
+        features = last_features(self.trunk, both.reshape(-1, *both.shape[2:]))
         features = features.reshape(*both.shape[:2], *features.shape[1:])
         out["features"] = features[:, 0]
         pooled = features.mean((2, 3))

@@ -10,8 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import MODELS, PARAMETERS, FCNLocaliser, count_parameters
 from vtnjax.models.pooling import average_pool
-from vtnjax.models.stn import MODELS, PARAMETERS, STN, FCNLocaliser, count_parameters
+from vtnjax.models.stn import STN
 from vtnjax.nn import SpatialTransformer
 
 

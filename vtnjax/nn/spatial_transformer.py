@@ -172,7 +172,7 @@ class SpatialTransformer(nnx.Module):
         return self._warp_each(image, theta if self.count > 1 else theta[:, None])
 
     def _predict_each(self, image, features):
-        """theta (n, count, ...)."""
+        """The parameters, theta (n, count, ...)."""
         if image is not None:
             self._check_image(image)
         if self.localiser is not None:

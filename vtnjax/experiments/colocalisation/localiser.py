@@ -100,7 +100,7 @@ class Colocaliser:
 
     def _windows(self, params, images):
         """The windows' scale and translation, (n, 3)."""
-        theta = nnx.merge(self._graphdef, params, copy=True)(images)[1]["theta"]
+        theta = nnx.merge(self._graphdef, params, copy=True).predict(images)
         if self._recipe.scale is None:
             return theta
         return jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), theta], axis=1)
