@@ -138,6 +138,22 @@ def test_rooms_import_only_the_rooms_they_may(room):
                 assert top in OUTSIDE[room], f"{path} imports {name}"
 
 
+# Models: what a module of networks may import from its room, and whole networks inside which networks.
+SHARED_MODELS = {"layers", "feature_warps", "pooling", "resampling", "backbones", "pretrained", "_weight_files"}
+WHOLE_NETWORKS = {"two_digits": {"STN"}, "volumes": {"STN"}, "house_numbers": {"PlacedSTN"}}
+
+
+@pytest.mark.parametrize("path", files_of("models"), ids=lambda path: path.stem)
+def test_networks_share_layers_by_modules_of_layers(path):
+    if path.stem == "__init__":
+        return
+    for name in imports_of(path):
+        if name.startswith("vtnjax.models."):
+            module, _, thing = name.removeprefix("vtnjax.models.").partition(".")
+            shared = module in SHARED_MODELS or thing in WHOLE_NETWORKS.get(path.stem, ())
+            assert shared, f"{path.name} imports {name}"
+
+
 def room_of(path):
     """The room that a file belongs to, or that a test in a folder of the same name tests."""
     parts = path.relative_to(ROOT).parts

@@ -8,8 +8,8 @@ from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
-from vtnjax.models import PlacedSTN, count_parameters
-from vtnjax.models.placed import ConvPool, compose
+from vtnjax.models import ConvPool, PlacedSTN, count_parameters
+from vtnjax.models.placed import compose
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from vtnjax import models
-from vtnjax.models.stn import MODELS
+from vtnjax.models.layers import MODELS
 from vtnjax.models.volumes import project_depth
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")

@@ -33,6 +33,41 @@ def test_a_wrong_name_is_answered_with_the_nearest(part):
         check_config(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "wrong", "right"),
+    [
+        ("composites", "trunk", "smal", "small"),
+        ("composites", "warp", "vtm", "vtn"),
+        ("composites", "head", "polled", "pooled"),
+        ("cub_tasn", "trunk", "resnet55", "resnet50"),
+        ("cub_tasn", "attention_trunk", "resnet8", "resnet18"),
+        ("cub_stn", "trunk", "incepton", "inception"),
+    ],
+)
+def test_a_wrong_name_inside_a_network_is_found_before_data_are_read(name, part, wrong, right):
+    config = config_files.get_config(name, "smoke")
+    config.network[part].name = wrong
+    sentence = rf"^config\.network\.{part}\.name must be one of .*, not '{wrong}'; did you mean '{right}'\?"
+    with pytest.raises(ValueError, match=sentence):
+        check_config(config)
+
+
+@pytest.mark.parametrize(("name", "part"), [("composites", "head"), ("cub_tasn", "attention_trunk")])
+def test_a_part_of_a_network_that_is_missing_is_named_before_data_are_read(name, part):
+    config = config_files.get_config(name, "smoke")
+    with config.unlocked():
+        del config.network[part]
+    with pytest.raises(ValueError, match=rf"^config\.network: missing .*argument: '{part}'"):
+        check_config(config)
+
+
+def test_a_part_of_a_network_may_be_no_dictionary():
+    config = config_files.get_config("composites", "smoke")
+    config.network = {"name": "warped_features", "trunk": {"name": "small"}, "warp": "vtn", "head": {"name": "pooled"}}
+    with pytest.raises(ValueError, match=r"^config\.network\.warp must be a dictionary with a name, not 'vtn'"):
+        check_config(config)
+
+
 @pytest.mark.parametrize("part", TABLES)
 def test_an_option_that_nothing_takes_is_named(part):
     config = config_files.get_config("digits_stn", "smoke")

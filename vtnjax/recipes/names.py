@@ -13,9 +13,12 @@ def look_up(key: str, part: Config, table: Mapping[str, T]) -> tuple[T, dict[str
     """The entry that `config.KEY.name` stands for, and the other values of `config.KEY`, which are its options.
 
     Raises:
-        ValueError: if there is no name, or it is not in the table, naming the nearest that is.
+        ValueError: if it is no dictionary, or its name is missing or not in the table, naming the nearest that is.
     """
-    options = part.to_dict() if hasattr(part, "to_dict") else dict(part)
+    options = part.to_dict() if hasattr(part, "to_dict") else part
+    if not isinstance(options, Mapping):
+        raise ValueError(f"config.{key} must be a dictionary with a name, not {part!r}")
+    options = dict(options)
     name = options.pop("name", None)
     check_choice(f"config.{key}.name", name, tuple(table))
     return table[name], options

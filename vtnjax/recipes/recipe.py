@@ -13,7 +13,7 @@ from vtnjax._checks import check_choice
 from vtnjax.recipes.batches import BATCHES, Batching, Spec
 from vtnjax.recipes.inputs import INPUTS, Input, make_as_input, make_prepare
 from vtnjax.recipes.names import look_up
-from vtnjax.recipes.networks import BOUNDS, NETWORKS, build_network, check_knobs, frozen_statistics, localiser_rates
+from vtnjax.recipes.networks import BOUNDS, build_network, check_knobs, check_names, frozen_statistics, localiser_rates
 from vtnjax.recipes.objectives import OBJECTIVES, CrossEntropy
 from vtnjax.recipes.pictures import PICTURES, Picture
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
@@ -128,7 +128,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
 
 
 def _read_names(config):
-    look_up("network", config.network, NETWORKS)
+    check_names(config)
     picture, options = look_up("picture", config.picture, PICTURES)
     if options:
         raise ValueError(f"config.picture must have a name alone, not {options}")
