@@ -140,6 +140,14 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
     assert abs(moved[1] - loss) > 0.01
 
 
+def test_the_boxes_are_found_without_a_warp():
+    colocaliser = Colocaliser(jnp.ravel, Recipe())
+    params = nnx.state(colocaliser._make(0))
+    found = str(jax.make_jaxpr(colocaliser._run_boxes)(params, jnp.zeros((2, 84, 84, 1))))
+    assert "conv_general_dilated" in found
+    assert "gather" not in found
+
+
 def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
     ran, told = [], []
 

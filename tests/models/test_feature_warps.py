@@ -71,7 +71,7 @@ def test_each_group_has_an_affine_warp_of_its_own():
     expected[:, :, :-1, 2:4], expected[:, :, -1, 2:4] = x[:, :, 1:, 2:4], 0
     expected[:, 1:, :, 6:8], expected[:, 0, :, 6:8] = x[:, :-1, :, 6:8], 0
     assert_allclose(y, expected, atol=1e-5)
-    with pytest.raises(ValueError, match="but 3 does not divide 8"):
+    with pytest.raises(ValueError, match="groups must divide the 8 channels, not be 3"):
         AffineGroups(FeatureLocaliser(SHAPE, 7, rngs=nnx.Rngs(0)), 7, 8, 3, rngs=nnx.Rngs(0))
 
 

@@ -96,6 +96,18 @@ def test_the_second_localiser_sees_what_the_first_has_warped():
     assert_allclose(out["theta"], compose(jnp.tile(jnp.asarray([TURN]), (3, 1, 1)), theta), atol=1e-5)
 
 
+def gathers(network):
+    return str(jax.make_jaxpr(lambda images: network(images)[1]["warped"])(IMAGES)).count(" gather[")
+
+
+@pytest.mark.parametrize("mode", ["shared", "deep"])
+def test_each_transformer_warps_the_input_once(mode):
+    once = gathers(make(mode="features", placements=(0,)))
+    assert once > 0
+    assert gathers(make(mode=mode, placements=(0,))) == once
+    assert gathers(make(mode=mode, placements=(0, 2))) == 2 * once
+
+
 def slopes(network):
     graphdef, params, rest = nnx.split(network, nnx.Param, ...)
 

@@ -28,13 +28,13 @@ def make(localiser=features_of, features=3, **options):
         ({"padding": "zero"}, "padding must be one of .*, not 'zero'; did you mean 'zeros'?"),
         ({"count": 0}, "features and count must be at least 1, not 3 and 0"),
         ({"features": 0}, "features and count must be at least 1, not 0 and 1"),
-        ({"scale": 0.5}, "scale belongs to the warp 'attention', not to 'affine'"),
-        ({"warp": "linear"}, "basis belongs to the warp 'linear', and must be given there; the warp is 'linear'"),
-        ({"basis": BASIS}, "basis belongs to the warp 'linear', and must be given there; the warp is 'affine'"),
-        ({"warp": "linear", "basis": BASIS[0]}, r"basis must have the shape \(m, h, w\), but its shape is \(6, 7\)"),
+        ({"scale": 0.5}, "scale must be None for the warp 'affine', not 0.5: it belongs to the warp 'attention'"),
+        ({"warp": "linear"}, "basis must be given for the warp 'linear' and for no other, and the warp is 'linear'"),
+        ({"basis": BASIS}, "basis must be given for the warp 'linear' and for no other, and the warp is 'affine'"),
+        ({"warp": "linear", "basis": BASIS[0]}, r"basis must have the shape \(m, h, w\), but it is \(6, 7\)"),
         (
             {"warp": "linear", "basis": BASIS, "shape": (6, 8)},
-            r"basis must be \(m, 6, 8\) as shape, but it is \(3, 6, 7\)",
+            r"basis must have the shape \(m, 6, 8\), but it is \(3, 6, 7\)",
         ),
         (
             {"warp": "affine3d", "method": "nearest"},
@@ -60,8 +60,12 @@ def test_bad_arguments_are_refused_when_it_is_built(options, sentence):
 @pytest.mark.parametrize(
     ("warp", "shape", "sentence"),
     [
-        ("affine", (6, 7, 3), r"image must have 4 axes for the warp 'affine', but its shape is \(6, 7, 3\)"),
-        ("affine3d", (2, 6, 7, 3), r"image must have 5 axes for the warp 'affine3d', but its shape is \(2, 6, 7, 3\)"),
+        ("affine", (6, 7, 3), r"image must have the shape \(n, h, w, c\) for the warp 'affine', but it is \(6, 7, 3\)"),
+        (
+            "affine3d",
+            (2, 6, 7, 3),
+            r"image must have the shape \(n, d, h, w, c\) for the warp 'affine3d', but it is \(2, 6, 7, 3\)",
+        ),
     ],
 )
 @pytest.mark.usefixtures("untyped")
@@ -91,15 +95,19 @@ def test_a_localiser_of_other_features_is_refused():
 
 def test_features_are_given_exactly_when_there_is_no_localiser():
     image, features = jnp.zeros((2, 6, 7, 3)), jnp.zeros((2, 3))
-    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: call it without features"):
+    with pytest.raises(ValueError, match="features must be None for a SpatialTransformer that has a localiser"):
         make()(image, features=features)
-    with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
+    with pytest.raises(
+        ValueError, match="features must be given to a SpatialTransformer that has no localiser, not None"
+    ):
         make(None)(image)
-    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: call it without features"):
+    with pytest.raises(ValueError, match="features must be None for a SpatialTransformer that has a localiser"):
         make().predict(features=features)
-    with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
+    with pytest.raises(
+        ValueError, match="features must be given to a SpatialTransformer that has no localiser, not None"
+    ):
         make(None).predict(image)
-    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: give image="):
+    with pytest.raises(ValueError, match="image must be given to a SpatialTransformer that has a localiser, not None"):
         make().predict()
 
 

@@ -45,14 +45,14 @@ class AffineGroups(nnx.Module):
             features: how many it gives.
             channels: c.
             groups: how many warps, a divisor of `channels`.
-            padding: as in `ops.sample`.
+            padding: what is read outside, as `ops.sample` has it: "zeros", "border", "reflection" or "wrap".
             rngs: NNX's random streams; `params` is used.
 
         Raises:
             ValueError: if groups do not divide the channels.
         """
         if groups < 1 or channels % groups:
-            raise ValueError(f"groups must divide the channels, but {groups} does not divide {channels}")
+            raise ValueError(f"groups must divide the {channels} channels, not be {groups}")
         self.localiser, self.groups, self.padding = localiser, groups, padding
         self.head = nnx.Linear(
             features,

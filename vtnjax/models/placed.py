@@ -60,7 +60,8 @@ class PlacedSTN(nnx.Module):
             placements: behind how many layers each transformer stands, 0 for the input, rising.
             mode: "features", "shared" or "deep"; see the class.
             localiser: makes a module with an attribute `features` from a shape, `dtype` and `rngs`.
-            padding: of the warps, as in `ops.sample`; the authors have "border" for digits, "zeros" for house numbers.
+            padding: what the warps read outside, as `ops.sample` has it; the authors have "border" for digits, "zeros"
+                for house numbers.
             pool: average pooling of what the last warp made, or of the image if there is none.
             draws: whether the layers and the classifier draw, as dropout does, and are called with `rngs=`.
             dtype: of the computation, float32 by default; the warps' coordinates stay float32.
@@ -72,7 +73,7 @@ class PlacedSTN(nnx.Module):
         check_choice("mode", mode, MODES)
         placements, layers = tuple(placements), list(layers)
         if list(placements) != sorted(set(placements)) or not all(0 <= place <= len(layers) for place in placements):
-            raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, but are {placements}")
+            raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, not {placements}")
         self.mode, self.placements, self.pool = mode, placements, pool
         self.draws = draws
         self.layers = nnx.List(layers)

@@ -142,7 +142,7 @@ class TASN(nnx.Module):
             parts: detail-preserved images for each image in training; 0 trains the master-net alone.
             selection: of their maps: "random", all alike, or "ranked", by their mean response (the paper: 0.2 worse).
             predict: "master" or "part", whose shared logits are the network's in evaluation mode.
-            dense: of the inverse CDF, as in `ops.attention_coords`.
+            dense: where the inverse CDF clips attention, at least 1, or None, as `ops.attention_coords` takes it.
             iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
@@ -181,7 +181,7 @@ class TASN(nnx.Module):
             ValueError: if maps must be chosen and there is neither `chosen` nor `rngs`.
         """
         if image.ndim != 4:
-            raise ValueError(f"image must have the shape (n, h, w, c), but its shape is {image.shape}")
+            raise ValueError(f"image must have the shape (n, h, w, c), but it is {image.shape}")
         out, maps = {}, None
         if self.attention_network is not None:
             features, out["attention_logits"] = self.attention_network(image)
@@ -240,7 +240,7 @@ def _check(attention_network, sampler, parts, selection, predict):
     if not hasattr(parts, "__index__") or parts < 0 or (parts and sampler == "none"):
         raise ValueError(f"parts must be a whole number of at least 0, and 0 with the sampler 'none', not {parts!r}")
     if predict == "part" and not parts:
-        raise ValueError("predict must be 'master' where there are no parts")
+        raise ValueError("predict must be 'master' where there are no parts, not 'part'")
 
 
 def _to_image(maps: Float[Array, "n h w"], image: Array) -> Float[Array, "n h2 w2"]:

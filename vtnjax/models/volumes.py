@@ -28,7 +28,7 @@ class VolumeLocaliser(nnx.Module):
     def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
         *sizes, channels = shape
         if min(sizes) < self.pool:
-            raise ValueError(f"shape must have at least {self.pool} voxels along each axis, but it is {tuple(shape)}")
+            raise ValueError(f"shape must be at least {self.pool} voxels along each axis, not {tuple(sizes)}")
         small = (*(size // self.pool for size in sizes), channels)
         self.layers = FCNLocaliser(small, dtype=dtype, rngs=rngs)
 

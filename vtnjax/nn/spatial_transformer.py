@@ -92,13 +92,14 @@ class SpatialTransformer(nnx.Module):
             count: how many warps of the same input one localiser predicts.
             scale: the fixed window size of "attention", as a fraction of the image.
             basis: (m, h', w') of "linear", normalised; learned if it is an `nnx.Param`.
-            method: as in `ops.sample`. "nearest" has no gradient to the coordinates, so a localiser learns nothing
-                through it, which a warning says.
-            padding: as in `ops.sample`.
+            method: "bilinear", "nearest" or "bicubic", as `ops.sample` reads. "nearest" has no gradient to the
+                coordinates, so a localiser learns nothing through it, which a warning says.
+            padding: what is read outside the image, as `ops.sample` has it: "zeros", "border", "reflection" or "wrap".
             antialias: along each axis, how many points of what an output pixel covers are read and averaged, for warps
                 that shrink (`ops.footprint_coords`); with 1, the paper's, one point is read. Not for "affine3d".
-            align_corners: as in `ops.affine_grid`, of the grid and of what is read. False is PyTorch's default, and
-                reflection then mirrors about the outer edges of the border pixels, as in PyTorch's `grid_sample`.
+            align_corners: whether -1 and 1 are the middles of the outer pixels or, if False, their outer edges, of the
+                grid and of what is read (`ops.affine_grid`). False is PyTorch's default, and reflection then mirrors
+                about the outer edges of the border pixels, as in PyTorch's `grid_sample`.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
@@ -177,12 +178,12 @@ class SpatialTransformer(nnx.Module):
             self._check_image(image)
         if self.localiser is not None:
             if features is not None:
-                raise ValueError("this SpatialTransformer has a localiser: call it without features")
+                raise ValueError("features must be None for a SpatialTransformer that has a localiser")
             if image is None:
-                raise ValueError("this SpatialTransformer has a localiser: give image=")
+                raise ValueError("image must be given to a SpatialTransformer that has a localiser, not None")
             features = self.localiser(image)
         elif features is None:
-            raise ValueError("this SpatialTransformer has no localiser: give features=")
+            raise ValueError("features must be given to a SpatialTransformer that has no localiser, not None")
         n = "n" if image is None else image.shape[0]
         if features.ndim != 2 or features.shape != (features.shape[0] if image is None else n, self.features):
             raise ValueError(f"features must have the shape ({n}, {self.features}), but it is {features.shape}")
@@ -205,9 +206,9 @@ class SpatialTransformer(nnx.Module):
         return tuple(warped[:, i] for i in range(self.count)), {"theta": theta, "coords": coords}
 
     def _check_image(self, image):
-        axes = self._axes + 2
-        if image.ndim != axes:
-            raise ValueError(f"image must have {axes} axes for the warp {self.kind!r}, but its shape is {image.shape}")
+        if image.ndim != self._axes + 2:
+            wanted = "(n, d, h, w, c)" if self._axes == 3 else "(n, h, w, c)"
+            raise ValueError(f"image must have the shape {wanted} for the warp {self.kind!r}, but it is {image.shape}")
 
     @property
     def _axes(self) -> int:
@@ -226,10 +227,12 @@ class SpatialTransformer(nnx.Module):
         basis = xp.asarray(basis)
         check_floating("basis", basis)
         if basis.ndim != 3:
-            raise ValueError(f"basis must have the shape (m, h, w), but its shape is {basis.shape}")
+            raise ValueError(f"basis must have the shape (m, h, w), but it is {basis.shape}")
         self.shape = self.shape or basis.shape[1:]
         if self.shape != basis.shape[1:]:
-            raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
+            raise ValueError(
+                f"basis must have the shape (m, {self.shape[0]}, {self.shape[1]}), but it is {basis.shape}"
+            )
         with jax.ensure_compile_time_eval():  # also where the module is made abstractly
             identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape, align_corners=self.align_corners))
         columns = basis.astype(widest(basis.dtype, jnp.float32)).reshape(len(basis), -1).T
@@ -258,9 +261,9 @@ class SpatialTransformer(nnx.Module):
 def _check_warp(warp, scale, basis, method, antialias):
     check_choice("warp", warp, WARPS)
     if scale is not None and warp != "attention":
-        raise ValueError(f"scale belongs to the warp 'attention', not to {warp!r}")
+        raise ValueError(f"scale must be None for the warp {warp!r}, not {scale}: it belongs to the warp 'attention'")
     if (basis is None) == (warp == "linear"):
-        raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
+        raise ValueError(f"basis must be given for the warp 'linear' and for no other, and the warp is {warp!r}")
     if warp == "affine3d" and method != "bilinear":
         raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
     if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):
