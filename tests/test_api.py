@@ -253,8 +253,6 @@ EXCEPTIONS = {
     "models/colocalisation.py": "models/test_colocalisation_networks.py",
     "models/house_numbers.py": "models/test_house_number_network.py",
     "models/two_digits.py": "models/test_two_digit_networks.py",
-    "models/vtn.py": "models/test_feature_warps.py",
-    "nn/trilinear_attention.py": "nn/test_attention_sampler.py",
 }
 
 
