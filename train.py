@@ -30,13 +30,13 @@ DISTRIBUTED = flags.DEFINE_bool(
     "This is one process of several, each started by the same command. TPU pods, Slurm and Open MPI say which it is; "
     "elsewhere set JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, JAX_NUM_PROCESSES and JAX_PROCESS_ID from 0.",
 )
-NOT_TRAINED = "--eval_only needs a trained run, but {} has no checkpoints"
+NOT_TRAINED = "--workdir must be that of a trained run with --eval_only, but {} has no checkpoints"
 
 
 def find_workdir() -> epath.Path:
     """The folder that the flags name; with --eval_only one that a run has left something in."""
     if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
-        raise ValueError("--flip and --also are for --eval_only")
+        raise ValueError("--flip and --also must come with --eval_only")
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = train.find_workdir(WORKDIR.value or train.default_workdir(path))
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():

@@ -47,7 +47,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = presets.run(
         network={
             "name": "multi_stream",
-            "trunk": {"name": backbone, "widths": (16, 32, 64)} if backbone == "small" else {"name": backbone},
+            "trunk": {"name": backbone},
             "count": count,
             "size": 224,
             "scale": 0.5,

@@ -140,6 +140,22 @@ def test_rooms_import_only_the_rooms_they_may(room):
                 assert top in OUTSIDE[room], f"{path} imports {name}"
 
 
+# Models: what a module of networks may import from its room, and whole networks inside which networks.
+SHARED_MODELS = {"layers", "feature_warps", "pooling", "resampling", "backbones", "pretrained", "_weight_files"}
+WHOLE_NETWORKS = {"two_digits": {"STN"}, "volumes": {"STN"}, "house_numbers": {"PlacedSTN"}}
+
+
+@pytest.mark.parametrize("path", files_of("models"), ids=lambda path: path.stem)
+def test_networks_share_layers_by_modules_of_layers(path):
+    if path.stem == "__init__":
+        return
+    for name in imports_of(path):
+        if name.startswith("vtnjax.models."):
+            module, _, thing = name.removeprefix("vtnjax.models.").partition(".")
+            shared = module in SHARED_MODELS or thing in WHOLE_NETWORKS.get(path.stem, ())
+            assert shared, f"{path.name} imports {name}"
+
+
 def room_of(path):
     """The room that a file belongs to, or that a test in a folder of the same name tests."""
     parts = path.relative_to(ROOT).parts
@@ -224,3 +240,34 @@ NAMES_OF_PAPERS |= {"cub", "cars", "aircraft", "svhn", "elastic", "clutter"}
 def test_the_engine_names_no_paper_data_set_or_distortion(path):
     words = set(re.split(r"[^a-z]+", path.read_text().lower()))
     assert not words & NAMES_OF_PAPERS
+
+
+# ---- The mirror of tests
+
+COLOCALISATION = "experiments/test_colocalisation.py"
+# Modules that have no test file of their own name, and the file that tests them.
+EXCEPTIONS = {
+    **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("encoder", "images")},
+    **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("localiser", "pictures")},
+    "main.py": "test_front_door.py",
+    **{f"models/backbones/{name}.py": "models/test_backbones.py" for name in ("inception", "resnet", "vgg")},
+    "models/backbones/squeezenet.py": "models/test_squeezenet_weights.py",
+    "models/colocalisation.py": "models/test_colocalisation_networks.py",
+    "models/house_numbers.py": "models/test_house_number_network.py",
+    "models/two_digits.py": "models/test_two_digit_networks.py",
+}
+
+
+@pytest.mark.parametrize("room", [*PACKAGES, *MODULES])
+def test_every_module_has_its_test_file(room):
+    for path in files_of(room):
+        module = path.relative_to(PACKAGE)
+        if not any(part.startswith("_") for part in module.parts):
+            mirrored = f"{module.parent}/test_{module.name}"
+            assert (ROOT / "tests" / EXCEPTIONS.get(str(module), mirrored)).is_file(), mirrored
+            assert str(module) not in EXCEPTIONS or not (ROOT / "tests" / mirrored).is_file(), f"{module} has its file"
+
+
+def test_no_two_test_files_share_a_name():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -172,7 +172,15 @@ def test_docstrings_of_configs_name_every_variant(name):
             config.get_config(variant)
         return str(caught.value).partition(";")[0]
 
-    for key in complaint("?").partition(" is none of ")[2].split(", "):
+    for key in complaint("?").partition("must be of ")[2].partition(", not ")[0].split(", "):
         values = re.search("must be one of (.*), not", complaint(f"{key}=?"))
-        shown = f"{key}={values[1].replace(', ', '|')}" if values else key
+        shown = f"{key}={values[1]}".replace("', '", "|").replace("'", "") if values else key
         assert f"`{shown}`" in words(config.__doc__)
+
+
+def test_the_citation_names_every_paper_of_the_readme():
+    papers = words((ROOT / "README.md").read_text().partition("## The papers")[2].partition("\n## ")[0])
+    titles = re.findall(r"\[\*(.*?)\*\]\(https://arxiv", papers)
+    cited = re.findall(r'^    title: "?(.*?)"?$', (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert len(titles) == papers.count("**") // 2
+    assert titles == cited

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from vtnjax import distort, losses, models, nn
-from vtnjax.models.stn import FCNLocaliser
+from vtnjax.models.layers import FCNLocaliser
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 

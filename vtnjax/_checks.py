@@ -43,11 +43,11 @@ def needing(extra: str, *, room: str) -> Iterator[None]:
     """Around the imports of a room: where another project's module is missing, say which extra brings it.
 
     Args:
-        extra: its name in pyproject.toml.
-        room: `__name__` of the room.
+        extra: the name of the extra in pyproject.toml.
+        room: the `__name__` of the room.
 
     Raises:
-        ModuleNotFoundError: from the one that says which module is missing.
+        ModuleNotFoundError: if a module is missing; its cause says which.
     """
     try:
         yield

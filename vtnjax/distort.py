@@ -1,9 +1,9 @@
 """Random distortions of digits (STN section 4.1, appendices A.3, A.4), made to run inside a compiled training step.
 
-Each is a pure function of a key and one float image (h, w, c) and returns one float image, or a volume (d, h, w, c);
-black, 0, is outside.
-Digits move, turn and grow as a person sees them; every random number is uniform unless said. `distort_batch` applies
-one by its name in the paper to a batch, each image with a key of its own, whatever mesh the batch is spread over.
+Each is a pure function of a key and one float image (h, w, c) and returns one float image, or a volume (d, h, w, c).
+Outside the image everything is black, 0. Digits move, turn and grow as a person sees them; every random number is
+uniform unless a docstring says otherwise. `distort_batch` applies a distortion by its name in the paper to a batch,
+each image with a key of its own, whatever mesh the batch is spread over.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def rotate(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w
 
 
 def turn(image: Float[Array, "h w c"], angle: Float[Array, ""]) -> Float[Array, "h w c"]:
-    """An image turned about its centre, clockwise as one sees it, by an angle in radians."""
+    """Turn an image about its centre, clockwise as one sees it, by an angle in radians."""
     return _similarity(image, image.shape[:2], angle=angle)
 
 
@@ -96,7 +96,8 @@ def translate_clutter(
 ) -> Float[Array, "h2 w2 c"]:
     """TC: a place in a black canvas of 60 x 60 pixels, and a 6 x 6 patch of each of the other digits at another place.
 
-    All places are whole pixels. Where a patch meets the digit the brighter one shows: the paper does not say.
+    All places are whole pixels. Where a patch meets the digit the brighter of both shows, a choice that the paper
+    leaves open.
     `translate_clutter_place` returns the image's place too.
     """
     return translate_clutter_place(key, image, others, shape=shape, patch=patch)[0]
@@ -110,7 +111,7 @@ def translate_clutter_place(
     shape: Sequence[int] = (60, 60),
     patch: int = 6,
 ) -> tuple[Float[Array, "h2 w2 c"], Int[Array, "2"]]:
-    """What `translate_clutter` makes, and where: the (x, y) of the image's first pixel in the canvas, int32."""
+    """The image of `translate_clutter`, and the place (x, y) of the digit's first pixel in the canvas, int32."""
     place_key, from_key, to_key = jax.random.split(key, 3)
     image, others = jnp.asarray(image), jnp.asarray(others)
     canvas = jnp.zeros((*shape, image.shape[-1]), image.dtype)
@@ -125,14 +126,14 @@ def place_in_volume(
 ) -> Float[Array, "d2 h2 w2 c"]:
     """VOLUME (A.3): the image extruded to a block `depth` voxels deep, turned in 3-D and put in a black volume.
 
-    The paper gives the volume, 60 x 60 x 60, and no ranges. Here the block turns by an angle in +-45 degrees about each
-    axis, first x, then y, then z, and its centre is uniform over the places where the unturned block lies within the
-    volume. Along z the block ends as an image does at its border: linearly, over one voxel.
+    The paper gives the volume, 60 x 60 x 60, and no ranges. Chosen here: the block turns by an angle in +-45 degrees
+    about each axis, first x, then y, then z, and its centre is uniform over the places where the unturned block lies
+    within the volume. Along z the block ends as an image does at its border: linearly, over one voxel.
 
     Args:
         key: a random key.
         image: (h, w, c), floating.
-        depth: of the block, in voxels; another choice of ours.
+        depth: the depth of the block, in voxels; the paper gives none.
         shape: (d', h', w') of the volume.
 
     Returns:
@@ -192,7 +193,7 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
 
 
 def _dtype(image):
-    """Of the random numbers and the coordinates, which bfloat16 would round by whole pixels."""
+    """The dtype of random numbers and coordinates, which bfloat16 would round by whole pixels."""
     check_floating("image", image)
     return widest(image.dtype, jnp.float32)
 
@@ -243,7 +244,7 @@ def _homography(source, target):
 
 @partial(jax.jit, static_argnames="patch")
 def _insert_patches(canvas, from_keys, to_keys, others, *, patch):
-    """The canvas with a patch of each of the others, the brighter of both where they meet."""
+    """The canvas with a patch of each other image; where they meet, the brighter of both."""
     size = (patch, patch, canvas.shape[-1])
 
     def insert(canvas, item):
@@ -258,7 +259,7 @@ def _insert_patches(canvas, from_keys, to_keys, others, *, patch):
 
 @jax.jit
 def _read_slices(image, turn, lines, size):
-    """A turned block of the given size (x, y, z), whose slices all are the image, at the lines x, y and z."""
+    """Read, at the lines x, y and z, a turned block of the given size (x, y, z) whose every slice is the image."""
 
     def read_slice(z):
         x, y = lines[0][None, :], lines[1][:, None]

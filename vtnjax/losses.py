@@ -1,4 +1,4 @@
-"""Objectives beside cross-entropy, pure functions."""
+"""Objectives other than cross-entropy, pure functions."""
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +26,18 @@ def consistency_loss(
     """A triplet loss between warped features at each position: [|v - v'|^2 - |v - v''|^2 + margin]_+ (VTN Eq. 4).
 
     The paper sums over the positions of raw features, with a margin of 20 (VGG) or 30 (ResNet), which suits the large
-    activations of a pretrained network. Summed, its gradient grows with the map: on small networks it drowns the
-    task's. Then take the mean over positions, or features of unit length, whose squared distances are at most 4 and
-    whose margin is below that.
+    activations of a pretrained network. The gradient of the sum grows with the map, and on small networks it drowns the
+    task's. For them take the mean over positions, or features of unit length, whose squared distances are at most 4,
+    with a margin below 4.
 
     Args:
         v: (..., h, w, c), the warped features of the anchors.
-        positive: the same of other images of the anchors' classes.
-        negative: the same of images of other classes.
+        positive: (..., h, w, c), the warped features of other images of the anchors' classes.
+        negative: (..., h, w, c), the warped features of images of other classes.
         margin: alpha, in squared units of the features.
-        positions: "sum" over the positions, as Eq. 4, or their "mean".
-        normalise: whether the features have unit length at each position first. Those shorter than a tenth of the
-            map's root mean square length stay as much shorter: nothing can be told from their direction.
+        positions: "sum" over the positions, as in Eq. 4, or "mean".
+        normalise: whether the features are first scaled to unit length at each position. Features shorter than a tenth
+            of the map's root mean square length are divided by that tenth, since their direction says nothing.
 
     Returns:
         A scalar, the mean over the batch, at least float32.
@@ -73,17 +73,17 @@ def colocalisation_loss(
 ) -> Float[Array, ""]:
     """A triplet loss that finds what images have in common, without labels (STN Eq. 8).
 
-    [|e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + margin]_+ for pairs (n, m) of images, m other than n: what
-    the localiser cuts out of one image shall be nearer to what it cuts out of another than to a random crop. The
-    paper's SGD draws pairs of all images; here all pairs of a batch count.
+    The loss is [|e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + margin]_+ over pairs (n, m) of different images:
+    the localiser's crop of one image shall be nearer to its crop of another image than to a random crop. The paper's
+    SGD draws pairs of all images; here all pairs of a batch count.
 
     Args:
-        localised: (n, d), the encodings e(I^T) of what was cut out of each image.
+        localised: (n, d), the encodings e(I^T) of the localiser's crop of each image.
         random: (n, d), the encodings e(I^rand) of a random crop of each image.
         margin: alpha, in squared units of the encodings.
-        reduction: "sum" over the n (n - 1) pairs, as Eq. 8, or their "mean".
+        reduction: "sum" over the n (n - 1) pairs, as in Eq. 8, or "mean".
         detach_partner: whether no gradient goes to e(I_m^T). In the paper it does, and all crops can become alike by
-            showing nothing: where n is empty, the pair draws m to emptiness too. Detached, n alone is drawn to m.
+            showing nothing: an empty crop n draws the crop m to emptiness too. Detached, n alone is drawn to m.
 
     Returns:
         A scalar, at least float32.
@@ -121,12 +121,12 @@ def soft_cross_entropy(
 ) -> Float[Array, ""]:
     """The cross-entropy of a student's softened probabilities with a teacher's (TASN Eq. 6-7).
 
-    It is not multiplied by the squared temperature, neither in the paper nor in the reference implementation, so its
-    gradient is about that much smaller than a plain cross-entropy's.
+    Neither the paper nor the reference implementation multiplies it by the squared temperature. Its gradient is
+    therefore smaller than a plain cross-entropy's, about by that factor.
 
     Args:
-        student: (..., classes), logits.
-        teacher: the same of the teacher.
+        student: (..., classes), the student's logits.
+        teacher: (..., classes), the teacher's logits.
         temperature: T, above 0.
         detach_teacher: whether no gradient goes to the teacher. In the reference implementation it does.
 
@@ -152,15 +152,15 @@ def soft_cross_entropy(
 
 
 def draw_triplets(key: PRNGKeyArray, labels: Int[Array, "n"]) -> tuple[Int[Array, "n"], Int[Array, "n"]]:
-    """For each image of a batch another image of its class and one of another class, drawn uniformly.
+    """Draw, for each image of a batch, another image of its class and one of another class, uniformly.
 
     Args:
         key: JAX's random key.
         labels: (n,), the class of each image.
 
     Returns:
-        Indices (n,), int32, of the positives and of the negatives. An image alone in its class is its own positive,
-        and its own negative if there is no other class: the distance to it is 0.
+        Indices (n,), int32, of the positives and of the negatives. An image alone in its class is its own positive, and
+        an image of the only class is its own negative; its distance to itself is 0.
     """
     same = labels[:, None] == labels[None, :]
     itself = jnp.eye(labels.shape[0], dtype=bool)
@@ -181,7 +181,7 @@ def _squared_distance(a, b):
 
 
 def _squared_distances(x, y):
-    """Between all rows of x and of y, by one product; from their mean, since what all share would cost digits."""
+    """Squared distances of all rows of x and y by one product, less x's mean, whose square would cost digits."""
     middle = jax.lax.stop_gradient(x.mean(0, keepdims=True))
     x, y = x - middle, y - middle
     squared = jnp.sum(x**2, axis=-1)[:, None] + jnp.sum(y**2, axis=-1)[None, :]

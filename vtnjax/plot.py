@@ -1,4 +1,4 @@
-"""Pictures of warps: where each output pixel read its input. All return matplotlib figures or arrays to draw."""
+"""Pictures of warps: where each output pixel read its input. Functions return Matplotlib figures or draw on axes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ with needing("train", room=__name__):
     from matplotlib.figure import Figure
 
 _FAR = 1e6
-# Of windows; red and green are the paper's.
+# The colours of windows; red and green are the paper's.
 _COLOURS = ("tab:red", "lime", "deepskyblue", "gold", "magenta", "tab:orange")
 
 
 def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -> None:
-    """An image, its float values taken to run from 0 to 1; pixel coordinates on the axes.
+    """Draw an image on axes in pixel coordinates; float values run from 0 to 1.
 
-    One channel is grey; of two the first is red and the second cyan, where both are it is white.
+    One channel is grey. Of two channels the first is red and the second cyan, so that both together are white.
     """
     image = np.asarray(image)
     image = image[..., [0, 1, 1]] if image.shape[-1] == 2 else image
@@ -41,7 +41,7 @@ def draw_image(axes: Axes, image: Shaped[ArrayLike, "h w c"], title: str = "") -
 def draw_grid(
     axes: Axes, coords: Float[ArrayLike, "h w 2"], *, lines: int = 8, colour: str = "tab:orange", width: float = 0.9
 ) -> None:
-    """The sampling grid over an image already drawn: `lines` rows and columns of the output, its border thick."""
+    """Draw a sampling grid over an image already drawn: `lines` rows and columns of the output, its border thick."""
     coords = np.asarray(coords)
     h, w = coords.shape[:2]
     rows, columns = (np.unique(np.linspace(0, n - 1, lines).round().astype(int)) for n in (h, w))
@@ -57,7 +57,7 @@ def draw_grid(
 
 
 def draw_box(axes: Axes, box: Float[ArrayLike, "4"], colour: str, *, width: float = 1.5) -> None:
-    """A box (left, top, right, bottom), in pixels, over an image already drawn."""
+    """Draw a box (left, top, right, bottom), in pixels, over an image already drawn."""
     left, top, right, bottom = np.asarray(box, np.float64)
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
     limits = axes.get_xlim(), axes.get_ylim()
@@ -72,7 +72,7 @@ def before_after(
     warped: Shaped[ArrayLike, "n h2 w2 c"],
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    """Three rows: the inputs, the inputs with the grid that was read, and what was read.
+    """Three rows: the inputs, the inputs with the grid that was read, and the warped images.
 
     The grid's top edge is cyan.
     """
@@ -110,7 +110,7 @@ def projections(
 
 
 def draw_window(axes: Axes, coords: Float[ArrayLike, "h w 2"], colour: str, *, width: float = 1.8) -> None:
-    """The border of what was read of an image already drawn, in one colour."""
+    """Draw the border of a window that was read over an image already drawn, in one colour."""
     coords = np.asarray(coords)
     limits = axes.get_xlim(), axes.get_ylim()
     border = [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
@@ -125,13 +125,13 @@ def windows(
     shown: Shaped[ArrayLike, "n windows h2 w2 c"],
     titles: Sequence[str] | None = None,
 ) -> Figure:
-    """A column for each image: its windows on it, each in a colour of its own, and below what they show (STN Table 3).
+    """A column for each image: the image with its windows, each in its own colour, and the windows (STN Table 3).
 
     Args:
         images: the network's inputs.
-        coords: where each window read, in pixels of the images.
-        shown: what it read.
-        titles: of the columns.
+        coords: the pixel coordinates (x, y) of the images at which each window read.
+        shown: the windows, as they were read.
+        titles: the columns' titles.
     """
     images, coords, shown = (np.asarray(each) for each in (images, coords, shown))
     n, count = coords.shape[:2]
@@ -151,7 +151,7 @@ def windows(
 
 
 def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figure:
-    """One row of images with a title each."""
+    """One row of images, each with a title."""
     images = np.asarray(images)
     figure = Figure(figsize=(1.15 * len(images) + 0.4, 1.6), layout="constrained")
     axes = figure.subplots(1, len(images), squeeze=False)
@@ -161,7 +161,7 @@ def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figu
 
 
 def rows(images: Mapping[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[str] | None = None) -> Figure:
-    """Rows of as many images each, whatever their sizes, with the rows' names; titles above the columns."""
+    """Named rows of images of any size, the same number in each row, with titles above the columns."""
     count = len(np.asarray(next(iter(images.values()))))
     figure = Figure(figsize=(1.15 * count + 0.4, 1.25 * len(images) + 0.3), layout="constrained")
     axes = figure.subplots(len(images), count, squeeze=False)
@@ -175,7 +175,7 @@ def rows(images: Mapping[str, Shaped[ArrayLike, "n h w c"]], titles: Sequence[st
 
 
 def angles(applied: Float[ArrayLike, "n"], predicted: Mapping[str, Float[ArrayLike, "n"]]) -> Figure:
-    """Predicted against applied angles in degrees, a panel a network, as in Fig. 3 of Finnveden et al. 2020."""
+    """Predicted against applied angles in degrees, a panel for each network (Finnveden et al. 2020, Fig. 3)."""
     figure = Figure(figsize=(2.9 * len(predicted) + 0.3, 3.1), layout="constrained")
     axes = figure.subplots(1, len(predicted), squeeze=False)[0]
     for each, (name, found) in zip(axes, predicted.items(), strict=True):
@@ -188,7 +188,7 @@ def angles(applied: Float[ArrayLike, "n"], predicted: Mapping[str, Float[ArrayLi
 
 
 def sampling_density(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "h w"]:
-    """How many samples fell on each input pixel, (h, w): bright is magnified, 0 was not looked at."""
+    """How many samples fell on each input pixel, (h, w): a high count is magnified, 0 was not read."""
     coords = np.asarray(coords, np.float64).reshape(-1, 2)
     x, y = coords[np.isfinite(coords).all(-1)].T
     h, w = shape
@@ -197,7 +197,7 @@ def sampling_density(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]
 
 
 def colour_coords(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -> Float[ndarray, "*points 3"]:
-    """A colour for each place of the input, as in Fig. 1 of VTN: equal colours were read at equal places.
+    """A colour for each place of the input, as in Fig. 1 of VTN; equal places have equal colours.
 
     The hue is the direction from the image's centre, the saturation the distance; places outside are black. The
     identity gives the key to the colours.
@@ -213,15 +213,15 @@ def colour_coords(coords: Float[ArrayLike, "*points 2"], shape: Sequence[int]) -
 
 
 def draw_sources(axes: Axes, image: Shaped[ArrayLike, "h w c"], coords: Float[ArrayLike, "h2 w2 2"]) -> None:
-    """Where a warp of a feature map reads, on the image the map was made of, as in Fig. 5 of VTN.
+    """Draw where a warp of a feature map reads, on the image that the map was made of, as in Fig. 5 of VTN.
 
-    A dot for each place of the warped map lies where it reads, in the colour of the place: dots of one colour in
-    different images are brought to the same place.
+    Each place of the warped map is a dot where it reads, in the colour of the place: dots of one colour in different
+    images are brought to the same place.
 
     Args:
-        axes: what to draw on.
+        axes: the axes to draw on.
         image: the network's input.
-        coords: (h', w', 2), (x, y) in pixels of a feature map of h' x w' that covers the image.
+        coords: (h', w', 2), pixel coordinates (x, y) of a feature map of h' x w' pixels that covers the image.
     """
     image, coords = np.asarray(image), np.asarray(coords, np.float64)
     h, w = coords.shape[:2]
@@ -248,9 +248,9 @@ def fields(
 
     Args:
         images: the network's inputs.
-        coords: (n, h', w', 2), or (n, h', w', g, 2) of several fields, in pixels of the feature map.
-        titles: of the columns.
-        groups: which fields to draw; by default the first four.
+        coords: (n, h', w', 2), or (n, h', w', g, 2) of several fields, pixel coordinates (x, y) of the feature map.
+        titles: the columns' titles.
+        groups: the numbers of the fields to draw; by default the first four.
     """
     images, coords = np.asarray(images), np.asarray(coords)
     coords = coords[..., None, :] if coords.ndim == 4 else coords
@@ -276,14 +276,14 @@ def attention_sampling(
 ) -> Figure:
     """How attention becomes a sampling, as in Fig. 4 of TASN.
 
-    From the left: the map; the largest attention of each column and row; the integrals of those, with dots at the
-    pixels that were read; these over the image; what was read.
+    From the left stand the map, the largest attention of each column and row, the integrals of both with dots at the
+    pixels that were read, the image with dots at these pixels, and the sampled image.
 
     Args:
-        image: that was sampled.
+        image: the image before it was sampled.
         attention: the map, of any size, over the whole image.
-        coords: separable pixel coordinates, as `nn.AttentionSampler` gives them for one image.
-        sampled: what was read there.
+        coords: separable pixel coordinates (x, y), as `nn.AttentionSampler` gives them for one image.
+        sampled: the image as it was sampled.
     """
     attention, coords = np.asarray(attention, np.float32), np.asarray(coords)
     lines = coords[0, :, 0], coords[:, 0, 1]  # x by column, y by row
@@ -308,7 +308,7 @@ def attention_sampling(
 def attention_maps(
     features: Float[ArrayLike, "h w c"], maps: Float[ArrayLike, "h w c"], channels: Sequence[int]
 ) -> Figure:
-    """Feature channels above and their attention maps below, as in Fig. 5 of TASN, each from its least to its most."""
+    """Feature channels above and their attention maps below (TASN Fig. 5), each coloured from its least to its most."""
     figure = Figure(figsize=(1.1 * len(channels) + 0.4, 2.6), layout="constrained")
     axes = figure.subplots(2, len(channels), squeeze=False)
     for row, (stack, name) in enumerate(((features, "features"), (maps, "attention"))):
@@ -323,7 +323,7 @@ def attention_maps(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as its suffix says, whole or not at all."""
+    """Write a figure to a file, whole or not at all; the suffix says the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     figure.savefig(partial, dpi=120)
@@ -331,5 +331,5 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _finite(lines):
-    """Lines with gaps where a point is nowhere, or too far for Matplotlib to draw."""
+    """Lines with gaps where a point is NaN or infinite, or too far for Matplotlib to draw."""
     return [np.where(np.abs(line) < _FAR, line, np.nan) for line in lines]

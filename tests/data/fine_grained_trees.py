@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import scipy.io
-from pictures import encode, photo
+from pictures import as_seen, encode, photo
 
 BIRDS = {  # image id: (file, class id, in the training set, box); ids, order and fractions as the archive has them
     1: ("001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg", 1, 0, "60.0 27.0 325.0 304.0"),
@@ -96,3 +96,16 @@ def write_inat2017(directory):
         contents = {"info": {}, "images": images, "annotations": annotations[::-1], "categories": categories[::-1]}
         (directory / f"{split}2017.json").write_text(json.dumps(contents))
     return directory
+
+
+def assert_shows(record, number, rows=None):
+    """The record is the picture of that number, but for what JPEG loses."""
+    assert record["image"].dtype == np.uint8
+    expected = as_seen(encode(image(number), "JPEG", quality=95))[:rows]
+    np.testing.assert_array_equal(record["image"], expected)
+
+
+def spoil(path, before, after):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))

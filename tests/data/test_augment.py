@@ -238,13 +238,13 @@ def test_batches_of_photographs_of_any_size_are_the_same_for_any_threads():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"crop": 513}, "crop is 513, but it must be from 1 to size, 512"),
-        ({"crop": 0}, "crop is 0, but it must be from 1 to size, 512"),
-        ({"size": 0}, "crop is 448, but it must be from 1 to size, 0"),
-        ({"rotation": -1.0}, r"rotation is -1\.0, but it must be at least 0"),
-        ({"rotation": float("nan")}, "rotation is nan, but it must be at least 0"),
-        ({"pca_noise": -0.1}, r"pca_noise is -0\.1, but it must be at least 0"),
-        ({"colour": 1.5}, r"colour is 1\.5, but it must be from 0 to 1"),
+        ({"crop": 513}, "crop must be from 1 to size, 512, not 513"),
+        ({"crop": 0}, "crop must be from 1 to size, 512, not 0"),
+        ({"size": 0}, "crop must be from 1 to size, 0, not 448"),
+        ({"rotation": -1.0}, r"rotation must be at least 0 and finite, not -1\.0"),
+        ({"rotation": float("nan")}, "rotation must be at least 0 and finite, not nan"),
+        ({"pca_noise": -0.1}, r"pca_noise must be at least 0 and finite, not -0\.1"),
+        ({"colour": 1.5}, r"colour must be from 0 to 1, not 1\.5"),
     ],
 )
 def test_bad_options_are_refused(options, sentence):
@@ -253,17 +253,17 @@ def test_bad_options_are_refused(options, sentence):
 
 
 def test_a_bad_test_crop_is_refused():
-    with pytest.raises(ValueError, match="crop is 448, but it must be from 1 to size, 400"):
+    with pytest.raises(ValueError, match="crop must be from 1 to size, 400, not 448"):
         photo_test(size=400)
 
 
 @pytest.mark.parametrize(
     ("image", "options", "sentence"),
     [
-        (np.zeros((4, 4, 3), np.float32), {}, r"image is float32 of shape \(4, 4, 3\), but it must be uint8"),
-        (np.zeros((4, 4), np.uint8), {}, r"image is uint8 of shape \(4, 4\), but it must .* with c = 1 or 3"),
-        (np.zeros((4, 4, 1), np.uint8), {"colour": 0.1}, r"shape \(4, 4, 1\), but it must .* with c = 3"),
-        (np.zeros((4, 4, 1), np.uint8), {"pca_noise": 0.1}, r"shape \(4, 4, 1\), but it must .* with c = 3"),
+        (np.zeros((4, 4, 3), np.float32), {}, r"image must be uint8 .*, not float32 of shape \(4, 4, 3\)"),
+        (np.zeros((4, 4), np.uint8), {}, r"image must .* with c = 1 or 3, not uint8 of shape \(4, 4\)"),
+        (np.zeros((4, 4, 1), np.uint8), {"colour": 0.1}, r"with c = 3, not uint8 of shape \(4, 4, 1\)"),
+        (np.zeros((4, 4, 1), np.uint8), {"pca_noise": 0.1}, r"with c = 3, not uint8 of shape \(4, 4, 1\)"),
     ],
 )
 def test_other_images_are_refused(image, options, sentence):

@@ -143,12 +143,12 @@ def test_resuming_goes_on_exactly(done, threads):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"classes_per_batch": 6}, "classes_per_batch is 6, but it must be from 1 to the 5 classes"),
-        ({"classes_per_batch": 0}, "classes_per_batch is 0, but it must be from 1 to the 5 classes"),
-        ({"images_per_class": 0}, "images_per_class is 0, but it must be at least 1"),
-        ({"process_count": 5}, "process_count is 5, but it must be at least 1 and divide batch_size, 12"),
-        ({"process_index": 1}, "process_index is 1, but it must be from 0 to 0"),
-        ({"seed": -1}, "seed is -1, but it must be at least 0"),
+        ({"classes_per_batch": 6}, "classes_per_batch must be from 1 to the 5 classes, not 6"),
+        ({"classes_per_batch": 0}, "classes_per_batch must be from 1 to the 5 classes, not 0"),
+        ({"images_per_class": 0}, "images_per_class must be a whole number of at least 1, not 0"),
+        ({"process_count": 5}, "process_count must be at least 1 and divide batch_size, 12, not 5"),
+        ({"process_index": 1}, "process_index must be from 0 to 0, not 1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
     ],
 )
 def test_bad_arguments_are_refused(options, sentence):
@@ -157,11 +157,11 @@ def test_bad_arguments_are_refused(options, sentence):
 
 
 def test_a_class_without_images_is_named():
-    with pytest.raises(ValueError, match=r"Arrays\(.*\) has no image of b, d, but every class must have one"):
+    with pytest.raises(ValueError, match=r"Arrays\(.*\) must have an image of every class, not none of b, d"):
         batches_of(1, uneven((2, 0, 1, 0)))
 
 
 @pytest.mark.usefixtures("untyped")
 def test_a_source_without_labels_is_refused():
-    with pytest.raises(ValueError, match=r"source is Mapped\(.*\), but it must have labels"):
+    with pytest.raises(ValueError, match=r"source must have labels, .*, not Mapped\("):
         batches_of(1, Mapped(uneven(), lambda record: record))

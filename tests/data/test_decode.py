@@ -81,16 +81,6 @@ def test_alpha_of_avif_is_dropped():
     assert np.abs(image.astype(int) - RGB).max() < 16
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("planar", [False, True])
-@pytest.mark.parametrize("meaning", [0, 1, 2])
-def test_a_tiff_files_alpha_leaves_its_colours_alone(order, planar, meaning):
-    options = {"planar": planar, "extra": [meaning], "order": order}
-    np.testing.assert_array_equal(decode_image(tiff(np.dstack([RGB, RAMP]), **options)), RGB)
-    grey = decode_image(tiff(np.dstack([RGB[..., 0], RAMP]), **options), channels=1)
-    np.testing.assert_array_equal(grey, RGB[..., :1])
-
-
 @pytest.mark.parametrize("extension", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_16_bits_are_scaled_to_8(extension, channels):
@@ -109,36 +99,22 @@ def test_16_bit_colours_are_scaled_to_8(extension):
     assert np.abs(grey[..., 0] - DEEP[..., :3] / 257 @ [0.299, 0.587, 0.114]).max() < 1
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize(("count", "extra"), [(1, []), (2, [2]), (2, [0]), (3, []), (4, [2]), (4, [1])])
-def test_16_bit_tiff_files_of_every_number_of_channels(order, count, extra):
-    image = decode_image(tiff(DEEP[..., :count], extra=extra, order=order))
-    colours = DEEP[..., :3] if count > 2 else np.repeat(DEEP[..., :1], 3, axis=-1)
-    # Grey with alpha is scaled by libtiff, which rounds otherwise.
-    assert np.abs(image - np.round(colours / 257)).max() <= (count == 2)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_tiff_file_whose_zero_is_white_is_not_a_negative(dtype):
-    most = np.iinfo(dtype).max
-    values = np.linspace(0, most, 600).astype(dtype).reshape(20, 30, 1)
-    image = decode_image(tiff(values, photometric=0), channels=1)
-    np.testing.assert_array_equal(image, np.round((most - values) / (most / 255)))
-
-
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (tiff(DEEP[..., :3], planar=True), "has 16 bits and stores its 3 channels one after the other, but they must"),
-        (tiff(DEEP[..., :2], planar=True, extra=[2]), "has 16 bits and stores its 2 channels one after the other"),
-        (tiff(RGB, photometric=8), "in the colours of CIELab, but they must be grey, RGB or CMYK"),
-        (tiff(RGB.astype(np.uint32)), "uint32 pixels, but they must be integers of 8 or 16 bits"),
-        (tiff(RGB.astype(np.int16), kind=2), "int16 pixels, but they must be integers"),
-        (tiff(RGB.astype(np.float64), kind=3), "float64 pixels, but they must be integers"),
-        (encode(PILLOW.convert("YCbCr"), "JPEG2000"), "JPEG 2000 image has the colours YCC, but they must be grey or"),
-        (b"P5\n# made by hand\n3 2\n100\n" + bytes(6), "largest value of the PNM image is 100, but it must be 255 or"),
-        (cv2.imencode(".ras", RGB)[1].tobytes(), "not a whole image, but must be a JPEG, PNG, .* or PNM file"),
-        (cv2.imencode(".hdr", RGB.astype(np.float32))[1].tobytes(), "not a whole image, but must be a JPEG, PNG, "),
+        (
+            tiff(DEEP[..., :3], planar=True),
+            "the 3 channels of a TIFF image of 16 bits must be stored pixel by pixel, not",
+        ),
+        (tiff(DEEP[..., :2], planar=True, extra=[2]), "the 2 channels of a TIFF image of 16 bits must be stored"),
+        (tiff(RGB, photometric=8), "must be grey, RGB or CMYK, not CIELab"),
+        (tiff(RGB.astype(np.uint32)), "must be integers of 8 or 16 bits, not uint32"),
+        (tiff(RGB.astype(np.int16), kind=2), "must be integers of 8 or 16 bits, not int16"),
+        (tiff(RGB.astype(np.float64), kind=3), "must be integers of 8 or 16 bits, not float64"),
+        (encode(PILLOW.convert("YCbCr"), "JPEG2000"), "colours of a JPEG 2000 image must be grey or RGB, not YCC"),
+        (b"P5\n# made by hand\n3 2\n100\n" + bytes(6), "largest value of a PNM image must be 255 or 65535, not 100"),
+        (cv2.imencode(".ras", RGB)[1].tobytes(), r"data must be a whole JPEG, PNG, .* or PNM file, not"),
+        (cv2.imencode(".hdr", RGB.astype(np.float32))[1].tobytes(), "data must be a whole JPEG, PNG, "),
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
@@ -180,7 +156,7 @@ def test_trailing_bytes_are_harmless(name):
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.98])
 def test_cut_files_are_refused(name, kept):
     data = PICTURES[name]
-    with pytest.raises(ValueError, match=r"cut short|not a whole image"):
+    with pytest.raises(ValueError, match=r"data must be a whole "):
         decode_image(data[: int(len(data) * kept)])
 
 
@@ -207,12 +183,12 @@ def test_what_is_no_image_is_refused(data):
 
 def test_float_pixels_are_refused():
     data = cv2.imencode(".tiff", np.ones((4, 5, 3), np.float32))[1].tobytes()
-    with pytest.raises(ValueError, match="float32 pixels, but they must be integers of 8 or 16 bits"):
+    with pytest.raises(ValueError, match="must be integers of 8 or 16 bits, not float32"):
         decode_image(data)
 
 
 def test_two_channels_are_refused():
-    with pytest.raises(ValueError, match=r"channels is 2, but it must be 3 \(RGB\) or 1 \(grey\)"):
+    with pytest.raises(ValueError, match=r"channels must be 3 \(RGB\) or 1 \(grey\), not 2"):
         decode_image(PICTURES["png"], channels=2)
 
 

@@ -60,10 +60,10 @@ def test_the_seed_fixes_the_files(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "options", "sentence"),
     [
-        ("birds", {}, "dataset is 'birds', but it must be one of 'cub', 'cars', 'aircraft', 'inat2017'"),
-        ("cub", {"classes": 0}, "classes is 0, but it must be at least 1"),
-        ("cub", {"train": 0}, "train is 0, but it must be at least 1"),
-        ("cub", {"test": -1}, "test is -1, but it must be at least 1"),
+        ("birds", {}, "dataset must be one of 'cub', 'cars', 'aircraft', 'inat2017', not 'birds'"),
+        ("cub", {"classes": 0}, "classes must be a whole number of at least 1, not 0"),
+        ("cub", {"train": 0}, "train must be a whole number of at least 1, not 0"),
+        ("cub", {"test": -1}, "test must be a whole number of at least 1, not -1"),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path, dataset, options, sentence):

@@ -45,5 +45,5 @@ def test_splits_share_no_digit():
 
 def test_it_is_loaded_by_name_and_bad_arguments_are_named():
     assert len(load_source("hidden_digits", "validation", drawn=True, count=10)) == 10
-    with pytest.raises(ValueError, match="split is 'val'"):
+    with pytest.raises(ValueError, match=r"split must be one of .*, not 'val'"):
         HiddenDigits("val", drawn=True)

@@ -97,21 +97,11 @@ def test_batches_have_five_labels(drawn):
     assert batch["label"].dtype == np.int32
 
 
-def test_drawn_numbers_are_the_digits_of_their_boxes(drawn):
-    source = HouseNumbers(drawn, "test")
-    for index in range(len(source)):
-        image = source[index]["image"].astype(int)[..., 0]
-        rows, columns = np.nonzero(image > (image.min() + image.max()) / 2)
-        assert rows.min() > 2
-        assert rows.max() < 62
-        assert columns.max() - columns.min() > 25
-
-
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
-        (lambda folder: (folder / "digitStruct.mat").unlink(), FileNotFoundError, "no test/digitStruct.mat"),
-        (lambda folder: (folder / "2.png").unlink(), FileNotFoundError, "1 of 2 pictures are missing"),
+        (lambda folder: (folder / "digitStruct.mat").unlink(), FileNotFoundError, "must hold test/digitStruct.mat"),
+        (lambda folder: (folder / "2.png").unlink(), FileNotFoundError, "all 2 pictures, but 1 are missing"),
         (lambda folder: (folder / "digitStruct.mat").write_bytes(b"MATLAB 5.0"), ValueError, "digitStruct.mat cannot"),
     ],
 )
@@ -130,9 +120,9 @@ def test_a_broken_picture_is_named(tmp_path):
 
 
 def test_size_and_split_are_checked(drawn):
-    with pytest.raises(ValueError, match="size is 32, but it must be 64 or 128"):
+    with pytest.raises(ValueError, match="size must be 64 or 128, not 32"):
         HouseNumbers(drawn, "test", size=32)
-    with pytest.raises(ValueError, match="split is 'dev'"):
+    with pytest.raises(ValueError, match=r"split must be one of .*, not 'dev'"):
         HouseNumbers(drawn, "dev")
 
 
@@ -147,12 +137,15 @@ def test_without_h5py_the_extra_is_named(drawn, monkeypatch):
 @pytest.mark.parametrize(
     ("pictures", "sentence"),
     [
-        ([[digit(1)], [digit(11)]], r"digitStruct\.mat gives 2\.png the digit 11\.0, but it must be from 0 to 10"),
-        ([[digit(1)], [digit(1.5)]], r"gives 2\.png the digit 1\.5, but it must be from 0 to 10"),
-        ([[digit(1)], [digit(float("nan"))]], r"gives 2\.png the digit nan, but it must be from 0 to 10"),
-        ([[digit(1)], [(1, 10, 10, 0, 8)]], r"digitStruct\.mat gives '2\.png' the box \[9\.0, 9\.0, 9\.0, 17\.0\]"),
-        ([[digit(1)], [(1, 10, float("inf"), 5, 8)]], r"digitStruct\.mat gives '2\.png' the box \[9\.0, inf"),
-        ([[digit(1)], [digit(1), (1, float("nan"), 10, 5, 8)]], r"digitStruct\.mat gives '2\.png' the box \[nan"),
+        ([[digit(1)], [digit(11)]], r"digitStruct\.mat: the digits of 2\.png must be from 0 to 10, not 11\.0"),
+        ([[digit(1)], [digit(1.5)]], r"the digits of 2\.png must be from 0 to 10, not 1\.5"),
+        ([[digit(1)], [digit(float("nan"))]], r"the digits of 2\.png must be from 0 to 10, not nan"),
+        (
+            [[digit(1)], [(1, 10, 10, 0, 8)]],
+            r"digitStruct\.mat: the box of '2\.png' .* not \[9\.0, 9\.0, 9\.0, 17\.0\]",
+        ),
+        ([[digit(1)], [(1, 10, float("inf"), 5, 8)]], r"digitStruct\.mat: the box of '2\.png' .* not \[9\.0, inf"),
+        ([[digit(1)], [digit(1), (1, float("nan"), 10, 5, 8)]], r"digitStruct\.mat: the box of '2\.png' .* not \[nan"),
     ],
 )
 def test_numbers_that_make_no_sense_are_named(tmp_path, pictures, sentence):
@@ -166,7 +159,7 @@ def test_a_picture_listed_twice_is_named(tmp_path):
     with h5py.File(tmp_path / "test" / "digitStruct.mat", "r+") as file:
         names = file["digitStruct/name"]
         names[1] = names[0]
-    with pytest.raises(ValueError, match=r"digitStruct\.mat names the picture '1\.png' twice"):
+    with pytest.raises(ValueError, match=r"digitStruct\.mat: each picture must come once, but '1\.png' comes twice"):
         HouseNumbers(tmp_path, "test")
 
 
@@ -176,7 +169,7 @@ def test_lists_of_unequal_lengths_are_refused(tmp_path):
         kept = file["digitStruct/bbox"][:1]
         del file["digitStruct/bbox"]
         file["digitStruct"].create_dataset("bbox", data=kept, dtype=h5py.ref_dtype)
-    with pytest.raises(ValueError, match=r"digitStruct\.mat names 2 pictures, but has the boxes of 1"):
+    with pytest.raises(ValueError, match=r"digitStruct\.mat must have the boxes of its 2 pictures, not of 1"):
         HouseNumbers(tmp_path, "test")
 
 
@@ -187,7 +180,7 @@ def test_digits_without_all_their_fields_are_refused(tmp_path):
         kept = group["width"][:1]
         del group["width"]
         group.create_dataset("width", data=kept, dtype=h5py.ref_dtype)
-    with pytest.raises(ValueError, match=r"gives 2\.png the numbers of 1 to 2 digits"):
+    with pytest.raises(ValueError, match=r"the fields of 2\.png must have as many digits each, not 1 to 2"):
         HouseNumbers(tmp_path, "test")
 
 
@@ -198,5 +191,5 @@ def test_a_picture_without_digits_is_named(tmp_path):
         for field in list(group):
             del group[field]
             group.create_dataset(field, data=np.zeros((0, 0)))
-    with pytest.raises(ValueError, match=r"digitStruct\.mat gives 2\.png no digit"):
+    with pytest.raises(ValueError, match=r"digitStruct\.mat: 2\.png must have at least one digit, not none"):
         HouseNumbers(tmp_path, "test")

@@ -1,130 +1,131 @@
-"""Lists that contradict themselves or each other: refused by the file and the id, whichever set they belong to."""
+"""Lists and annotations that are empty, cut short, altered, or saved by an editor of another system."""
 
+import gzip
 import json
 
-import fine_grained_trees as trees
 import numpy as np
 import pytest
-import scipy.io
 
-from vtnjax.data import Aircraft, Cars, Cub, INaturalist2017
+from vtnjax.data import load_source, write_drawn, write_house_numbers
 
-
-def spoil_json(path, change):
-    contents = json.loads(path.read_text())
-    change(contents)
-    path.write_text(json.dumps(contents))
-
-
-def spoil(path, before, after):
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after, 1))
+LISTS = {
+    "cub": ["images.txt", "classes.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"],
+    "aircraft": ["data/variants.txt", "data/images_variant_trainval.txt", "data/images_box.txt"],
+    "cars": ["devkit/cars_meta.mat", "devkit/cars_train_annos.mat"],
+    "inat2017": ["train2017.json"],
+    "svhn": ["train/digitStruct.mat"],
+    "idx": ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"],
+}
+FILES = [(dataset, file) for dataset, files in LISTS.items() for file in files]
+TEXTS = [(dataset, file) for dataset, file in FILES if file.endswith(".txt")]
 
 
-def again(rows, **other):
-    rows.append({**rows[0], **other})
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets")
+    for name in ("cub", "aircraft", "cars", "inat2017"):
+        write_drawn(name, root / name, classes=2, train=2, test=1)
+    write_house_numbers(root / "svhn", counts={"train": 6, "extra": 2, "test": 2})
+    (root / "idx").mkdir()
+    for name, header, values in (
+        ("train-images-idx3-ubyte", [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4], 32),
+        ("train-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0, 2], 2),
+    ):
+        (root / "idx" / f"{name}.gz").write_bytes(gzip.compress(bytes(header) + bytes(values)))
+    return root
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda c: again(c["images"]), r"train2017\.json names the image 7 twice: unpack"),
-        (lambda c: again(c["images"], file_name="else.jpg"), r"train2017\.json names the image 7 twice"),
-        (lambda c: again(c["annotations"]), r"train2017\.json annotates the image 3 twice: unpack"),
-        (lambda c: again(c["annotations"], category_id=1), r"train2017\.json annotates the image 3 twice"),
-        (lambda c: again(c["categories"]), r"train2017\.json names the category 2 twice: unpack"),
-        (
-            lambda c: (again(c["images"], id=8), again(c["annotations"], image_id=8)),
-            r"name the picture 'train_val_images/Aves/Larus fuscus/0+7\.jpg' twice",
-        ),
-        (lambda c: c["annotations"].pop(), r"train2017\.json does not annotate the image 7: unpack"),
-        (lambda c: c["annotations"][0].update(category_id=9), r"gives image 3 the category 9, which it does not list"),
-        (
-            lambda c: c["images"][0].update(id=[7]),
-            r"train2017\.json has in 'images' the id \[7\], but it must be a whole number",
-        ),
-        (lambda c: c["annotations"][0].update(image_id=None), "has in 'annotations' the image_id None, but it must"),
-        (lambda c: c["annotations"][0].update(category_id="0"), "the category_id '0', but it must be a whole number"),
-        (lambda c: c["categories"][0].update(id=1.5), r"has in 'categories' the id 1\.5, but it must be a"),
-        (lambda c: c["categories"][0].update(id=True), "has in 'categories' the id True, but it must be"),
-        (lambda c: c["images"][0].update(file_name=7), "the file_name 7, but it must be text"),
-        (lambda c: c["categories"][0].update(name=None), "the name None, but it must be text"),
-        (lambda c: c["categories"][0].update(supercategory=0), "the supercategory 0, but it must be text"),
-    ],
-)
-def test_inaturalist_ids(tmp_path, change, sentence):
-    spoil_json(trees.write_inat2017(tmp_path) / "train2017.json", change)
-    with pytest.raises(ValueError, match=sentence):
-        INaturalist2017(tmp_path, "train")
+def find(root, dataset, file):
+    (path,) = [path for path in (root / dataset).rglob("*") if str(path).endswith("/" + file)]
+    return path
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "sentence"),
-    [
-        ("images.txt", "3 002", "2 002", r"key '2' comes twice.*images\.txt"),
-        (
-            "images.txt",
-            "Black_Footed_Albatross_0046_18",
-            "Black_Footed_Albatross_0009_34",
-            r"names the picture .* twice",
-        ),
-        ("image_class_labels.txt", "3 2", "3 7", r"image_class_labels\.txt gives image 3 the class '7', which classes"),
-        ("image_class_labels.txt", "3 2", "3 two", r"image_class_labels\.txt gives image 3 the class 'two', which"),
-        ("image_class_labels.txt", "3 2", "2 2", r"key '2' comes twice.*image_class_labels\.txt"),
-        ("image_class_labels.txt", "3 2\n", "", r"image_class_labels\.txt and images\.txt .* has image 3"),
-        ("train_test_split.txt", "3 1", "3 2", r"train_test_split\.txt gives image 3 the split '2', but .* 0 or 1"),
-        ("train_test_split.txt", "3 1", "3 yes", r"train_test_split\.txt gives image 3 the split 'yes', but"),
-        ("train_test_split.txt", "3 1", "2 1", r"key '2' comes twice.*train_test_split\.txt"),
-        ("bounding_boxes.txt", "3 14.5", "2 14.5", r"key '2' comes twice.*bounding_boxes\.txt"),
-        ("bounding_boxes.txt", "3 14.5", "3 nan", r"bounding_boxes\.txt gives '3' the box \[nan"),
-        ("bounding_boxes.txt", "388.0", "inf", r"bounding_boxes\.txt gives '3' the box .*inf"),
-        ("classes.txt", "2 002", "1 002", r"key '1' comes twice.*classes\.txt"),
-    ],
-)
-def test_cub_ids(tmp_path, file, before, after, sentence):
-    spoil(trees.write_cub(tmp_path) / file, before, after)
-    with pytest.raises(ValueError, match=sentence):
-        Cub(tmp_path, "train")
+def opened(root, dataset):
+    return load_source(dataset, "train", data_dir=str(root / dataset))
 
 
-@pytest.mark.parametrize(
-    ("file", "before", "after", "sentence"),
-    [
-        ("images_variant_trainval.txt", "1340192", "1025794", r"key '1025794' comes twice.*trainval\.txt"),
-        ("images_variant_trainval.txt", "F-16A/B", "A380", r"gives image 1340192 the variant 'A380', which variants"),
-        ("variants.txt", "F-16A/B", "707-320", r"variants\.txt names the variant '707-320' twice"),
-        ("images_box.txt", "1340192", "1025794", r"key '1025794' comes twice.*images_box\.txt"),
-        ("images_box.txt", "998", "inf", r"images_box\.txt gives '1025794' the box .*inf"),
-    ],
-)
-def test_aircraft_ids(tmp_path, file, before, after, sentence):
-    spoil(trees.write_aircraft(tmp_path) / file, before, after)
-    with pytest.raises(ValueError, match=sentence):
-        Aircraft(tmp_path, "train")
+@pytest.fixture
+def changed(sets):
+    """Opens a set with other bytes in one of its files."""
+    before = {}
+
+    def change(dataset, file, data):
+        path = find(sets, dataset, file)
+        before.setdefault(path, path.read_bytes())
+        path.write_bytes(data)
+        return opened(sets, dataset)
+
+    yield change
+    for path, data in before.items():
+        path.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    ("rows", "sentence"),
-    [
-        ([(39, 116, 569, 375, 2, "00001.jpg"), (36, 116, 868, 587, 1, "00001.jpg")], r"'cars_train/00001\.jpg' twice"),
-        ([(39, 116, 569, 375, 0, "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the class 0, .* from 1 to 2"),
-        ([(39, 116, 569, 375, 3, "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the class 3, .* from 1 to 2"),
-        ([(39, 116, 569, 375, 1.5, "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the class 1\.5, .* whole"),
-        ([(39, 116, 569, 375, "x", "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the class .* whole"),
-        ([(39, 116, 569, 375, [], "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the class .* whole"),
-        ([("x", 116, 569, 375, 1, "00001.jpg")], r"train_annos\.mat .* the bbox_x1 'x', but it must be a number"),
-        ([([], 116, 569, 375, 1, "00001.jpg")], r"train_annos\.mat .* the bbox_x1 .*, but it must be a number"),
-        ([(39, 116, np.nan, 375, 1, "00001.jpg")], r"train_annos\.mat gives '00001\.jpg' the box .*nan"),
-        ([(39, 116, 569, 375, 1, 7)], r"train_annos\.mat has the fname 7, but it must be text"),
-    ],
-)
-def test_cars_rows(tmp_path, rows, sentence):
-    path = trees.write_cars(tmp_path) / "devkit" / "cars_train_annos.mat"
-    names = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
-    records = np.empty((1, len(rows)), [(name, object) for name in names])
-    for column, row in enumerate(rows):
-        records[0, column] = row
-    scipy.io.savemat(path, {"annotations": records})
-    with pytest.raises(ValueError, match=sentence):
-        Cars(tmp_path, "train")
+@pytest.mark.parametrize(("dataset", "file"), FILES)
+def test_an_empty_file_is_named(sets, changed, dataset, file):
+    with pytest.raises((ValueError, FileNotFoundError), match=file.rpartition("/")[2].partition(".")[0]):
+        changed(dataset, file, b"")
+
+
+def sentence(attempt):
+    """What an attempt raises, if it is an error that ends a run with a sentence."""
+    try:
+        attempt()
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize(("dataset", "file"), FILES)
+def test_a_file_cut_anywhere_is_named(sets, changed, dataset, file):
+    data = find(sets, dataset, file).read_bytes()
+    lengths = np.linspace(1, len(data) - 2, 25).astype(int).tolist()
+    said = [sentence(lambda kept=kept: changed(dataset, file, data[:kept])) for kept in lengths]
+    # The beginning of a number or of a class's name is a number or a name too.
+    assert sum(each is not None for each in said) >= 12
+    assert all(each is None or str(sets / dataset) in each for each in said)
+
+
+# Not of Matlab's files: SciPy's own reader, given wrong sizes, may end the process.
+@pytest.mark.parametrize(("dataset", "file"), [each for each in FILES if not each[1].endswith(".mat")])
+def test_altered_bytes_end_in_a_sentence(sets, changed, dataset, file):
+    data = np.frombuffer(find(sets, dataset, file).read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        altered = data.copy()
+        altered[rng.integers(len(data), size=8)] = rng.integers(256, size=8)
+        said = sentence(lambda altered=altered: changed(dataset, file, altered.tobytes()))
+        assert said is None or str(sets / dataset) in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(("dataset", "file"), TEXTS)
+def test_lists_saved_by_other_editors_are_read(sets, changed, dataset, file, encoding, end):
+    expected = opened(sets, dataset)
+    text = find(sets, dataset, file).read_text()
+    source = changed(dataset, file, text.replace("\n", end).encode(encoding))
+    assert (source.classes, source.names) == (expected.classes, expected.names)
+    np.testing.assert_array_equal(source.labels, expected.labels)
+    np.testing.assert_array_equal(source.boxes, expected.boxes)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_saved_by_other_editors_is_read(sets, changed, encoding):
+    expected = opened(sets, "inat2017")
+    text = find(sets, "inat2017", "train2017.json").read_text()
+    source = changed("inat2017", "train2017.json", text.replace("\n", "\r\n").encode(encoding))
+    assert (source.classes, source.names) == (expected.classes, expected.names)
+
+
+@pytest.mark.parametrize(("dataset", "file"), TEXTS)
+def test_other_encodings_are_refused_by_name(sets, changed, dataset, file):
+    data = find(sets, dataset, file).read_bytes()
+    with pytest.raises(ValueError, match=rf"{file.rpartition('/')[2]} must be UTF-8 text, .*: unpack"):
+        changed(dataset, file, data.rstrip() + "é\n".encode("latin-1"))
+
+
+def test_json_too_deep_is_refused_by_name(sets, changed):
+    with pytest.raises(ValueError, match=r"train2017\.json must be a whole JSON file"):
+        changed("inat2017", "train2017.json", b"[" * 200_000)
+    with pytest.raises(ValueError, match=r"train2017\.json must hold a list 'images'"):
+        changed("inat2017", "train2017.json", json.dumps(None).encode())

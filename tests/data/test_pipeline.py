@@ -166,16 +166,16 @@ def test_one_record_makes_batches_of_one():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch_size": 0}, "batch_size is 0, but it must be at least 1"),
-        ({"batch_size": 11}, r"batch_size is 11, but it must be at most the 10 records of Arrays\("),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
+        ({"batch_size": 11}, r"batch_size must be at most the 10 records of Arrays\(.*, not 11"),
         (
             {"batch_size": 5, "process_count": 2},
-            "process_count is 2, but it must .* divide batch_size, 5",
+            "process_count must .* divide batch_size, 5, not 2",
         ),
-        ({"batch_size": 5, "process_count": 0}, "process_count is 0, but it must be at least 1"),
-        ({"batch_size": 4, "process_count": 2, "process_index": 2}, "process_index is 2, but it must be from 0 to 1"),
-        ({"batch_size": 4, "process_index": -1}, "process_index is -1, but it must be from 0 to 0"),
-        ({"batch_size": 4, "seed": -1}, "seed is -1, but it must be at least 0"),
+        ({"batch_size": 5, "process_count": 0}, "process_count must be at least 1 and divide batch_size, 5, not 0"),
+        ({"batch_size": 4, "process_count": 2, "process_index": 2}, "process_index must be from 0 to 1, not 2"),
+        ({"batch_size": 4, "process_index": -1}, "process_index must be from 0 to 0, not -1"),
+        ({"batch_size": 4, "seed": -1}, "seed must be a whole number of at least 0, not -1"),
     ],
 )
 def test_bad_arguments_are_refused(options, sentence):
@@ -184,9 +184,9 @@ def test_bad_arguments_are_refused(options, sentence):
 
 
 def test_a_bad_share_of_a_pass_is_refused():
-    with pytest.raises(ValueError, match="batch_size is 0, but it must be at least 1"):
+    with pytest.raises(ValueError, match="batch_size must be a whole number of at least 1, not 0"):
         pipeline.eval_batches(numbered(), batch_size=0)
-    with pytest.raises(ValueError, match="process_count is 3, but it must be at least 1 and divide batch_size, 4"):
+    with pytest.raises(ValueError, match="process_count must be at least 1 and divide batch_size, 4, not 3"):
         pipeline.eval_batches(numbered(), batch_size=4, process_count=3)
 
 
@@ -194,7 +194,7 @@ def test_images_of_several_shapes_are_refused():
     def crop(record, rng):
         return {**record, "image": record["image"][: 1 + record["label"] % 2]}
 
-    with pytest.raises(ValueError, match=r"one shape, but there are \(1, 3, 1\) and \(2, 3, 1\): give"):
+    with pytest.raises(ValueError, match=r"one shape, not \(1, 3, 1\) and \(2, 3, 1\): give"):
         next(train_batches(numbered(), batch_size=10, seed=0, augment=crop))
 
 

@@ -61,22 +61,26 @@ def test_repr_is_stable():
 
 @pytest.mark.parametrize("label", [-1, 2])
 def test_a_label_out_of_range_is_named(label):
-    with pytest.raises(ValueError, match=rf"Record 1 has label {label}, but with 2 classes .* from 0 to 1\."):
+    with pytest.raises(ValueError, match=rf"label of record 1 must be from 0 to 1, .* 2 classes, not {label}"):
         arrays((0, label, 5))
 
 
 def test_check_labels_counts_from_first():
     check_labels(np.array([0, 1]), CLASSES)
-    with pytest.raises(ValueError, match="Record 8 has label 2"):
+    with pytest.raises(ValueError, match=r"label of record 8 must be .*, not 2"):
         check_labels(np.array([0, 2]), CLASSES, first=7)
 
 
 @pytest.mark.parametrize(
     ("images", "labels", "sentence"),
     [
-        (np.zeros((3, 2, 2), np.uint8), np.zeros(3, int), r"images is uint8 of shape \(3, 2, 2\)"),
-        (np.zeros((3, 2, 2, 1), np.float64), np.zeros(3, int), "images is float64"),
-        (np.zeros((3, 2, 2, 1), np.uint8), np.zeros(2, int), r"labels has shape \(2,\), but 3 images"),
+        (np.zeros((3, 2, 2), np.uint8), np.zeros(3, int), r"images must be .*, not uint8 of shape \(3, 2, 2\)"),
+        (np.zeros((3, 2, 2, 1), np.float64), np.zeros(3, int), r"images must be .*, not float64"),
+        (
+            np.zeros((3, 2, 2, 1), np.uint8),
+            np.zeros(2, int),
+            r"labels must have the shape \(3,\) of 3 images, not \(2,\)",
+        ),
     ],
 )
 def test_other_arrays_are_refused(images, labels, sentence):

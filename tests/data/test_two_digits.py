@@ -45,7 +45,7 @@ def test_drawn_digits_need_no_package():
 
 
 def test_bad_names_are_named():
-    with pytest.raises(ValueError, match="label is 'product', but it must be one of 'sum', 'pair'"):
+    with pytest.raises(ValueError, match="label must be one of 'sum', 'pair', not 'product'"):
         TwoDigits("train", label="product")
-    with pytest.raises(ValueError, match="split is 'val'"):
+    with pytest.raises(ValueError, match=r"split must be one of .*, not 'val'"):
         TwoDigits("val")

@@ -40,5 +40,5 @@ def test_loss_and_accuracy_are_means_over_the_records_whatever_the_batches(batch
 
 
 def test_nothing_to_score_is_an_error():
-    with pytest.raises(ValueError, match="the test set must hold at least one record"):
+    with pytest.raises(ValueError, match="test must give at least one record, not none"):
         evaluate.Classification()(Table(), list)

@@ -36,7 +36,7 @@ from ml_collections import ConfigDict
 def get_config(variant=""):
     for item in filter(None, variant.split(",")):
         if item not in ("model=fcn", "model=cnn", "model=broken", "short", "split=validation"):
-            raise ValueError(f"the variant {item!r} is none of model, short, split")
+            raise ValueError(f"the variant must be of model, short, split, not {item!r}")
     config = {"steps": 40, "batch_size": 10, "learning_rate": 0.1, "seed": 0, "data_dir": "", "tensorboard": False}
     return ConfigDict(config)
 """

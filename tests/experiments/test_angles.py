@@ -50,5 +50,5 @@ def test_two_runs_of_one_network_are_refused(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="must be of different networks, but are of STN-SL1"):
+    with pytest.raises(ValueError, match="must be of different networks, not of STN-SL1"):
         angles.study([tmp_path / "one", tmp_path / "two"], tmp_path)

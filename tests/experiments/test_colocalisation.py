@@ -18,7 +18,7 @@ from vtnjax import models, recipes
 from vtnjax.experiments.colocalisation import __main__ as command
 from vtnjax.experiments.colocalisation.encoder import load_encoder
 from vtnjax.experiments.colocalisation.images import class_images, hide_digits, tight_boxes
-from vtnjax.experiments.colocalisation.localiser import AS_WRITTEN, DIGIT_SCALE, Colocaliser, Recipe, cut_window
+from vtnjax.experiments.colocalisation.localiser import AS_WRITTEN, DIGIT_SCALE, Colocaliser, Recipe
 from vtnjax.experiments.colocalisation.pictures import save_pictures
 
 
@@ -79,11 +79,14 @@ def test_training_moves_the_windows_to_what_the_images_share(tmp_path):
 
 def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
     image = jax.random.uniform(jax.random.key(0), (84, 84, 1))
+    transformers = [Colocaliser(jnp.ravel, recipe)._make(0) for recipe in (Recipe(), AS_WRITTEN)]
     for top, left in ((0, 0), (31, 7), (56, 56)):
         centre = 2 * (np.array([left, top]) + 13.5) / 83 - 1
-        window = jnp.asarray(np.array([DIGIT_SCALE, *centre]), jnp.float32)
+        thetas = np.array([centre]), np.array([[DIGIT_SCALE, *centre]])
         expected = image[top : top + 28, left : left + 28]
-        assert_allclose(cut_window(image, window), expected, atol=1e-4)
+        for transformer, theta in zip(transformers, thetas, strict=True):
+            crops, _ = transformer.warp(image[None], jnp.asarray(theta, jnp.float32))
+            assert_allclose(crops[0], expected, atol=1e-4)
 
 
 @pytest.mark.usefixtures("untyped")
@@ -135,6 +138,14 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
     moved = [colocaliser._objective(params, images, jax.random.key(0), jnp.float32(s))[1] for s in (0, 0.5)]
     assert moved[0] == loss
     assert abs(moved[1] - loss) > 0.01
+
+
+def test_the_boxes_are_found_without_a_warp():
+    colocaliser = Colocaliser(jnp.ravel, Recipe())
+    params = nnx.state(colocaliser._make(0))
+    found = str(jax.make_jaxpr(colocaliser._run_boxes)(params, jnp.zeros((2, 84, 84, 1))))
+    assert "conv_general_dilated" in found
+    assert "gather" not in found
 
 
 def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):

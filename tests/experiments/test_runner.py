@@ -120,7 +120,7 @@ def test_overrides_reach_the_config_in_its_own_types(runner):
         (
             "modl=fcn",
             "--config.steps=3",
-            "small.py:modl=fcn .* cannot be read: the variant 'modl=fcn' is none of model",
+            "small.py:modl=fcn .* cannot be read: the variant must be of model, short, split, not 'modl=fcn'",
         ),
         (
             "model=fcn",
@@ -131,7 +131,7 @@ def test_overrides_reach_the_config_in_its_own_types(runner):
         (
             "model=fcn",
             "--config.steps.more=1",
-            "--config.steps.more=1 cannot be read: the config has no key 'steps.more'",
+            "--config.steps.more=1 cannot be read: config.steps has no keys of its own, but config.steps.more was",
         ),
     ],
 )

@@ -299,15 +299,15 @@ def test_bad_arguments_are_refused_when_it_is_built(arguments, sentence, untyped
 @pytest.mark.parametrize(
     ("name", "shape", "sentence"),
     [
-        ("resnet18", (32, 32, 3), r"image must be a batch \(n, h, w, 3\) of colour images, .* is \(32, 32, 3\)"),
-        ("vgg16", (2, 32, 32, 1), r"image must be a batch .*, but its shape is \(2, 32, 32, 1\)"),
-        ("vgg16", (2, 32, 15, 3), r"image must be at least 16 x 16 pixels .*, but its shape is \(2, 32, 15, 3\)"),
+        ("resnet18", (32, 32, 3), r"image must have the shape \(n, h, w, 3\), but it is \(32, 32, 3\)"),
+        ("vgg16", (2, 32, 32, 1), r"image must have the shape \(n, h, w, 3\), but it is \(2, 32, 32, 1\)"),
+        ("vgg16", (2, 32, 15, 3), r"image must be at least 16 x 16 pixels .*, not 32 x 15"),
         (
             "squeezenet1_1",
             (2, 16, 32, 3),
-            r"image must be at least 17 x 17 pixels .*, but its shape is \(2, 16, 32, 3\)",
+            r"image must be at least 17 x 17 pixels .*, not 16 x 32",
         ),
-        ("googlenet", (2, 14, 32, 3), r"image must be at least 15 x 15 pixels .*, but its shape is \(2, 14, 32, 3\)"),
+        ("googlenet", (2, 14, 32, 3), r"image must be at least 15 x 15 pixels .*, not 14 x 32"),
     ],
 )
 def test_images_of_another_kind_are_refused(name, shape, sentence, untyped):

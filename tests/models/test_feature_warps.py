@@ -1,3 +1,5 @@
+"""Warps of features: where they start, what they read, and trunks whose last convolution is deformable."""
+
 import jax
 import jax.numpy as jnp
 import loops
@@ -69,7 +71,7 @@ def test_each_group_has_an_affine_warp_of_its_own():
     expected[:, :, :-1, 2:4], expected[:, :, -1, 2:4] = x[:, :, 1:, 2:4], 0
     expected[:, 1:, :, 6:8], expected[:, 0, :, 6:8] = x[:, :-1, :, 6:8], 0
     assert_allclose(y, expected, atol=1e-5)
-    with pytest.raises(ValueError, match="but 3 does not divide 8"):
+    with pytest.raises(ValueError, match="groups must divide the 8 channels, not be 3"):
         AffineGroups(FeatureLocaliser(SHAPE, 7, rngs=nnx.Rngs(0)), 7, 8, 3, rngs=nnx.Rngs(0))
 
 
@@ -126,35 +128,3 @@ def test_a_convolution_in_groups_stays_one():
 def test_an_unknown_trunk_is_refused():
     with pytest.raises(ValueError, match=r"backbone must be a ResNet, a VGG, a SqueezeNet or .* not a Linear"):
         models.deform_last_convolution(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
-
-
-# ---- The whole network
-
-
-def test_the_last_features_are_warped_and_classified():
-    trunk = Trunk(nnx.Rngs(0))
-    shape = models.features_shape(trunk, (12, 10, 3))
-    assert shape == (6, 5, 8)  # the dictionary's last entry, not the last in the order of the names
-    transformer = FEATURE_WARPS["vtn"](None, shape, dtype=None, rngs=nnx.Rngs(0), **OPTIONS["vtn"])
-    classifier = models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
-    network = models.WarpedFeatures(trunk, transformer, classifier)
-    image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)
-    logits, out = run(network, image)
-    assert_allclose(out["features"], run(trunk, image)["a"], atol=1e-6)
-    assert_allclose(out["warped"], run(transformer, out["features"])[0], atol=1e-5)
-    assert_allclose(logits, run(classifier, out["warped"]), atol=1e-5)
-    assert out["coords"].shape == (2, 6, 5, 4, 2)
-    plain, out = run(models.WarpedFeatures(trunk, None, classifier), image)
-    assert_allclose(plain, run(classifier, out["features"]), atol=1e-5)
-
-
-def test_a_flat_classifier_tells_where_something_is():
-    classifier = models.FlatClassifier(5 * 6 * 8, 3, width=4, rngs=nnx.Rngs(0))
-    x = features()
-    assert np.abs(run(classifier, x) - run(classifier, x[:, ::-1])).max() > 1e-3
-    pooled = models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
-    assert_allclose(run(pooled, x), run(pooled, x[:, ::-1]), atol=1e-5)
-
-
-def test_a_small_trunk_halves_twice():
-    assert models.features_shape(models.SmallTrunk(1, (3, 4, 5), rngs=nnx.Rngs(0)), (48, 48, 1)) == (12, 12, 5)

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.models import Inception, MultiStreamSTN, SmallTrunk, WindowLocaliser
 from vtnjax.models.multi_stream import tile_centres
-from vtnjax.recipes import CrossEntropy, localiser_rates
+from vtnjax.recipes import CrossEntropy
+from vtnjax.recipes.networks import localiser_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")

@@ -8,8 +8,8 @@ from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
-from vtnjax.models import PlacedSTN, count_parameters
-from vtnjax.models.placed import ConvPool, compose
+from vtnjax.models import ConvPool, PlacedSTN, count_parameters
+from vtnjax.models.placed import compose
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
@@ -94,6 +94,18 @@ def test_the_second_localiser_sees_what_the_first_has_warped():
     seen = network.layers[0](warped(IMAGES, TURN)[0])
     theta = head(network.transformer[1].localiser(seen)).reshape(-1, 2, 3)
     assert_allclose(out["theta"], compose(jnp.tile(jnp.asarray([TURN]), (3, 1, 1)), theta), atol=1e-5)
+
+
+def gathers(network):
+    return str(jax.make_jaxpr(lambda images: network(images)[1]["warped"])(IMAGES)).count(" gather[")
+
+
+@pytest.mark.parametrize("mode", ["shared", "deep"])
+def test_each_transformer_warps_the_input_once(mode):
+    once = gathers(make(mode="features", placements=(0,)))
+    assert once > 0
+    assert gathers(make(mode=mode, placements=(0,))) == once
+    assert gathers(make(mode=mode, placements=(0, 2))) == 2 * once
 
 
 def slopes(network):

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from vtnjax import models
-from vtnjax.models.stn import MODELS
+from vtnjax.models.layers import MODELS
 from vtnjax.models.volumes import project_depth
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
@@ -78,7 +78,7 @@ def test_the_classification_moves_theta():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="did you mean 'st_fcn'"):
         network("st_fnc")
-    with pytest.raises(ValueError, match=r"at least 4 voxels along each axis, but it is \(3, 8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"at least 4 voxels along each axis, not \(3, 8, 8\)"):
         models.VolumeNetwork("st_fcn", (3, 8, 8, 1), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="at least 21 x 21 pixels after pooling, not 13 x 14"):
         network("cnn", pool=2)

@@ -1,5 +1,7 @@
 """Bad arguments and bad input, each with its sentence."""
 
+import re
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,13 +28,13 @@ def make(localiser=features_of, features=3, **options):
         ({"padding": "zero"}, "padding must be one of .*, not 'zero'; did you mean 'zeros'?"),
         ({"count": 0}, "features and count must be at least 1, not 3 and 0"),
         ({"features": 0}, "features and count must be at least 1, not 0 and 1"),
-        ({"scale": 0.5}, "scale belongs to the warp 'attention', not to 'affine'"),
-        ({"warp": "linear"}, "basis belongs to the warp 'linear', and must be given there; the warp is 'linear'"),
-        ({"basis": BASIS}, "basis belongs to the warp 'linear', and must be given there; the warp is 'affine'"),
-        ({"warp": "linear", "basis": BASIS[0]}, r"basis must have the shape \(m, h, w\), but its shape is \(6, 7\)"),
+        ({"scale": 0.5}, "scale must be None for the warp 'affine', not 0.5: it belongs to the warp 'attention'"),
+        ({"warp": "linear"}, "basis must be given for the warp 'linear' and for no other, and the warp is 'linear'"),
+        ({"basis": BASIS}, "basis must be given for the warp 'linear' and for no other, and the warp is 'affine'"),
+        ({"warp": "linear", "basis": BASIS[0]}, r"basis must have the shape \(m, h, w\), but it is \(6, 7\)"),
         (
             {"warp": "linear", "basis": BASIS, "shape": (6, 8)},
-            r"basis must be \(m, 6, 8\) as shape, but it is \(3, 6, 7\)",
+            r"basis must have the shape \(m, 6, 8\), but it is \(3, 6, 7\)",
         ),
         (
             {"warp": "affine3d", "method": "nearest"},
@@ -58,14 +60,20 @@ def test_bad_arguments_are_refused_when_it_is_built(options, sentence):
 @pytest.mark.parametrize(
     ("warp", "shape", "sentence"),
     [
-        ("affine", (6, 7, 3), r"image must have 4 axes for the warp 'affine', but its shape is \(6, 7, 3\)"),
-        ("affine3d", (2, 6, 7, 3), r"image must have 5 axes for the warp 'affine3d', but its shape is \(2, 6, 7, 3\)"),
+        ("affine", (6, 7, 3), r"image must have the shape \(n, h, w, c\) for the warp 'affine', but it is \(6, 7, 3\)"),
+        (
+            "affine3d",
+            (2, 6, 7, 3),
+            r"image must have the shape \(n, d, h, w, c\) for the warp 'affine3d', but it is \(2, 6, 7, 3\)",
+        ),
     ],
 )
 @pytest.mark.usefixtures("untyped")
 def test_images_of_another_rank_are_refused(warp, shape, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        make(warp=warp)(jnp.zeros(shape))
+    transformer = make(warp=warp)
+    for call in (transformer, transformer.predict, lambda image: transformer.warp(image, jnp.zeros((6, 2, 3)))):
+        with pytest.raises(ValueError, match=sentence):
+            call(jnp.zeros(shape))
 
 
 @pytest.mark.usefixtures("untyped")
@@ -87,10 +95,51 @@ def test_a_localiser_of_other_features_is_refused():
 
 def test_features_are_given_exactly_when_there_is_no_localiser():
     image, features = jnp.zeros((2, 6, 7, 3)), jnp.zeros((2, 3))
-    with pytest.raises(ValueError, match="this SpatialTransformer has a localiser: call it without features"):
+    with pytest.raises(ValueError, match="features must be None for a SpatialTransformer that has a localiser"):
         make()(image, features=features)
-    with pytest.raises(ValueError, match="this SpatialTransformer has no localiser: give features="):
+    with pytest.raises(
+        ValueError, match="features must be given to a SpatialTransformer that has no localiser, not None"
+    ):
         make(None)(image)
+    with pytest.raises(ValueError, match="features must be None for a SpatialTransformer that has a localiser"):
+        make().predict(features=features)
+    with pytest.raises(
+        ValueError, match="features must be given to a SpatialTransformer that has no localiser, not None"
+    ):
+        make(None).predict(image)
+    with pytest.raises(ValueError, match="image must be given to a SpatialTransformer that has a localiser, not None"):
+        make().predict()
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "wanted"),
+    [
+        ({}, (2, 3, 2), (2, 2, 3)),
+        ({}, (1, 2, 3), (2, 2, 3)),
+        ({}, (2, 6), (2, 2, 3)),
+        ({}, (2, 1, 2, 3), (2, 2, 3)),
+        ({"count": 2}, (2, 2, 3), (2, 2, 2, 3)),
+        ({"count": 2}, (2, 3, 2, 3), (2, 2, 2, 3)),
+        ({"warp": "attention", "scale": 0.5}, (2, 3), (2, 2)),
+        ({"warp": "tps"}, (2, 32), (2, 16, 2)),
+        ({"warp": "linear", "basis": BASIS}, (2, 3, 2), (2, 2, 3)),
+    ],
+)
+@pytest.mark.usefixtures("untyped")
+def test_a_given_theta_of_another_shape_is_refused(options, shape, wanted):
+    sentence = re.escape(f"theta must have the shape {wanted}, but it is {shape}")
+    with pytest.raises(ValueError, match=sentence):
+        make(**options).warp(jnp.zeros((2, 6, 7, 3)), jnp.zeros(shape))
+
+
+@pytest.mark.usefixtures("untyped")
+def test_features_of_another_shape_are_refused_without_an_image_too():
+    for shape in ((2, 4), (3,), (2, 3, 1), ()):
+        sentence = re.escape(f"features must have the shape (n, 3), but it is {shape}")
+        with pytest.raises(ValueError, match=sentence):
+            make(None).predict(features=jnp.zeros(shape))
+    with pytest.raises(ValueError, match=r"features must have the shape \(1, 3\), but it is \(2, 3\)"):
+        make(None).predict(jnp.zeros((1, 6, 7, 3)), jnp.zeros((2, 3)))
 
 
 def test_options_are_keyword_only():

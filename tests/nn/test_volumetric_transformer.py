@@ -306,12 +306,12 @@ def test_the_last_convolution_is_the_same_on_every_platform_and_filled_up_on_a_g
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"groups": 3}, "groups must divide the channels, but 3 does not divide 8"),
-        ({"groups": 0}, "but 0 does not divide 8"),
+        ({"groups": 3}, "groups must be a whole number that divides the 8 channels, not 3"),
+        ({"groups": 0}, "groups must be a whole number that divides the 8 channels, not 0"),
         ({"window": (4, 3)}, r"window must be .* not \(4, 3\)"),
         ({"temperature": -1.0}, "temperature must be above 0, not -1.0"),
         ({"border": "masks"}, "did you mean 'mask'"),
-        ({"squeezed": None}, "squeezed must be given with 2 widths"),
+        ({"squeezed": None}, "squeezed must be 2 numbers of groups, .* not None, which has 4"),
         ({"squeezed": (2,)}, r"squeezed must be 2 numbers of groups.* not \(2,\)"),
         ({"squeezed": (2, 0)}, r"not \(2, 0\)"),
     ],

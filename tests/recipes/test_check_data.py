@@ -35,7 +35,8 @@ def bad(folder):
 
 
 def config_of(folder, **options):
-    return ConfigDict({"dataset": "folder", "data_dir": str(folder), "source_options": {"channels": 1, **options}})
+    values = {"dataset": "folder", "data_dir": str(folder), "test_split": "test"}
+    return ConfigDict({**values, "source_options": {"channels": 1, **options}})
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])

@@ -9,7 +9,7 @@ import train_runs as runs
 from flax import nnx
 
 from vtnjax import data, distort
-from vtnjax.models.stn import MODELS, count_parameters
+from vtnjax.models.layers import MODELS, count_parameters
 from vtnjax.recipes import PICTURES, read_recipe
 
 WARPS = ("affine", "projective", "tps", "translation", "attention")

@@ -2,17 +2,13 @@
 
 import signal
 
-import chex
 import numpy as np
 import optax
 import pytest
 import train_runs as runs
 from config_files import get_config, read, shapes
-from flax import nnx
 
-from vtnjax import data
 from vtnjax.recipes import PICTURES, Consistency
-from vtnjax.train.state import named_leaves
 
 # Every row of VTN's Table 1.
 ABLATIONS = ("mixing", "grouping", "probability", "consistency")
@@ -79,102 +75,6 @@ def test_digits_in_volumes_build(variant):
     assert_builds("volume_digits", variant, "smoke")
 
 
-def test_triplets_of_their_own_come_beside_shuffled_batches():
-    recipe = read(get_config("composites", "smoke,consistency=unit,triplets=own"), "composites", "smoke")
-    batches = recipe.batches(0)
-    assert isinstance(batches, data.WithTriplets)
-    found = {name: (array.shape, array.dtype) for name, array in next(batches).items()}
-    assert found == {name: (spec.shape, spec.dtype) for name, spec in recipe.spec.items()}
-
-
-def balanced(each, triplets=None):
-    own = {} if triplets is None else {"name": "with_triplets", "triplet_batch": triplets}
-    return {"batches": {"images_per_class": each, **own}}
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (
-            {"batch_size": 16},
-            r"config.batch_size must be at most 12, config.batches.images_per_class \(2\) .* 6 classes, not 16",
-        ),
-        (balanced(1), "config.batches.images_per_class must be at least 2 and less than config.batch_size, 8, or"),
-        (balanced(8), "less than config.batch_size, 8, or the consistency loss has no triplets, not 8"),
-        (balanced(5), "config.batches.images_per_class must divide the batch of 8, but it is 5"),
-        (balanced(0), "config.batches: images_per_class must be a whole number of at least 1, not 0"),
-        (balanced(2, 16), "config.batches.triplet_batch must be at most 12, "),
-        (balanced(2, -8), "config.batches: triplet_batch must be a whole number of at least 1, not -8"),
-        ({"input": {"crop": 80}}, "config.input: crop is 80, but it must be from 1 to size, 72"),
-    ],
-)
-def test_batches_that_cannot_be_are_named_by_the_configs_keys(changes, said):
-    config = get_config("cub_vtn", "smoke")
-    config.update(changes)
-    with pytest.raises(ValueError, match=said):
-        read(config, "cub_vtn", "smoke")
-
-
-def test_without_a_consistency_loss_a_batch_may_have_an_image_of_each_class():
-    config = get_config("cub_vtn", "smoke,ablation=consistency")
-    config.update({"batches": {"images_per_class": 1}, "batch_size": 6})
-    batch = next(read(config, "cub_vtn", "smoke").batches(0))
-    assert sorted(batch["label"]) == list(range(6))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"warp": {"temperature": 0.0}}, r"config.network.warp: temperature must be above 0, not 0\.0"),
-        ({"warp": {"name": "vtm"}}, "config.network.warp.name must be one of .* not 'vtm'; did you mean 'vtn'"),
-        ({"warp": {"temprature": 1.0}}, "config.network.warp: .* unexpected keyword argument 'temprature'"),
-        ({"head": {"name": "flt"}}, "config.network.head.name must be one of pooled, flat, not 'flt'; did you mean"),
-        ({"head": {"width": -1.0, "hat": 1}}, "config.network.head: .* unexpected keyword argument 'hat'"),
-        ({"trunk": {"widths": (4, 8), "name": "smal"}}, "config.network.trunk.name must be .* did you mean 'small'"),
-        ({"trunk": {"strides": 2}}, "config.network.trunk: .* unexpected keyword argument 'strides'"),
-        ({"tail": 1}, "config.network: .* unexpected keyword argument 'tail'"),
-        ({"name": "warped"}, "config.network.name must be one of .*, not 'warped'; did you mean 'warped_features'"),
-    ],
-)
-def test_options_of_a_network_are_named_by_the_configs_keys(changes, said):
-    config = get_config("composites", "smoke")
-    with config.unlocked():
-        config.network.update(changes)
-    with pytest.raises(ValueError, match=said):
-        read(config, "composites", "smoke").network(0)
-
-
-@pytest.mark.parametrize("head", ["pooled", "flat"])
-@pytest.mark.parametrize("trunk", ["small", "resnet18"])
-@pytest.mark.parametrize("warp", ["stn", "asn", "deformable"])
-def test_any_warp_and_any_head_go_with_any_trunk(warp, trunk, head):
-    config = get_config("cub_vtn", "smoke,warp=none")
-    config.network.warp.name, config.network.head.name = warp, head
-    widths = {"widths": (4, 8, 8)} if trunk == "small" else {}
-    config.network.trunk = {"name": trunk, **widths}
-    _, _, (logits, out) = shapes(read(config, "cub_vtn", "smoke"), optax.sgd(0.1))
-    assert (logits.shape, "coords" in out) == ((8, 6), warp != "deformable")
-
-
-def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_path):
-    config = get_config("cub_vtn", "smoke,backbone=squeezenet,warp=none")
-    config.pretrained = str(tmp_path / "moved.pth")
-    recipe = read(config, "cub_vtn", "smoke")
-    with pytest.raises((OSError, ValueError), match=r"moved\.pth"):
-        recipe.network(0)
-    found = nnx.state(recipe.network(0, pretrained=False), nnx.Param)
-    config.pretrained = ""
-    wanted = nnx.state(read(config, "cub_vtn", "smoke").network(0), nnx.Param)
-    chex.assert_trees_all_equal_shapes_and_dtypes(found, wanted)
-
-
-def test_a_small_trunk_has_no_pretrained_weights():
-    config = get_config("composites", "smoke")
-    config.pretrained = "timm/resnet18"
-    with pytest.raises(ValueError, match=r"config.pretrained must be empty for the trunk 'small', not 'timm/resnet18'"):
-        read(config, "composites", "smoke").network(0)
-
-
 def test_the_papers_settings_are_the_defaults():
     config = get_config("cub_vtn", "")
     assert (config.input.size, config.input.crop) == (512, 448)
@@ -239,39 +139,3 @@ def test_a_killed_run_with_triplets_of_their_own_ends_as_if_never_killed(tmp_pat
     assert "resuming from step" in out
     runs.assert_same_run(killed, unbroken, 60)
     assert all("train/consistency" in line for line in runs.metrics(killed) if "train/loss" in line)
-
-
-def made_rates(variant):
-    recipe = read(get_config("composites", variant), "composites", "smoke")
-    model = nnx.eval_shape(lambda: recipe.network(0))
-    return recipe.rates, named_leaves(nnx.state(model, nnx.Param))
-
-
-@pytest.mark.parametrize(
-    ("warp", "frozen"), [("deformable", "predictor"), ("vtn", "transformer"), ("stn", "transformer")]
-)
-def test_frozen_reaches_what_places_the_warp_and_nothing_else(warp, frozen):
-    rates, params = made_rates(f"smoke,warp={warp},frozen")
-    factors = {name: rates(tuple(name.split("/")))[0] for name in params}
-    assert {name for name, factor in factors.items() if factor == 0} == {name for name in params if frozen in name}
-    assert {*factors.values()} == {0.0, 1.0}
-
-
-def test_freezing_a_network_that_warps_nothing_is_refused():
-    with pytest.raises(ValueError, match="localiser_multiplier must be 1 for a network that warps nothing"):
-        made_rates("smoke,warp=none,frozen")
-
-
-def test_frozen_statistics_are_those_of_the_trunk():
-    config = get_config("cub_vtn", "smoke,backbone=resnet18,warp=vtn")
-    config.frozen_statistics = True
-    frozen = read(config, "cub_vtn", "smoke").frozen_statistics
-    assert frozen(("backbone", "stem", "norm"))
-    assert not frozen(("transformer", "norms", "0"))
-
-
-def test_frozen_statistics_of_a_network_without_any_are_refused():
-    config = get_config("cub_vtn", "smoke,backbone=squeezenet,warp=none")
-    config.frozen_statistics = True
-    with pytest.raises(ValueError, match=r"config.frozen_statistics must be False for a network without a trunk that"):
-        read(config, "cub_vtn", "smoke").network(0)

@@ -63,8 +63,8 @@ def test_photographs_are_normalised_as_imagenets_and_shown_as_they_were():
     ("made", "said"),
     [
         (lambda: Images("RST"), "distortion must be one of .*, not 'RST'; did you mean 'RTS'"),
-        (lambda: Photographs(size=72, crop=80), "crop is 80, but it must be from 1 to size, 72"),
-        (lambda: Photographs(rotation=-1.0), "rotation is -1.0"),
+        (lambda: Photographs(size=72, crop=80), "crop must be from 1 to size, 72, not 80"),
+        (lambda: Photographs(rotation=-1.0), "rotation must be at least 0 and finite, not -1.0"),
     ],
 )
 def test_inputs_that_cannot_be_are_refused(made, said):

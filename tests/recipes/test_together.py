@@ -107,7 +107,7 @@ def test_a_finished_call_gives_its_figures_again(ran):
 
 
 def test_other_seeds_need_another_workdir(ran):
-    with pytest.raises(ValueError, match=r"seed was \[0, 3\] and is now \[0, 4\]"):
+    with pytest.raises(ValueError, match=r"seed must be \[0, 3\], not \[0, 4\]"):
         recipes.train_together(config(), [0, 4], ran[0])
 
 

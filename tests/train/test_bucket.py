@@ -70,7 +70,7 @@ def test_metrics_are_lines_and_are_cut_back(workdir, folder):
 
 
 def test_tensorboard_is_for_folders(workdir):
-    with pytest.raises(ValueError, match="tensorboard writes to folders of this machine only"):
+    with pytest.raises(ValueError, match=r"config\.tensorboard must be False in a bucket, not True"):
         MetricsFile(workdir, tensorboard=True)
 
 

@@ -41,9 +41,9 @@ def test_variants_choose(variant, chosen):
     [
         ("smok", "did you mean 'smoke'"),
         ("modle=fcn", "did you mean 'model'"),
-        ("model=fnc", "must be one of st_fcn, fcn, not 'fnc'; did you mean 'fcn'"),
-        ("model", "must be one of st_fcn, fcn, not ''"),
-        ("smoke=1", "takes no value"),
+        ("model=fnc", "must be one of 'st_fcn', 'fcn', not 'fnc'; did you mean 'fcn'"),
+        ("model", "must be one of 'st_fcn', 'fcn', not ''"),
+        ("smoke=1", "must be a switch without a value"),
     ],
 )
 def test_wrong_variants_are_named_with_the_nearest(variant, words):
@@ -69,7 +69,6 @@ def test_a_good_config_passes():
         ({"seed": -1}, "config.seed"),
         ({"seed": 2**63}, r"config.seed must be a whole number of at least 0 and below 2\*\*63"),
         ({"data_threads": -1}, "config.data_threads must be a whole number of at least 0, not -1"),
-        ({"dtype": "bfloat61"}, "did you mean 'bfloat16'"),
     ],
 )
 def test_numbers_that_make_no_sense_are_named(change, words):
@@ -78,7 +77,7 @@ def test_numbers_that_make_no_sense_are_named(change, words):
 
 
 def test_a_config_that_lacks_a_key_is_refused():
-    with pytest.raises(ValueError, match="the config lacks steps"):
+    with pytest.raises(ValueError, match=r"the config must have steps, .*, but lacks steps"):
         check_config(ConfigDict({key: value for key, value in GOOD.items() if key != "steps"}))
 
 
@@ -95,11 +94,12 @@ def test_the_configs_of_this_project_pass(path):
 def test_a_part_of_the_config_is_named():
     with pytest.raises(ValueError, match=r"^config.input: crop must be 3$"), naming("input"):
         raise ValueError("crop must be 3")
-    for options, said in (
-        ({"wieght": 1.0}, "unexpected keyword argument 'wieght'|missing"),
-        ({"weight": 1.0}, "missing"),
+    with (
+        pytest.raises(ValueError, match=r"^config.objective must (not have 'wieght'|have 'margin')"),
+        naming("objective"),
     ):
-        with pytest.raises(ValueError, match=rf"^config.objective: .*({said})"), naming("objective"):
-            Consistency(**options)
+        Consistency(weight=1.0, wieght=1.0)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ValueError, match=r"^config.objective must have 'margin', for which"), naming("objective"):
+        Consistency(weight=1.0)  # pyright: ignore[reportCallIssue]
     with pytest.raises(TypeError, match="not supported"), naming("input"):
         sorted([1, "a"])  # pyright: ignore[reportArgumentType]

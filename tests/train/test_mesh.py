@@ -36,7 +36,7 @@ def test_batches_are_split_over_the_devices_also_where_implicit_transfers_are_fo
 
 def test_a_batch_must_split_evenly():
     check_batch_size(16)
-    with pytest.raises(ValueError, match="must divide evenly over the 8 devices, but it is 12"):
+    with pytest.raises(ValueError, match="must divide evenly over the 8 devices, not 12"):
         check_batch_size(12)
 
 

@@ -209,7 +209,7 @@ def test_the_optimisers_state_is_made_of_arrays_whatever_the_rates():
         ({"schedule": "step", "boundaries": ("0.5",)}, "increasing fractions"),
         ({"schedule": "step", "boundaries": ()}, "increasing fractions"),
         ({"schedule": "step", "boundaries": 0.5}, "increasing fractions .*, not 0.5$"),
-        ({"schedule": "step", "warmup_steps": 20}, "after the warm-up of 20 steps, but the first is step 20"),
+        ({"schedule": "step", "warmup_steps": 20}, "after the warm-up of 20 steps, not at step 20"),
     ],
 )
 def test_bad_settings_are_named(changes, words):

@@ -59,20 +59,20 @@ def test_a_workdir_below_a_file_is_named(tmp_path):
 
 def test_eval_only_without_checkpoints_says_so_and_writes_nothing(tmp_path):
     said = runs.complaint(tmp_path, "--eval_only")
-    assert "--eval_only needs a trained run" in said
+    assert "--workdir must be that of a trained run with --eval_only" in said
     assert str(tmp_path) in said
     assert not list(tmp_path.iterdir())
 
 
 def test_eval_only_with_an_empty_folder_of_checkpoints_says_so(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    assert "--eval_only needs a trained run" in runs.complaint(tmp_path, "--eval_only")
+    assert "--workdir must be that of a trained run with --eval_only" in runs.complaint(tmp_path, "--eval_only")
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_averages_are_for_eval_only(tmp_path):
-    assert runs.complaint(tmp_path, "--flip") == "--flip and --also are for --eval_only"
-    assert runs.complaint(tmp_path, "--also=elsewhere") == "--flip and --also are for --eval_only"
+    assert runs.complaint(tmp_path, "--flip") == "--flip and --also must come with --eval_only"
+    assert runs.complaint(tmp_path, "--also=elsewhere") == "--flip and --also must come with --eval_only"
 
 
 def test_distributed_without_a_cluster_says_what_to_set(tmp_path):

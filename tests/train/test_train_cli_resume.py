@@ -162,7 +162,7 @@ def test_predictions_are_averaged_with_the_mirrored_images_and_other_runs(unbrok
 def test_another_config_is_refused_naming_the_difference(unbroken):
     before = (unbroken / "config.json").read_bytes()
     said = runs.complaint(unbroken, **{**TINY, "learning_rate": 0.5, "batch_size": 64})
-    assert "batch_size was 32 and is now 64; learning_rate was 0.01 and is now 0.5" in said
+    assert "batch_size must be 32, not 64; learning_rate must be 0.01, not 0.5" in said
     assert (unbroken / "config.json").read_bytes() == before
 
 

@@ -47,7 +47,7 @@ def test_a_workdir_belongs_to_its_config_once_a_checkpoint_is_saved(tmp_path):
     save_checkpoint(workdir)
     assert open_workdir(workdir, config(), write=True) == []
     for write in (True, False):
-        with pytest.raises(ValueError, match=r"extra was 'absent' and is now \[1, 2\]; steps was 10 and is now 20"):
+        with pytest.raises(ValueError, match=r"extra must be 'absent', not \[1, 2\]; steps must be 10, not 20"):
             open_workdir(workdir, config(steps=20, extra=(1, 2)), write=write)
     assert stored(workdir) == CONFIG
 
@@ -55,7 +55,7 @@ def test_a_workdir_belongs_to_its_config_once_a_checkpoint_is_saved(tmp_path):
 def test_a_config_of_other_keys_is_refused_by_them_alone(tmp_path):
     open_workdir(tmp_path, config(backbone="resnet18", photo=3), write=True)
     save_checkpoint(tmp_path)
-    said = rf"{tmp_path} was started with a config of other keys, .*: it had backbone, photo and not network\. Use the"
+    said = rf"run in {tmp_path}: its keys, .*, must be backbone, photo, not network\. Use the"
     with pytest.raises(ValueError, match=said):
         open_workdir(tmp_path, config(network=1, steps=20), write=True)
 
@@ -106,11 +106,11 @@ def test_after_a_divergence_the_rate_and_the_clipping_may_change(tmp_path):
     open_workdir(tmp_path, config(), write=True)
     save_checkpoint(tmp_path)
     lower = {"learning_rate": 0.01, "clip_norm": 1.0}
-    with pytest.raises(ValueError, match=r"clip_norm was 0\.0 and is now 1\.0; learning_rate was 0\.1 and is now"):
+    with pytest.raises(ValueError, match=r"clip_norm must be 0\.0, not 1\.0; learning_rate must be 0\.1, not"):
         open_workdir(tmp_path, config(**lower), write=True)
     diverge(tmp_path)
     assert stored(tmp_path, "diverged.json") == {"step": 4, "error": "the loss of step 7 is nan"}
-    with pytest.raises(ValueError, match=r"with another config: steps was 10 and is now 20\. Use"):
+    with pytest.raises(ValueError, match=r"the config must be that of the run in .*: steps must be 10, not 20\. Use"):
         open_workdir(tmp_path, config(**lower, steps=20), write=True)
     history = [
         {"step": 4, "key": "clip_norm", "before": 0.0, "after": 1.0},
@@ -138,7 +138,7 @@ def test_a_divergence_is_past_once_another_checkpoint_is_saved(tmp_path):
     diverge(tmp_path)
     first = open_workdir(tmp_path, config(learning_rate=0.01), write=True)
     save_checkpoint(tmp_path, 8)
-    with pytest.raises(ValueError, match=r"learning_rate was 0\.01 and is now"):
+    with pytest.raises(ValueError, match=r"learning_rate must be 0\.01, not"):
         open_workdir(tmp_path, config(learning_rate=0.001), write=True)
     diverge(tmp_path)
     history = open_workdir(tmp_path, config(learning_rate=0.001), write=True)
@@ -157,9 +157,9 @@ def test_data_belong_to_a_run_once_a_checkpoint_is_saved(tmp_path):
     assert stored(tmp_path, "data.json") == wanted
     save_checkpoint(tmp_path)
     own_data(tmp_path, images("abc", 9), images("abc", 3), write=True)
-    with pytest.raises(ValueError, match="has 9 training images, but the data now have 12"):
+    with pytest.raises(ValueError, match=r"must have the 9 training images of the run in .*, not 12"):
         own_data(tmp_path, images("abc", 12), images("abc", 3), write=True)
-    with pytest.raises(ValueError, match="has 3 test images, but the data now have 6"):
+    with pytest.raises(ValueError, match=r"must have the 3 test images of the run in .*, not 6"):
         own_data(tmp_path, images("abc", 9), images("abc", 6), write=False)
     assert stored(tmp_path, "data.json") == wanted
 
@@ -167,10 +167,10 @@ def test_data_belong_to_a_run_once_a_checkpoint_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "said"),
     [
-        ("zbc", r"has 3 classes: class 0 is 'a' there and 'z' in the data now\."),
-        ("acb", r"has 3 classes: class 1 is 'b' there and 'c' in the data now\."),
-        ("ab", r"has 3 classes and not 2: class 2 is 'c' there and absent in the data now\."),
-        ("abcd", r"has 3 classes and not 4: class 3 is absent there and 'd' in the data now\."),
+        ("zbc", r"the 3 classes of the run in .*: class 0 must be 'a', not 'z'\."),
+        ("acb", r"the 3 classes of the run in .*: class 1 must be 'b', not 'c'\."),
+        ("ab", r"the 3 classes, not 2, of the run in .*: class 2 must be 'c', not absent\."),
+        ("abcd", r"the 3 classes, not 4, of the run in .*: class 3 must be absent, not 'd'\."),
     ],
 )
 @pytest.mark.parametrize("write", [True, False])
@@ -186,7 +186,9 @@ def test_of_ten_thousand_classes_the_first_that_differs_is_named(tmp_path):
     after = [*before[:7000], "moth", *before[7001:-1]]
     own_data(tmp_path, images(before), images(before), write=True)
     save_checkpoint(tmp_path)
-    with pytest.raises(ValueError, match=r"10,000 classes and not 9,999: class 7000 is 'species 7000' .* 'moth'") as e:
+    with pytest.raises(
+        ValueError, match=r"10,000 classes, not 9,999, of .*: class 7000 must be 'species 7000', not 'moth'"
+    ) as e:
         own_data(tmp_path, images(after), images(after), write=True)
     assert len(str(e.value)) < 300 + len(str(tmp_path))
 
@@ -196,7 +198,7 @@ def test_a_run_older_than_the_record_goes_on_and_gets_it(tmp_path):
     own_data(tmp_path, images("ab"), images("ab"), write=False)
     assert not (tmp_path / "data.json").exists()
     own_data(tmp_path, images("ab"), images("ab"), write=True)
-    with pytest.raises(ValueError, match="class 1 is 'b' there and 'c'"):
+    with pytest.raises(ValueError, match="class 1 must be 'b', not 'c'"):
         own_data(tmp_path, images("ac"), images("ac"), write=False)
 
 

@@ -5,10 +5,11 @@ from typing import Literal
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.drawing import WIDTH, Drawing, from_one, numbered, write_jpeg, write_lines
 from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs, read_text
 from vtnjax.data.photographs import Photographs, find_root
-from vtnjax.data.records import Record, check_split
+from vtnjax.data.records import Record
 
 _ORIGIN = "unpack fgvc-aircraft-2013b.tar.gz there (published at https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/)"
 _LISTS = {"train": "images_variant_trainval.txt", "test": "images_variant_test.txt"}
@@ -41,16 +42,18 @@ class Aircraft(Photographs):
             ValueError: If `split` or `on_error` is another word, or a list does not fit the others.
             FileNotFoundError: If a list or a picture is missing.
         """
-        check_split(split, tuple(_LISTS))
+        check_choice("split", split, tuple(_LISTS))
         root = find_root(data_dir, "fgvc-aircraft-2013b", "data/variants.txt", origin=_ORIGIN) / "data"
         classes = read_text(root / "variants.txt", origin=_ORIGIN)
-        check_once(classes, f"{root / 'variants.txt'} names the variant", origin=_ORIGIN)
+        check_once(classes, root / "variants.txt", "variant", origin=_ORIGIN)
         numbers = {name: label for label, name in enumerate(classes)}
         path = root / _LISTS[split]
         variants = read_pairs(path, origin=_ORIGIN)
         for key, name in variants.items():
             if name not in numbers:
-                raise ValueError(f"{path} gives image {key} the variant {name!r}, which variants.txt lacks: {_ORIGIN}.")
+                raise ValueError(
+                    f"{path}: the variant of image {key} must be one of variants.txt, not {name!r}: {_ORIGIN}"
+                )
         labels = np.array([numbers[name] for name in variants.values()], np.int32)
         super().__init__(
             root, [f"images/{key}.jpg" for key in variants], labels, tuple(classes), origin=_ORIGIN, on_error=on_error
@@ -61,8 +64,8 @@ class Aircraft(Photographs):
         record = super().__getitem__(index)
         if len(record["image"]) <= _BANNER:
             raise ValueError(
-                f"{self.path(index)} is {len(record['image'])} pixels high, but must be higher than its banner of "
-                f"{_BANNER}: unpack its archive again."
+                f"{self.path(index)} must be higher than its banner of {_BANNER} pixels, not "
+                f"{len(record['image'])}: unpack its archive again"
             )
         return {"image": record["image"][:-_BANNER], "label": record["label"]}
 

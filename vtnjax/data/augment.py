@@ -5,12 +5,13 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from vtnjax._checks import check_at_least_0
 from vtnjax.data.pipeline import Augment
 from vtnjax.data.records import Record
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-# Of the covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1): the square roots of its eigenvalues, and
-# its eigenvectors in columns.
+# The covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1) has the squares of these as its eigenvalues,
+# and these columns as its eigenvectors.
 _PCA_SCALES = np.array([55.46, 4.794, 1.148])
 _PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 
@@ -28,18 +29,19 @@ def photo_augment(
     """An augmentation of photographs: resized, turned about the middle, cropped and mirrored at random, then coloured.
 
     The defaults are VTN's (section 3.5: 512 x 512 to 448 x 448, mirrored and turned). The reference implementation of
-    TASN has `size=512, crop=512, keep_aspect=True, rotation=30.0, colour=0.4, pca_noise=0.1`. What a turn brings in
-    from outside the picture is its mirror image at the border, which neither paper speaks of.
+    TASN has `size=512, crop=512, keep_aspect=True, rotation=30.0, colour=0.4, pca_noise=0.1`. Pixels
+    that a turn brings in from outside the picture are its mirror image at the border; neither paper speaks of them.
 
     Args:
-        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
-        crop: Pixels of both sides of the crop, which lies anywhere with equal probability.
-        keep_aspect: Whether the proportions are kept.
+        size: The length in pixels of both sides after resizing; with `keep_aspect` of the shorter side.
+        crop: The side in pixels of the square crop, which lies anywhere with equal probability.
+        keep_aspect: True keeps the proportions of the picture.
         rotation: The largest angle in degrees, uniform in both directions.
-        flip: Whether half of the pictures are mirrored.
-        colour: Brightness, contrast and saturation are each multiplied by a factor uniform in 1 +- this.
-        pca_noise: Standard deviation, in those of ImageNet's colours, of what is added along their principal axes
-            (Krizhevsky et al. 2012, 4.1).
+        flip: True mirrors half of the pictures.
+        colour: The largest change of brightness, contrast and saturation, each multiplied by a factor uniform in
+            1 +- `colour`.
+        pca_noise: The standard deviation of the noise added along the principal axes of ImageNet's colours, as a
+            multiple of the deviation of these colours (Krizhevsky et al. 2012, 4.1).
 
     Returns:
         A function for `train_batches`, of records with uint8 images (h, w, c), and c = 3 for the last two options.
@@ -50,10 +52,9 @@ def photo_augment(
     """
     _check_sizes(size, crop)
     for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
-        if not value >= 0:
-            raise ValueError(f"{name} is {value}, but it must be at least 0.")
+        check_at_least_0(name, value)
     if not 0 <= colour <= 1:
-        raise ValueError(f"colour is {colour}, but it must be from 0 to 1.")
+        raise ValueError(f"colour must be from 0 to 1, not {colour}")
 
     def augment(record: Record, rng: np.random.Generator) -> Record:
         image = record["image"]
@@ -74,9 +75,9 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
     """The resizing and central crop that go with `photo_augment`.
 
     Args:
-        size: Pixels of both sides after resizing; with `keep_aspect` of the shorter one.
-        crop: Pixels of both sides of the crop.
-        keep_aspect: Whether the proportions are kept.
+        size: The length in pixels of both sides after resizing; with `keep_aspect` of the shorter side.
+        crop: The side in pixels of the square crop.
+        keep_aspect: True keeps the proportions of the picture.
 
     Returns:
         A function for `Mapped`, of records with uint8 images (h, w, c).
@@ -101,15 +102,15 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
 
 def _check_sizes(size: int, crop: int) -> None:
     if not 1 <= crop <= size:
-        raise ValueError(f"crop is {crop}, but it must be from 1 to size, {size}.")
+        raise ValueError(f"crop must be from 1 to size, {size}, not {crop}")
 
 
 def _check_image(image: np.ndarray, *, coloured: bool) -> None:
     channels = (3,) if coloured else (1, 3)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in channels:
         raise ValueError(
-            f"The image is {image.dtype} of shape {image.shape}, but it must be uint8 (h, w, c) with c = "
-            f"{' or '.join(map(str, channels))}."
+            f"image must be uint8 (h, w, c) with c = {' or '.join(map(str, channels))}, not {image.dtype} of shape "
+            f"{image.shape}"
         )
 
 
@@ -142,7 +143,7 @@ def _resize_by_area(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _crop_matrix(
     source: tuple[int, ...], shape: tuple[int, int], crop: int, corner: np.ndarray, degrees: float, mirrored: bool
 ) -> np.ndarray:
-    """Where each pixel (x, y) of the crop lies in the source, (2, 3), through the resized picture of `shape`.
+    """The matrix (2, 3) from a pixel (x, y) of the crop to the source, through the resized picture of `shape`.
 
     All steps in one matrix: the source is read once, and blurred once.
     """

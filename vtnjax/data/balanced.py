@@ -6,6 +6,7 @@ import math
 import grain
 import numpy as np
 
+from vtnjax._checks import check_at_least_1
 from vtnjax.data.pipeline import Augment, Share, stream_batches
 from vtnjax.data.records import LabelledSource
 
@@ -30,15 +31,15 @@ def balanced_batches(
     function of its number alone, and the processes' shares of it make up batch k of a single process.
 
     Args:
-        source: What to read, with `labels`.
-        classes_per_batch: P; of all processes together.
-        images_per_class: Q.
-        seed: Of the orders and of the augmentation, at least 0.
-        augment: As `train_batches` takes it.
-        process_index: Which process this is.
-        process_count: How many there are.
-        threads: Threads that make batches, each a batch at a time; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        source: The source to read, which has `labels`.
+        classes_per_batch: The number P of classes in a batch of all processes together.
+        images_per_class: The number Q of images of each class in a batch.
+        seed: The seed of the orders and of the augmentation, at least 0.
+        augment: The function of a record and a generator that `train_batches` describes.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
         An iterator as `train_batches` returns it, of b = P * Q / process_count records.
@@ -49,12 +50,11 @@ def balanced_batches(
             from next(), if images differ in shape.
     """
     if not hasattr(source, "labels"):
-        raise ValueError(f"source is {source!r}, but it must have labels, as the sources of vtnjax.data but Mapped.")
+        raise ValueError(f"source must have labels, as every source of vtnjax.data but Mapped has, not {source!r}")
     count = len(source.classes)
     if not 1 <= classes_per_batch <= count:
-        raise ValueError(f"classes_per_batch is {classes_per_batch}, but it must be from 1 to the {count} classes.")
-    if images_per_class < 1:
-        raise ValueError(f"images_per_class is {images_per_class}, but it must be at least 1.")
+        raise ValueError(f"classes_per_batch must be from 1 to the {count} classes, not {classes_per_batch}")
+    check_at_least_1("images_per_class", images_per_class)
     members = _members(source)
     share = Share(source, classes_per_batch * images_per_class, process_index, process_count)
 
@@ -73,12 +73,12 @@ def _members(source: LabelledSource) -> list[np.ndarray]:
     members = [np.flatnonzero(source.labels == label) for label in range(len(source.classes))]
     without = [name for name, indices in zip(source.classes, members, strict=True) if not indices.size]
     if without:
-        raise ValueError(f"{source!r} has no image of {', '.join(without)}, but every class must have one.")
+        raise ValueError(f"{source!r} must have an image of every class, not none of {', '.join(without)}")
     return members
 
 
 def _drawn(count: int, group: int, key: tuple[int, ...], place: int) -> int:
-    """What stands at `place` of the endless stream that `_cycle` makes, a cycle after the other."""
+    """The number at `place` of the endless stream that `_cycle` makes, a cycle after the other."""
     cycle, position = divmod(place, math.lcm(count, group))
     return int(_cycle(count, group, (*key, cycle))[position])
 
@@ -96,7 +96,7 @@ def _cycle(count: int, group: int, key: tuple[int, ...]) -> np.ndarray:
     for _ in range(math.lcm(count, group) // count):
         begun = stream[len(stream) - len(stream) % group :]
         order = rng.permutation(count)
-        # Those that the begun group holds already go behind the places that complete it.
+        # Numbers that the begun group holds already go behind the places that complete it.
         waits = np.isin(order, begun)
         missing = min(group - len(begun), count) if len(begun) else 0
         head = order[~waits][:missing]

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.drawing import Drawing, from_one, numbered, write_jpeg
-from vtnjax.data.lists import as_boxes
+from vtnjax.data.lists import as_boxes, lacking
 from vtnjax.data.photographs import Photographs
-from vtnjax.data.records import check_split
 
 _ORIGIN = (
     "unpack cars_train.tgz, cars_test.tgz and car_devkit.tgz there and put cars_test_annos_withlabels.mat beside them "
@@ -43,14 +43,14 @@ class Cars(Photographs):
             ValueError: If `split` or `on_error` is another word, or a file of annotations is damaged or another.
             FileNotFoundError: If annotations or pictures are missing.
         """
-        check_split(split, ("train", "test"))
+        check_choice("split", split, ("train", "test"))
         root = Path(data_dir)
         meta = _find(root, "cars_meta.mat")
         path = _find(root, "cars_train_annos.mat") if split == "train" else _find_test(root)
         classes = tuple(map(str, np.atleast_1d(_load(meta, "class_names"))))
         rows = np.atleast_1d(_load(path, "annotations"))
         if missing := [field for field in _FIELDS if field not in (rows.dtype.names or ())]:
-            raise ValueError(f"The annotations in {path} have no field {missing[0]}: {_ORIGIN}.")
+            raise ValueError(f"{path}: annotations must have a field {missing[0]}, but lack it: {_ORIGIN}")
         names = _names(rows, path)
         labels, folder = _labels(rows, names, len(classes), path), _pictures(root, split)
         super().__init__(
@@ -63,17 +63,16 @@ class Cars(Photographs):
 def _names(rows: np.ndarray, path: Path) -> list[str]:
     for name in rows["fname"]:
         if not isinstance(name, str):
-            raise ValueError(f"{path} has the fname {name!r}, but it must be text: {_ORIGIN}.")
+            raise ValueError(f"{path}: fname must be text, not {name!r}: {_ORIGIN}")
     return list(map(str, rows["fname"]))
 
 
 def _labels(rows: np.ndarray, names: list[str], count: int, path: Path) -> np.ndarray:
-    """From 0; the file counts from 1."""
+    """The labels from 0 on; the file counts from 1."""
     for name, value in zip(names, rows["class"], strict=True):
         if not (isinstance(value, numbers.Real) and value in range(1, count + 1)):
             raise ValueError(
-                f"{path} gives {name!r} the class {value!s}, but it must be a whole number from 1 to {count}: "
-                f"{_ORIGIN}."
+                f"{path}: the class of {name!r} must be a whole number from 1 to {count}, not {value!s}: {_ORIGIN}"
             )
     return rows["class"].astype(np.int32) - 1
 
@@ -81,7 +80,7 @@ def _labels(rows: np.ndarray, names: list[str], count: int, path: Path) -> np.nd
 def _numbers(rows: np.ndarray, field: str, names: list[str], path: Path) -> list[float]:
     for name, value in zip(names, rows[field], strict=True):
         if not isinstance(value, numbers.Real):
-            raise ValueError(f"{path} gives {name!r} the {field} {value!r}, but it must be a number: {_ORIGIN}.")
+            raise ValueError(f"{path}: the {field} of {name!r} must be a number, not {value!r}: {_ORIGIN}")
     return [float(value) for value in rows[field]]
 
 
@@ -89,7 +88,7 @@ def _find(root: Path, name: str) -> Path:
     for devkit in _DEVKITS:
         if (root / devkit / name).is_file():
             return root / devkit / name
-    raise FileNotFoundError(f"There is no devkit/{name} in {root}: {_ORIGIN}.")
+    raise lacking(root, f"devkit/{name}", _ORIGIN)
 
 
 def _find_test(root: Path) -> Path:
@@ -97,10 +96,11 @@ def _find_test(root: Path) -> Path:
     for folder in (*_DEVKITS, "", "car_devkit"):
         if (root / folder / _TEST_LABELS).is_file():
             return root / folder / _TEST_LABELS
-    raise FileNotFoundError(
-        f"There is no {_TEST_LABELS} in {root}: {_ORIGIN}. It was published apart from the archives, at "
-        f"https://ai.stanford.edu/~jkrause/car196/{_TEST_LABELS}; without it only the split 'train' can be read."
+    apart = (
+        f"{_ORIGIN}. It was published apart from the archives, at https://ai.stanford.edu/~jkrause/car196/"
+        f"{_TEST_LABELS}; without it only the split 'train' can be read"
     )
+    raise lacking(root, _TEST_LABELS, apart)
 
 
 def _pictures(root: Path, split: str) -> str:
@@ -115,9 +115,9 @@ def _load(path: Path, variable: str) -> Any:
     try:
         contents = scipy.io.loadmat(path, squeeze_me=True)
     except Exception as error:  # a damaged file makes SciPy raise errors of many kinds
-        raise ValueError(f"{path} is not a whole Matlab file ({error}): {_ORIGIN}.") from error
+        raise ValueError(f"{path} must be a whole Matlab file, but cannot be read ({error}): {_ORIGIN}") from error
     if variable not in contents:
-        raise ValueError(f"{path} holds no variable {variable!r}: {_ORIGIN}.")
+        raise ValueError(f"{path} must hold a variable {variable!r}, but has none: {_ORIGIN}")
     return contents[variable]
 
 

@@ -21,9 +21,9 @@ class Catalogue:
         """Opens a prepared set.
 
         Args:
-            name: Its name in the catalogue, such as "caltech_birds2011", "emnist/letters" or "mnist:3.0.1".
+            name: The name of the set in the catalogue, such as "caltech_birds2011", "emnist/letters" or "mnist:3.0.1".
             data_dir: The folder it was prepared in; None is tensorflow_datasets' own default.
-            split: Such as "train", "test" or "train[:80%]".
+            split: The split, such as "train", "test" or "train[:80%]".
 
         Raises:
             ValueError: If there is no such set or split, it was prepared in another format, or it is not an image
@@ -39,7 +39,7 @@ class Catalogue:
         features = builder.info.features
         _check_features(features, name)
         images = [key for key, feature in features.items() if isinstance(feature, tfds.features.Image)]
-        # No image is decoded here: ours is to be as a person sees it, masks and the like are not wanted.
+        # No image is decoded here: `decode_image` shows it as a person sees it, and masks are not wanted.
         decoders = {key: tfds.decode.SkipDecoding() for key in images}
         self._records = builder.as_data_source(split=split, decoders=decoders)
         self._features = dict(features)
@@ -51,7 +51,7 @@ class Catalogue:
 
     def __getitem__(self, index: int) -> Record:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"Index {index} is outside {self!r}, which has {len(self)} records.")
+            raise IndexError(f"index must be from {-len(self)} to {len(self) - 1} in {self!r}, not {index}")
         index %= len(self)
         record = self._records[index]
         label = int(record["label"])
@@ -59,7 +59,7 @@ class Catalogue:
         try:
             image = decode_image(record["image"], channels=self._channels)
         except ValueError as error:
-            raise ValueError(f"Record {index} of {self!r} cannot be decoded. {error}") from error
+            raise ValueError(f"record {index} of {self!r} cannot be decoded ({error})") from error
         return {"image": image, "label": label}
 
     @functools.cached_property
@@ -93,9 +93,9 @@ def _builder(name: str, data_dir: str | None) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
-        hint = nearest(name, tfds.list_builders(with_community_datasets=False)) or "."
+        hint = nearest(name, tfds.list_builders(with_community_datasets=False))
         raise ValueError(
-            f"There is no set named {name!r} in tensorflow_datasets or in data_dir {data_dir}{hint}"
+            f"name must be a set of tensorflow_datasets or one in data_dir {data_dir}, not {name!r}{hint}"
         ) from error
 
 
@@ -106,12 +106,12 @@ def _check_prepared(builder: Any, name: str, data_dir: str | None) -> None:
         f"tfds.builder({name!r}{where}, file_format='array_record').download_and_prepare()\""
     )
     if not builder.is_prepared():
-        raise FileNotFoundError(f"{name!r} is not prepared in {builder.data_path}: run {command}")
+        raise FileNotFoundError(f"{name!r} must be prepared in {builder.data_path}, but is not: run {command}")
     file_format = builder.info.file_format.value
     if file_format != "array_record":
         raise ValueError(
-            f"{builder.data_path} is in the {file_format} format, but only array_record is read without TensorFlow: "
-            f"remove it and run {command}"
+            f"{builder.data_path} must be in the array_record format, which is read without TensorFlow, not "
+            f"{file_format}: remove it and run {command}"
         )
 
 
@@ -123,4 +123,4 @@ def _check_features(features: Any, name: str) -> None:
     found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     if not all(isinstance(found.get(key), kind) for key, kind in kinds.items()):
         holds = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in found.items()) or repr(features)
-        raise ValueError(f"{name!r} must have the features image (Image) and label (ClassLabel), but it has {holds}.")
+        raise ValueError(f"{name!r} must have the features image (Image) and label (ClassLabel), not {holds}")

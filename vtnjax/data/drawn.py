@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.drawing import draw_polygon
 from vtnjax.data.drawn_numbers import write_house_numbers
 from vtnjax.data.sets import SETS
@@ -22,21 +23,20 @@ def write_drawn(
 
     Args:
         dataset: "cub", "cars", "aircraft" or "inat2017".
-        directory: Where to write; made if it is missing. It is then the `data_dir` of the source of that name.
-        classes: How many kinds of polygons.
-        train: Pictures of each class to train on, 120 pixels wide and 90 high.
-        test: Pictures of each class to test on.
-        seed: Of places, sizes, turns and backgrounds.
+        directory: The folder to write to, which is made if it is missing. It is then the `data_dir` of the source of
+            that name.
+        classes: The number of kinds of polygons.
+        train: The number of pictures of each class to train on, 120 pixels wide and 90 high.
+        test: The number of pictures of each class to test on.
+        seed: The seed of places, sizes, turns and backgrounds.
 
     Raises:
         ValueError: If `dataset` is another name or a count is below 1.
     """
     writers = {name: entry.write for name, entry in SETS.items() if entry.write}
-    if dataset not in writers:
-        raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, writers))}.")
+    check_choice("dataset", dataset, tuple(writers))
     for name, count in (("classes", classes), ("train", train), ("test", test)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}, but it must be at least 1.")
+        check_at_least_1(name, count)
     rng = np.random.default_rng(seed)
     drawings = [
         draw_polygon(label, classes, number, number < train, rng)

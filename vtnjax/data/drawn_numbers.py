@@ -15,9 +15,9 @@ def write_house_numbers(directory: str | Path, *, counts: dict[str, int] | None 
     """Writes pictures of one to five digits and digitStruct.mat files as MATLAB stores SVHN's.
 
     Args:
-        directory: Where to write; made if it is missing. It is then the `data_dir` of the source "svhn".
-        counts: Pictures of "train", "extra" and "test"; 96, 32 and 32 if not given.
-        seed: Of the numbers, places, sizes and colours.
+        directory: The folder to write to, which is made if it is missing. It is then the `data_dir` of "svhn".
+        counts: The numbers of pictures of "train", "extra" and "test"; None makes 96, 32 and 32.
+        seed: The seed of the numbers, places, sizes and colours.
 
     Raises:
         ImportError: If h5py is not installed.
@@ -25,7 +25,7 @@ def write_house_numbers(directory: str | Path, *, counts: dict[str, int] | None 
     try:
         h5py: Any = importlib.import_module("h5py")
     except ImportError as error:
-        raise ImportError("drawn house numbers need h5py: pip install 'vtnjax[svhn]'") from error
+        raise ImportError('drawn house numbers need h5py: pip install "vtnjax[svhn]"') from error
     rng = np.random.default_rng(seed)
     for part, count in (_COUNTS if counts is None else counts).items():
         folder = Path(directory) / part

@@ -7,9 +7,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from vtnjax.data.decode import is_picture
+from vtnjax._checks import check_choice
+from vtnjax.data.decode import check_channels, is_picture
 from vtnjax.data.records import Record
-from vtnjax.data.unreadable import check_on_error, listed, read_picture, without_unreadable
+from vtnjax.data.unreadable import ON_ERROR, listed, read_picture, without_unreadable
 
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".jp2"}
 _SUFFIXES |= {".pbm", ".pgm", ".ppm", ".pnm"}
@@ -25,8 +26,8 @@ class Folder:
         classes: The names of the class folders, sorted.
         labels: int32 (n,), in the order of the records.
         skipped: The files left out because they do not decode, with on_error="skip".
-        left_out: What lies in the folders of the classes and is no picture by its name, folders among it; hidden files
-            aside.
+        left_out: The files and folders in the folders of the classes that are no pictures by their names, but for
+            hidden ones.
     """
 
     def __init__(
@@ -43,20 +44,19 @@ class Folder:
         Args:
             data_dir: The folder that holds the splits.
             split: The name of the split's folder, such as "train".
-            channels: 3 for RGB, 1 for grey.
-            size: Resize every picture to this (height, width) in pixels, or to a square of this side, without keeping
-                the proportions; None leaves each its own size.
-            on_error: What to do with a file that is cut short or no picture: "raise" when it is read, or "skip":
-                decode every file now, and leave the bad ones out with a warning in the log.
+            channels: The number of channels, 3 for RGB or 1 for grey.
+            size: The (height, width) in pixels to which every picture is resized, or the side of a square, without
+                keeping the proportions; None leaves each its own size.
+            on_error: "raise" raises when a file that is cut short or no picture is read; "skip" decodes every file now,
+                and leaves the bad ones out with a warning in the log.
 
         Raises:
             ValueError: If an argument has another value than those above, there is no picture for a class, or the
                 classes are not those of the train split.
             FileNotFoundError: If the folder of the split is missing.
         """
-        if channels not in (1, 3):
-            raise ValueError(f"channels is {channels}, but it must be 3 (RGB) or 1 (grey).")
-        check_on_error(on_error)
+        check_channels(channels)
+        check_choice("on_error", on_error, ON_ERROR)
         self._channels, self._size = channels, _as_shape(size)
         self._directory = _split_directory(Path(data_dir), split)
         self.classes = _class_names(self._directory)
@@ -98,13 +98,13 @@ class Folder:
         if train.is_dir() and (other := set(_class_names(train)) ^ set(self.classes)):
             raise ValueError(
                 f"{self._directory} and {train} must hold the same classes, but only one of them has "
-                f"{', '.join(sorted(other))}."
+                f"{', '.join(sorted(other))}"
             )
         without = sorted(set(range(len(self.classes))) - {label for _, label in self._records})
         if without:
             raise ValueError(
-                f"There is no readable picture ({' '.join(sorted(_SUFFIXES))}) in {self._directory} for "
-                f"{', '.join(self.classes[label] for label in without)}: remove the class or add pictures."
+                f"{self._directory} must hold a readable picture ({' '.join(sorted(_SUFFIXES))}) of every class, not "
+                f"none of {', '.join(self.classes[label] for label in without)}: remove the class or add pictures"
             )
 
 
@@ -113,16 +113,16 @@ def _as_shape(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
         return None
     shape = (size, size) if isinstance(size, int) else tuple(size)
     if len(shape) != 2 or min(shape) < 1:
-        raise ValueError(f"size is {size}, but it must be a number of pixels or (height, width), each at least 1.")
+        raise ValueError(f"size must be a number of pixels or (height, width), each at least 1, not {size}")
     return shape
 
 
 def _split_directory(data_dir: Path, split: str) -> Path:
     if not data_dir.is_dir():
-        raise FileNotFoundError(f"data_dir is {data_dir}, but there is no such folder: {_LAYOUT}.")
+        raise FileNotFoundError(f"data_dir must be a folder, not {data_dir}, which is none: {_LAYOUT}")
     if not (data_dir / split).is_dir():
         holds = ", ".join(_subfolders(data_dir)) or "no folder"
-        raise FileNotFoundError(f"There is no folder {split!r} in {data_dir}, which holds {holds}: {_LAYOUT}.")
+        raise FileNotFoundError(f"split must be a folder of {data_dir}, which holds {holds}, not {split!r}: {_LAYOUT}")
     return data_dir / split
 
 
@@ -133,7 +133,7 @@ def _subfolders(directory: Path) -> tuple[str, ...]:
 def _class_names(directory: Path) -> tuple[str, ...]:
     names = _subfolders(directory)
     if not names:
-        raise ValueError(f"There is no folder of a class in {directory}: {_LAYOUT}.")
+        raise ValueError(f"{directory} must hold a folder for each class, not none: {_LAYOUT}")
     return names
 
 

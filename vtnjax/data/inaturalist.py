@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.drawing import HEIGHT, WIDTH, Drawing, numbered, write_jpeg
-from vtnjax.data.lists import check_once
+from vtnjax.data.lists import check_once, lacking
 from vtnjax.data.photographs import Photographs
-from vtnjax.data.records import check_split
 
 _ORIGIN = (
     "unpack train_val_images.tar.gz and train_val2017.zip there (published at "
@@ -46,7 +46,7 @@ class INaturalist2017(Photographs):
             ValueError: If `split` or `on_error` is another word, or the list is damaged or of another format.
             FileNotFoundError: If the list or a picture is missing.
         """
-        check_split(split, tuple(_LISTS))
+        check_choice("split", split, tuple(_LISTS))
         path = Path(data_dir) / _LISTS[split]
         images, annotations, categories = _read(path)
         labels = np.array(_labels(path, images, annotations, categories), np.int32)
@@ -59,20 +59,20 @@ class INaturalist2017(Photographs):
 
 
 def _labels(path: Path, images: list[Any], annotations: list[Any], categories: list[Any]) -> list[int]:
-    for rows, key, deed in (
-        (images, "id", "names the image"),
-        (annotations, "image_id", "annotates the image"),
-        (categories, "id", "names the category"),
+    for rows, key, what in (
+        (images, "id", "image"),
+        (annotations, "image_id", "annotated image"),
+        (categories, "id", "category"),
     ):
-        check_once((row[key] for row in rows), f"{path} {deed}", origin=_ORIGIN)
+        check_once((row[key] for row in rows), path, what, origin=_ORIGIN)
     numbers = {row["id"]: label for label, row in enumerate(categories)}
     category_of = {row["image_id"]: row["category_id"] for row in annotations}
     for image in (row["id"] for row in images):
         if image not in category_of:
-            raise ValueError(f"{path} does not annotate the image {image}: {_ORIGIN}.")
+            raise ValueError(f"{path} must annotate every image, but does not annotate {image}: {_ORIGIN}")
         if category_of[image] not in numbers:
             raise ValueError(
-                f"{path} gives image {image} the category {category_of[image]}, which it does not list: {_ORIGIN}."
+                f"{path}: the category of image {image} must be a listed one, not {category_of[image]}: {_ORIGIN}"
             )
     return [numbers[category_of[row["id"]]] for row in images]
 
@@ -80,15 +80,15 @@ def _labels(path: Path, images: list[Any], annotations: list[Any], categories: l
 def _read(path: Path) -> tuple[list[Any], list[Any], list[Any]]:
     """The images, the annotations, and the categories in the order of their numbers."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path.name} in {path.parent}: {_ORIGIN}.")
+        raise lacking(path.parent, path.name, _ORIGIN)
     try:
         contents = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a whole JSON file ({error}): {_ORIGIN}.") from error
+        raise ValueError(f"{path} must be a whole JSON file, but cannot be read ({error}): {_ORIGIN}") from error
     for name, kinds in _FIELDS.items():
         rows = contents.get(name) if isinstance(contents, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= kinds.keys() for row in rows):
-            raise ValueError(f"{path} must hold a list {name!r} of objects with {', '.join(sorted(kinds))}: {_ORIGIN}.")
+            raise ValueError(f"{path} must hold a list {name!r} of objects with {', '.join(sorted(kinds))}: {_ORIGIN}")
         _check_kinds(path, name, rows)
     return contents["images"], contents["annotations"], sorted(contents["categories"], key=lambda row: row["id"])
 
@@ -98,7 +98,7 @@ def _check_kinds(path: Path, name: str, rows: list[Any]) -> None:
         for row in rows:
             if type(row[key]) is not kind:
                 must = "text" if kind is str else "a whole number"
-                raise ValueError(f"{path} has in {name!r} the {key} {row[key]!r}, but it must be {must}: {_ORIGIN}.")
+                raise ValueError(f"{path}: {key} in {name!r} must be {must}, not {row[key]!r}: {_ORIGIN}")
 
 
 def write_inaturalist(directory: Path, drawings: list[Drawing], classes: int) -> None:

@@ -11,12 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 
+def lacking(folder: Path, file: str, origin: str) -> FileNotFoundError:
+    """The error of a folder that lacks a file, with what its owner can do about it."""
+    return FileNotFoundError(f"{folder} must hold {file}, but there is none: {origin}")
+
+
 def read_text(path: Path, *, origin: str) -> list[str]:
     """The lines of a set's list that are not blank.
 
     Args:
         path: The list: UTF-8, or with the mark that some editors put before it UTF-16 too; any ends of lines.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The lines, stripped.
@@ -26,16 +31,16 @@ def read_text(path: Path, *, origin: str) -> list[str]:
         FileNotFoundError: If there is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path.name} in {path.parent}: {origin}.")
+        raise lacking(path.parent, path.name, origin)
     data = path.read_bytes()
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text ({error}): {origin}.") from error
+        raise ValueError(f"{path} must be UTF-8 text, but cannot be read ({error}): {origin}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise ValueError(f"{path} has no line: {origin}.")
+        raise ValueError(f"{path} must have at least one line, not none: {origin}")
     return lines
 
 
@@ -44,7 +49,7 @@ def read_pairs(path: Path, *, origin: str) -> dict[str, str]:
 
     Args:
         path: The list.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The rest of each line by its first word, in the order of the lines.
@@ -57,40 +62,28 @@ def read_pairs(path: Path, *, origin: str) -> dict[str, str]:
     pairs = [line.split(maxsplit=1) for line in lines]
     for line, pair in zip(lines, pairs, strict=True):
         if len(pair) < 2:
-            raise ValueError(f"{path} has the line {line!r}, but each must hold a key and a value: {origin}.")
-    keyed = dict(pairs)
-    if len(keyed) < len(pairs):
-        raise ValueError(
-            f"The key {repeated(key for key, _ in pairs)!r} comes twice, so that {path} names {len(pairs)} keys, but "
-            f"only {len(keyed)} different ones: {origin}."
-        )
-    return keyed
+            raise ValueError(f"{path}: each line must hold a key and a value, not {line!r}: {origin}")
+    check_once((key for key, _ in pairs), path, "key", origin=origin)
+    return dict(pairs)
 
 
-def repeated(values: Iterable[Any]) -> Any:
-    """The first value that came before, or None."""
-    seen = set()
-    for value in values:
-        if value in seen:
-            return value
-        seen.add(value)
-    return None
-
-
-def check_once(values: Iterable[Any], deed: str, *, origin: str) -> None:
+def check_once(values: Iterable[Any], path: Path, what: str, *, origin: str) -> None:
     """Checks that no value comes twice.
 
     Args:
-        values: What a list names.
-        deed: The list and what it does, such as "images.txt names the picture".
-        origin: What to unpack where and where it is published.
+        values: The values that the list names.
+        path: The list.
+        what: The kind of thing that a value names, such as "picture".
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         ValueError: If a value comes twice, naming it.
     """
-    twice = repeated(values)
-    if twice is not None:
-        raise ValueError(f"{deed} {twice!r} twice: {origin}.")
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{path}: each {what} must come once, but {value!r} comes twice: {origin}")
+        seen.add(value)
 
 
 def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
@@ -101,7 +94,7 @@ def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
     Args:
         root: The folder the names are relative to.
         names: The files, with `/`.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         FileNotFoundError: If some are missing, with their number and the first.
@@ -113,7 +106,8 @@ def check_files(root: Path, names: Sequence[str], *, origin: str) -> None:
         missing += [os.path.join(folder, file) for _, file in files if file not in present]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} pictures are missing in {root}, the first {missing[0]}: {origin}."
+            f"{root} must hold all {len(names)} pictures, but {len(missing)} are missing, the first "
+            f"{missing[0]}: {origin}"
         )
 
 
@@ -123,11 +117,11 @@ def four_numbers(
     """The boxes of a list, as it writes them.
 
     Args:
-        rows: What the list has for each key.
+        rows: The text of the list for each key.
         keys: The pictures whose boxes are wanted.
         path: The list.
-        fields: What the four numbers are, such as "x y width height".
-        origin: What to unpack where and where it is published.
+        fields: The names of the four numbers, such as "x y width height".
+        origin: The remedy: what to unpack where, and where it is published.
 
     Raises:
         ValueError: If a key is missing, or has anything but four numbers.
@@ -139,7 +133,7 @@ def four_numbers(
             first, second, third, fourth = map(float, row.split())
         except ValueError as error:
             raise ValueError(
-                f"{path} gives image {key} the box {row!r}, but it must be four numbers, {fields}: {origin}."
+                f"{path}: the box of image {key} must be four numbers, {fields}, not {row!r}: {origin}"
             ) from error
         found.append((first, second, third, fourth))
     return found
@@ -149,23 +143,23 @@ def as_boxes(rows: npt.ArrayLike, keys: Sequence[str], path: Path, *, origin: st
     """Rows of four numbers as boxes.
 
     Args:
-        rows: Left, top, right and bottom edge of each.
-        keys: What the list calls each picture.
-        path: Where they were read.
-        origin: What to unpack where and where it is published.
+        rows: The left, top, right and bottom edge of each box.
+        keys: The list's name for each picture.
+        path: The list that holds them.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         float32 (n, 4).
 
     Raises:
-        ValueError: If a box has no area or holds what is no finite number.
+        ValueError: If a box has no area or a number is not finite.
     """
     boxes = np.asarray(rows, np.float32).reshape(-1, 4)
     whole = np.isfinite(boxes).all(1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     if not whole.all():
         first = int(np.argmin(whole))
         raise ValueError(
-            f"{path} gives {keys[first]!r} the box {boxes[first].tolist()} (left, top, right, bottom), but left must "
-            f"be less than right and top less than bottom, all finite: {origin}."
+            f"{path}: the box of {keys[first]!r} (left, top, right, bottom) must be finite, with left less than right "
+            f"and top less than bottom, not {boxes[first].tolist()}: {origin}"
         )
     return boxes

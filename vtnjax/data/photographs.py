@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from vtnjax.data.lists import check_files, check_once
+from vtnjax._checks import check_choice
+from vtnjax.data.lists import check_files, check_once, lacking
 from vtnjax.data.records import Record
-from vtnjax.data.unreadable import check_on_error, read_picture, without_unreadable
+from vtnjax.data.unreadable import ON_ERROR, read_picture, without_unreadable
 
 _REMEDY = ": unpack its archive again"
 
@@ -41,19 +42,18 @@ class Photographs:
             names: The files of the records.
             labels: Integers (n,), from 0 to len(classes) - 1.
             classes: The name of each label.
-            origin: What to unpack where and where it is published, for the sentences of errors.
-            on_error: What to do with a picture that is missing, cut short or none: "raise", at once if it is missing
-                and else when it is read, or "skip": decode every file now, and leave the bad ones out with a warning
-                in the log.
+            origin: The remedy in the sentences of errors: what to unpack where, and where it is published.
+            on_error: "raise" raises at once if a picture is missing, and when it is read if it is cut short or none;
+                "skip" decodes every file now, and leaves the bad ones out with a warning in the log.
 
         Raises:
             ValueError: If `on_error` is another word, there is no record, or a file comes twice.
             FileNotFoundError: If a file is missing.
         """
-        check_on_error(on_error)
+        check_choice("on_error", on_error, ON_ERROR)
         if not names:
-            raise ValueError(f"The lists of {root} name no picture of this split: {origin}.")
-        check_once(names, f"The lists of {root} name the picture", origin=origin)
+            raise ValueError(f"{root}: the lists must name a picture of this split, not none: {origin}")
+        check_once(names, root, "picture", origin=origin)
         self.names: tuple[str, ...] = tuple(names)
         self.labels, self.classes = labels.astype(np.int32), tuple(classes)
         self._root, self.kept, self.skipped = root, np.arange(len(names)), ()
@@ -82,10 +82,10 @@ def find_root(data_dir: str | Path, inner: str, marker: str, *, origin: str) -> 
     """The folder that an archive makes, given itself or the folder it was unpacked in.
 
     Args:
-        data_dir: The one or the other.
+        data_dir: The archive's folder, or the folder it was unpacked in.
         inner: The archive's own folder.
         marker: A file or folder that must be in it.
-        origin: What to unpack where and where it is published.
+        origin: The remedy: what to unpack where, and where it is published.
 
     Returns:
         The folder that holds `marker`.
@@ -96,4 +96,4 @@ def find_root(data_dir: str | Path, inner: str, marker: str, *, origin: str) -> 
     for root in (Path(data_dir) / inner, Path(data_dir)):
         if (root / marker).exists():
             return root
-    raise FileNotFoundError(f"There is no {inner}/{marker} in {data_dir}: {origin}.")
+    raise lacking(Path(data_dir), f"{inner}/{marker}", origin)

@@ -13,6 +13,7 @@ import cv2
 import grain
 import numpy as np
 
+from vtnjax._checks import check_at_least_1
 from vtnjax.data.records import Record, Source
 
 Augment = Callable[[Record, np.random.Generator], Record]
@@ -35,20 +36,20 @@ def train_batches(
     next. The processes' shares of batch k make up batch k of a single process, augmentation included.
 
     Args:
-        source: What to read.
-        batch_size: Records of all processes together.
-        seed: Of the orders and of the augmentation, at least 0.
-        augment: Called with each record and a generator of its own, which depends on the seed and the record's place
-            in the stream only; returns the record to use.
-        process_index: Which process this is.
-        process_count: How many there are.
-        threads: Threads that make batches, each a batch at a time; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        source: The source to read.
+        batch_size: The number of records of all processes together.
+        seed: The seed of the orders and of the augmentation, at least 0.
+        augment: A function of a record and of a generator, which depends on the seed and the record's place in the
+            stream only; it returns the record to use.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
-        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, or (b, k) of records with k labels, b =
-        batch_size / process_count. Its
-        get_state() is a dictionary that JSON can hold; set_state() goes on exactly there.
+        An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,)}, where b = batch_size / process_count, and
+        records of k labels make labels (b, k). get_state() returns a dictionary that JSON can hold, and set_state()
+        goes on exactly at that position.
 
     Raises:
         ValueError: If `batch_size` is below 1, above the number of records or not divisible by `process_count`,
@@ -56,7 +57,7 @@ def train_batches(
     """
     share = Share(source, batch_size, process_index, process_count)
     if batch_size > len(source):
-        raise ValueError(f"batch_size is {batch_size}, but it must be at most the {len(source)} records of {source!r}.")
+        raise ValueError(f"batch_size must be at most the {len(source)} records of {source!r}, not {batch_size}")
 
     def index_of(place: int) -> int:
         epoch, position = divmod(place, len(source))
@@ -75,10 +76,10 @@ def eval_batches(
     """One pass in order, in batches of equal size, equally many in every process.
 
     Args:
-        source: What to read.
-        batch_size: Records of all processes together.
-        process_index: Which process this is.
-        process_count: How many there are.
+        source: The source to read.
+        batch_size: The number of records of all processes together.
+        process_index: The number of this process, from 0.
+        process_count: The number of processes.
 
     Returns:
         An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,), "mask": float32 (b,)}, b = batch_size /
@@ -95,7 +96,7 @@ def eval_batches(
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """What one process reads of each batch of `batch_size` records; refuses what does not divide."""
+    """The part of each batch of `batch_size` records that one process reads."""
 
     source: Source
     batch_size: int
@@ -103,17 +104,13 @@ class Share:
     process_count: int
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, but it must be at least 1.")
+        check_at_least_1("batch_size", self.batch_size)
         if self.process_count < 1 or self.batch_size % self.process_count:
             raise ValueError(
-                f"process_count is {self.process_count}, but it must be at least 1 and divide batch_size, "
-                f"{self.batch_size}."
+                f"process_count must be at least 1 and divide batch_size, {self.batch_size}, not {self.process_count}"
             )
         if not 0 <= self.process_index < self.process_count:
-            raise ValueError(
-                f"process_index is {self.process_index}, but it must be from 0 to {self.process_count - 1}."
-            )
+            raise ValueError(f"process_index must be from 0 to {self.process_count - 1}, not {self.process_index}")
 
     def places(self, batch: int) -> range:
         """The places of batch `batch` in the stream that this process reads."""
@@ -135,12 +132,12 @@ def stream_batches(
     """Batches of an endless stream of records: batch k holds the places k * batch_size and on.
 
     Args:
-        share: The source, and what this process reads of it.
-        index_of: Which record stands at a place of the stream; called from threads.
-        seed: Of the augmentation, at least 0.
-        augment: As `train_batches` takes it.
-        threads: Threads that make batches; 0 makes them when asked for.
-        prefetch: Batches kept ready.
+        share: The source, and the places that this process reads.
+        index_of: The function from a place of the stream to the index of its record; it is called from threads.
+        seed: The seed of the augmentation, at least 0.
+        augment: The function of a record and a generator that `train_batches` describes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
+        prefetch: The number of batches kept ready.
 
     Returns:
         An iterator as `train_batches` returns it.
@@ -149,7 +146,7 @@ def stream_batches(
         ValueError: If `seed` is negative; from next(), if images differ in shape.
     """
     if seed < 0:
-        raise ValueError(f"seed is {seed}, but it must be at least 0.")
+        raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
     return _iterate(_StreamBatches(share, index_of, seed, augment), threads, prefetch)
 
 
@@ -198,7 +195,7 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
 def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
     images, labels = np.empty(0), np.empty(0)
     for position, record in enumerate(records):
-        # Each goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
+        # Each image goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
         image = record["image"]
         if position == 0:
             images = np.empty((count, *image.shape), image.dtype)
@@ -206,8 +203,8 @@ def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
         if image.shape != images.shape[1:]:
             low, high = sorted((image.shape, images.shape[1:]))
             raise ValueError(
-                f"The images of a batch must have one shape, but there are {low} and {high}: give the source a size, "
-                f"or resize in augment."
+                f"the images of a batch must have one shape, not {low} and {high}: give the source a size, or resize "
+                "in augment"
             )
         images[position], labels[position] = image, record["label"]
     return {"image": images, "label": labels}

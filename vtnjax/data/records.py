@@ -1,4 +1,4 @@
-"""What a source of labelled images is, and the one that holds arrays in memory."""
+"""Sources of labelled images: the protocols, a source over arrays in memory, and one that maps another."""
 
 from collections.abc import Callable
 from typing import Protocol, TypedDict, runtime_checkable
@@ -55,8 +55,8 @@ class Mapped:
         """Keeps both; the function is called when a record is asked for.
 
         Args:
-            source: What to read.
-            function: Given a record, returns the record to use, with the same label.
+            source: The source to read.
+            function: The function from a record to the record to use, with the same label.
         """
         self.classes = source.classes
         self._source, self._function = source, function
@@ -93,10 +93,10 @@ class Arrays:
         """
         if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
             raise ValueError(
-                f"images is {images.dtype} of shape {images.shape}, but it must be uint8 or float32 (n, h, w, c)."
+                f"images must be uint8 or float32 (n, h, w, c), not {images.dtype} of shape {images.shape}"
             )
         if labels.shape != images.shape[:1]:
-            raise ValueError(f"labels has shape {labels.shape}, but {len(images)} images need shape ({len(images)},).")
+            raise ValueError(f"labels must have the shape ({len(images)},) of {len(images)} images, not {labels.shape}")
         check_labels(labels, classes)
         self.images, self.labels, self.classes = images.view(), labels.astype(np.int32), tuple(classes)
         # Records are views: an augmentation that wrote into one would change the data for good.
@@ -126,20 +126,6 @@ def check_labels(labels: np.ndarray, classes: tuple[str, ...], *, first: int = 0
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
     if wrong.size:
         raise ValueError(
-            f"Record {first + wrong[0]} has label {labels[wrong[0]]}, but with {len(classes)} classes a label must be "
-            f"from 0 to {len(classes) - 1}."
+            f"the label of record {first + wrong[0]} must be from 0 to {len(classes) - 1}, a number of the "
+            f"{len(classes)} classes, not {labels[wrong[0]]}"
         )
-
-
-def check_split(split: str, splits: tuple[str, ...]) -> None:
-    """Checks that a source has the split asked for.
-
-    Args:
-        split: The split asked for.
-        splits: Those there are.
-
-    Raises:
-        ValueError: If `split` is not one of them.
-    """
-    if split not in splits:
-        raise ValueError(f"split is {split!r}, but it must be one of {', '.join(map(repr, splits))}.")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice
 from vtnjax.data.catalogue import Catalogue
 from vtnjax.data.composites import Composites
 from vtnjax.data.digits import Digits
@@ -26,11 +26,11 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
         dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", a name in `vtnjax.data.sets.SETS`
             such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures
             in the layout of "cub", "cars", "aircraft", "inat2017" or "svhn".
-        split: Such as "train" or "test".
-        data_dir: Where the files lie: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
+        split: The split, such as "train" or "test".
+        data_dir: The folder of the files: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
             "composites", unused by the others.
-        **options: Keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be given
-            to every source: those that read no picture files can do nothing else.
+        **options: The keyword arguments of the source's class, such as `size` of Folder. `on_error="raise"` may be
+            given to every source: a source that reads no picture files can do nothing else.
 
     Returns:
         The source, of the class of `vtnjax.data` that reads the set.
@@ -44,19 +44,16 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
     if dataset.startswith("drawn:"):
         name = dataset.removeprefix("drawn:")
         return load_source(name, split, data_dir=drawn_directory(name), **options)
+    check_choice("dataset", dataset, [*_PACKAGED, "composites", *SETS, "tfds:NAME", "drawn:NAME"])
     if dataset == "composites":
         return Composites(split, data_dir=data_dir, **_fitting(Composites, dataset, options))
-    if dataset in SETS:
-        if not data_dir:
-            raise ValueError(f"data_dir is {data_dir!r}, but dataset {dataset!r} needs the folder of its files.")
-        reader = SETS[dataset].read
-        return reader(data_dir, split, **_fitting(reader, dataset, options))
     if dataset in _PACKAGED:
         reader = _PACKAGED[dataset]
         return reader(split, **_fitting(reader, dataset, options))
-    choices = [*_PACKAGED, "composites", *SETS, "tfds:NAME", "drawn:NAME"]
-    hint = nearest(dataset, choices) or "."
-    raise ValueError(f"dataset is {dataset!r}, but it must be one of {', '.join(map(repr, choices))}{hint}")
+    if not data_dir:
+        raise ValueError(f"data_dir must be the folder with the files of dataset {dataset!r}, not {data_dir!r}")
+    reader = SETS[dataset].read
+    return reader(data_dir, split, **_fitting(reader, dataset, options))
 
 
 def _fitting(reader: Callable[..., Source], dataset: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -65,8 +62,6 @@ def _fitting(reader: Callable[..., Source], dataset: str, options: dict[str, Any
     known = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} - {"data_dir"}
     for name, value in options.items():
         if name not in known and (name, value) != ("on_error", "raise"):
-            choices = ", ".join(sorted(known)) or "none"
-            raise ValueError(
-                f"{name} is {value!r}, but dataset {dataset!r} has no such option; its options: {choices}."
-            )
+            choices = f"among {', '.join(sorted(known))}" if known else "none"
+            raise ValueError(f"the options of dataset {dataset!r} must be {choices}, not {name}={value!r}")
     return {name: value for name, value in options.items() if name in known}

@@ -1,4 +1,4 @@
-"""What a TIFF file says of its pixels, where OpenCV does not heed it."""
+"""The tags of a TIFF file about its pixels that OpenCV does not heed."""
 
 import struct
 from typing import NamedTuple
@@ -34,13 +34,13 @@ def readable(data: bytes) -> tuple[bytes, bool]:
     bits, samples = max(_values(tags, 258, 1)), _values(tags, 277, 1)[0]
     kind, photometric = _KINDS.get(_values(tags, 339, 1)[0], "unknown"), _values(tags, 262, 1)[0]
     if kind != "uint" or bits > 16:
-        raise ValueError(f"The image has {kind}{bits} pixels, but they must be integers of 8 or 16 bits.")
+        raise ValueError(f"the pixels of an image must be integers of 8 or 16 bits, not {kind}{bits}")
     if photometric in _LAB:
-        raise ValueError("The TIFF image is in the colours of CIELab, but they must be grey, RGB or CMYK.")
+        raise ValueError("the colours of a TIFF image must be grey, RGB or CMYK, not CIELab")
     if bits > 8 and samples > 1 and _values(tags, 284, 1)[0] == 2:
         raise ValueError(
-            f"The TIFF image has {bits} bits and stores its {samples} channels one after the other, but they must be "
-            f"stored pixel by pixel: save it again with the planar configuration 1."
+            f"the {samples} channels of a TIFF image of {bits} bits must be stored pixel by pixel, not one after the "
+            "other: save it again with the planar configuration 1"
         )
     return _without_multiplying(data, tags), photometric == _GREY_FROM_WHITE and bits > 8
 

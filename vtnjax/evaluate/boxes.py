@@ -17,10 +17,11 @@ def window_boxes(theta: Float[Array, "*n 3"], shape: Sequence[int], window: Sequ
     since whole numbers are the centres of pixels.
 
     Args:
-        theta: (..., 3), the scale and the translation (x, y) of an `nn.SpatialTransformer` with warp "attention"; a
-            scale that is fixed there goes in front. A window of negative scale is mirrored and covers the same box.
+        theta: (..., 3), the scale and the translation (x, y) of an `nn.SpatialTransformer` with warp "attention". Where
+            the transformer's scale is fixed, put it in front of its theta. A window of negative scale is mirrored and
+            covers the same box.
         shape: (h, w) of the image.
-        window: (h', w') of what is read, at least 2 x 2.
+        window: (h', w') of the window, at least 2 x 2.
 
     Returns:
         (..., 4): left, top, right, bottom, in theta's dtype.

@@ -17,19 +17,20 @@ from vtnjax.evaluate.base import Test
 class Classification:
     """Mean "loss" and "accuracy", in 0..1, of a network that returns `(logits, out)`.
 
-    The batches of the test set hold "image", "label" (n,) or (n, k), whose losses are added and of which all must be
-    right, and "mask", 0 where a record only fills the batch up.
+    The batches of the test set hold "image", "label" and "mask", which is 0 where a record only fills the batch up.
+    Labels are (n,), or (n, k): then the k losses are added, and all k labels must be right.
     """
 
     @property
     def figure(self) -> str:
-        """Its name."""
+        """The name of the figure by which the best checkpoint is chosen."""
         return "accuracy"
 
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
 
-        It is compiled once for each structure, so what a module keeps beside its variables must be hashable.
+        The network is compiled once for each structure, so whatever a module keeps beside its variables must be
+        hashable.
 
         Raises:
             ValueError: if there is no record to score.
@@ -40,12 +41,12 @@ class Classification:
         for sums in jax.device_get([_score(graphdef, state, batch) for batch in test()]):
             total = {name: total[name] + float(sums[name]) for name in total}
         if not total["count"]:
-            raise ValueError("the test set must hold at least one record, but it is empty")
+            raise ValueError("test must give at least one record, not none")
         return {"loss": total["loss"] / total["count"], "accuracy": total["correct"] / total["count"]}
 
 
 def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Bool[Array, " n"]:
-    """Whether the likeliest class is the label, of several labels all: sequence accuracy is the mean of it."""
+    """Whether the likeliest class is the label, for all k labels of an image; its mean is the sequence accuracy."""
     right = logits.argmax(-1) == labels
     return right.all(tuple(range(1, right.ndim)))
 

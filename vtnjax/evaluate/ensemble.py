@@ -12,7 +12,7 @@ class Averaged(nnx.Module):
     """A network whose logits are the logarithms of the mean of its members' probabilities.
 
     Calling it with images (n, h, w, c), as the data hold them, returns `(logits, {})`; logits are (n, classes), or
-    (n, k, classes) of members that give k labels. It is evaluated as each of its members is.
+    (n, k, classes) if the members give k labels. It is evaluated as each of its members is.
     """
 
     def __init__(
@@ -22,17 +22,17 @@ class Averaged(nnx.Module):
         *,
         flip: bool = False,
     ):
-        """Put it together.
+        """Put the members together.
 
         Args:
             members: networks in evaluation mode, each of which returns `(logits, out)`.
-            as_inputs: what makes each member's input of the images.
-            flip: whether each also sees the images mirrored, left to right.
+            as_inputs: for each member, the function that makes its input of the images.
+            flip: whether each member also sees the images mirrored, left to right.
         """
         self.members, self.as_inputs, self.flip = nnx.List(list(members)), tuple(as_inputs), flip
 
     def __call__(self, image: Num[Array, "n h w c"]) -> tuple[Float[Array, "n *k classes"], dict[str, Array]]:
-        """Logits; see the class."""
+        """Logits of a batch, as the class says."""
         views = [image, image[..., ::-1, :]] if self.flip else [image]
         pairs = zip(self.members, self.as_inputs, strict=True)
         probabilities = [jax.nn.softmax(member(as_input(view))[0]) for member, as_input in pairs for view in views]

@@ -64,7 +64,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ..
     for what, named, known in (("row", arguments.rows, table.rows), ("column", arguments.columns, table.columns)):
         unknown = [name for name in named or () if name not in known]
         if unknown:
-            parser.error(f"{arguments.table} has no {what} {unknown[0]!r}; its {what}s are {', '.join(known)}")
+            parser.error(f"--{what}s must be among {', '.join(known)}, not {unknown[0]!r}")
     return arguments, tuple(more), table
 
 

@@ -86,8 +86,8 @@ def follows(coords: Float[ArrayLike, "n p q *k 2"], images: Float[ArrayLike, "n 
     pixels; 0 for a place that never changes.
 
     Args:
-        coords: that were read, (n, h', w', 2) or (n, h', w', k, 2).
-        images: the digits, of any range from 0 on, black outside them.
+        coords: the coordinates that were read, (n, h', w', 2) or (n, h', w', k, 2), (x, y) in pixels.
+        images: the images (n, h, w, 2) of a digit in each channel, at least 0 and black outside the digit.
     """
     coords, images = np.asarray(coords, np.float64), np.asarray(images, np.float64)
     places = coords.reshape(len(coords), -1, np.prod(coords.shape[3:-1], dtype=int), 2).mean(1)  # (n, k, 2)

@@ -1,4 +1,4 @@
-"""What a transformer makes of turned digits: Figures 2 and 3 of Finnveden et al. 2020, from trained runs.
+"""Turned digits and the angles that transformers undo: Figures 2 and 3 of Finnveden et al. 2020, from trained runs.
 
     python -m vtnjax.experiments.angles RUN [RUN ...]
 
@@ -49,7 +49,7 @@ def study(runs: list[Path], out: Path) -> dict[str, float]:
     configs = [_read(run) for run in runs]
     by_name = dict(zip(map(_name, configs), runs, strict=True))
     if len(by_name) < len(runs):
-        raise ValueError(f"the runs must be of different networks, but are of {', '.join(by_name)}")
+        raise ValueError(f"the runs must be of different networks, not of {', '.join(map(_name, configs))}")
     first = configs[0]
     test = data.load_source(first.dataset, "test", data_dir=first.data_dir or None, **first.source_options)
     records = [test[i] for i in range(len(test))]
@@ -88,7 +88,7 @@ def _name(config):
 
 
 def _look(run, test):
-    """What the trained network tells of images in [0, 1], in batches; and after how many steps."""
+    """The function from images in [0, 1] to the output of the trained network, and the steps that trained it."""
     graphdef, state, as_input = recipes.load_member(run, test, train.data_mesh(), print)
     look, size = jax.jit(recipes.make_look(graphdef)), 250
 

@@ -1,4 +1,4 @@
-"""Where the repository is whose train.py and configs the tables run, and whose results they show."""
+"""The checkout whose train.py and configs the tables run, and whose results they show."""
 
 from pathlib import Path
 

@@ -54,9 +54,9 @@ def run_side_by_side(
     A task that fails is named, and the others go on. Anything else, such as an interrupt, starts no further task.
 
     Args:
-        tasks: by what to call them.
-        jobs: how many at a time, but no more than there are cores.
-        say: shows a line.
+        tasks: the tasks by their names.
+        jobs: the number of tasks at a time, at most the number of cores.
+        say: the function that shows a line.
 
     Returns:
         The names of the tasks that failed.

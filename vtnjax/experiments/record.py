@@ -21,7 +21,7 @@ from vtnjax.experiments.checkout import ROOT
 from vtnjax.experiments.cores import available_cores
 
 _PACKAGES = ("jax", "jaxlib", "flax", "numpy")
-# Of earlier records.
+# The keys of earlier records.
 _CIRCUMSTANCES = (
     "command",
     "commit",
@@ -50,13 +50,13 @@ def write_record(
     """Leave a record, whole or not at all.
 
     Args:
-        path: of the JSON file; its folder is made.
-        command: what a person types to measure it again.
-        seconds: how long it took.
-        figures: what was measured, by name; anything JSON can hold.
-        cores: how many it ran on; by default all that this process may use.
-        packages: names of further packages, as pip calls them, whose versions matter.
-        **which: what says which measurement it was, such as `seed=0`.
+        path: the path of the JSON file, whose folder is made.
+        command: the command that measures it again.
+        seconds: the time that it took, in seconds.
+        figures: the measured figures by name; anything that JSON can hold.
+        cores: the number of cores it ran on; by default all that this process may use.
+        packages: the names, as pip has them, of further packages whose versions matter.
+        **which: the values that say which measurement it was, such as `seed=0`.
     """
     record = {
         "command": command,
@@ -111,7 +111,7 @@ def read_early_runs(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
 
 
 def _circumstances(record):
-    """In the format of today, what an earlier version wrote beside its figures."""
+    """The circumstances that an earlier version wrote beside its figures, in the format of today."""
     versions = {name: record[name] for name in ("python", "jax", "torch") if name in record}
     return {
         **{key: record[key] for key in ("command", "commit", "date") if key in record},
@@ -121,7 +121,7 @@ def _circumstances(record):
 
 
 def _versions(packages):
-    """Of Python and those of the packages that are installed."""
+    """The versions of Python and of the packages that are installed."""
     found = {"python": platform.python_version()}
     for name in (*_PACKAGES, *packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -10,10 +10,10 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
     """The table as Markdown: the mean error of the seeds that were run, their number if some were not, the paper's.
 
     Args:
-        runner: of the table.
-        suffix: what every variant ends with, such as ",short".
-        seeds: which to look for.
-        each_seed: whether the error of each seed stands behind the mean.
+        runner: the table's runner.
+        suffix: the end of every variant, such as ",short".
+        seeds: the seeds to look for.
+        each_seed: True puts the error of each seed behind the mean.
     """
     table = runner.table
     compared = any(cell.paper is not None for row in table.rows.values() for cell in row.values())

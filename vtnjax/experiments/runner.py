@@ -19,14 +19,14 @@ from vtnjax.train.config import wrong_key
 
 
 class Runner(NamedTuple):
-    """How the runs of a table are made.
+    """The runs of a table, and how they are made.
 
     Attributes:
-        name: of the table, which names the folders.
-        table: what to run.
-        overrides: `--config.key=value`, for every run.
-        runs: where workdirs go.
-        results: where the records of all tables go, a folder for each.
+        name: the table's name, which the folders have too.
+        table: the table to run.
+        overrides: the flags `--config.key=value` of every run.
+        runs: the folder of the workdirs.
+        results: the folder of the records of all tables, with a folder for each table.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Runner(NamedTuple):
     results: Path
 
     def path(self, variant: str, seed: int) -> Path:
-        """Where the record of a run is written."""
+        """The path of a run's record."""
         return self.results / self.name / f"{self._folder(variant)}-{seed}.json"
 
     def result(self, variant: str, seed: int) -> dict[str, Any] | None:
@@ -105,7 +105,7 @@ class Runner(NamedTuple):
         return "-".join([variant, *apart]).replace("/", "_")
 
     def _seconds(self, variant, workdir):
-        """What the training steps took, those before a stop included; without compilation and evaluation."""
+        """The seconds of all training steps, also before a stop, without compilation and evaluation."""
         batch, seconds, before = self.load(variant).batch_size, 0.0, 0
         for line in _lines(workdir):
             if "train/images_per_second" in line:

@@ -11,7 +11,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What it shows, a config of `configs/`, and cells by row and column, whose figures are test errors in percent."""
+    """A table: its title, a config of `configs/`, and cells by row and column, whose figures are errors in percent."""
 
     source: str
     config: str
@@ -141,7 +141,7 @@ def _errors(variants):
 
 
 def default_job() -> Table:
-    """What a transformer is worth in the default job: RTS digits, with it and without.
+    """The default job, RTS digits, with a transformer and without.
 
     The picture of the first run, `figures/test.png` in its workdir, is results/digits_stn.png.
     """
@@ -201,7 +201,7 @@ def hidden_digits() -> Table:
 
 
 def attentions() -> Table:
-    """What the attention maps are made of, the rows of TASN's Table 2: the part-net on hidden digits."""
+    """Kinds of attention maps, the rows of TASN's Table 2: the part-net on hidden digits."""
     attentions = {
         "features, X": "features",
         "XX'X": "plain",

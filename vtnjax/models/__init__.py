@@ -5,19 +5,27 @@ from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
 from vtnjax.models.feature_warps import (
     AffineGroups,
     AttentionWarp,
-    FeatureLocaliser,
     SaliencyWarp,
     deform_last_convolution,
 )
 from vtnjax.models.house_numbers import house_number_network
+from vtnjax.models.layers import (
+    ConvPool,
+    FeatureLocaliser,
+    FlatClassifier,
+    PooledClassifier,
+    SmallTrunk,
+    count_parameters,
+    features_shape,
+)
 from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
-from vtnjax.models.placed import ConvPool, PlacedSTN
+from vtnjax.models.placed import PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
-from vtnjax.models.stn import STN, count_parameters
+from vtnjax.models.stn import STN
 from vtnjax.models.tasn import TASN, AttentionNetwork
 from vtnjax.models.two_digits import TwoDigitNetwork
 from vtnjax.models.volumes import VolumeNetwork
-from vtnjax.models.vtn import FlatClassifier, PooledClassifier, SmallTrunk, WarpedFeatures, features_shape
+from vtnjax.models.vtn import WarpedFeatures
 
 __all__ = [
     "AffineGroups",

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vtnjax.models.layers import CNN
 from vtnjax.models.pooling import max_pool
-from vtnjax.models.stn import CNN
 
 
 class ColocalisationLocaliser(nnx.Module):
@@ -15,7 +15,7 @@ class ColocalisationLocaliser(nnx.Module):
 
     The paper has a stride of 4 and counts 100,000 parameters, which its images of 84 x 84 pixels do not have together:
     with stride 4 and no padding they are 5,920, with stride 1 and a padding of 4 pixels 113,632. Stride 2 with that
-    padding has 28,960 and costs a fourth of the latter; 27 more have the three units that follow in an
+    padding has 28,960 and costs a fourth of stride 1; 27 more have the three units that follow in an
     `nn.SpatialTransformer`.
     """
 

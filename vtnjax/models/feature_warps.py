@@ -21,20 +21,6 @@ from vtnjax.nn import (
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-class FeatureLocaliser(nnx.Module):
-    """A 1 x 1 convolution to few channels and a layer of as many units (STN A.6)."""
-
-    def __init__(self, shape: Sequence[int], width: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        h, w, c = shape
-        self.conv = nnx.Conv(c, width, (1, 1), dtype=dtype, rngs=rngs)
-        self.hidden = nnx.Linear(h * w * width, width, dtype=dtype, rngs=rngs)
-
-    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
-        """The units."""
-        x = nnx.relu(self.conv(features))
-        return nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
-
-
 class AffineGroups(nnx.Module):
     """An affine warp of its own for each group of channels: what a VTN without its free-form fields would be.
 
@@ -59,14 +45,14 @@ class AffineGroups(nnx.Module):
             features: how many it gives.
             channels: c.
             groups: how many warps, a divisor of `channels`.
-            padding: as in `ops.sample`.
+            padding: what is read outside, as `ops.sample` has it: "zeros", "border", "reflection" or "wrap".
             rngs: NNX's random streams; `params` is used.
 
         Raises:
             ValueError: if groups do not divide the channels.
         """
         if groups < 1 or channels % groups:
-            raise ValueError(f"groups must divide the channels, but {groups} does not divide {channels}")
+            raise ValueError(f"groups must divide the {channels} channels, not be {groups}")
         self.localiser, self.groups, self.padding = localiser, groups, padding
         self.head = nnx.Linear(
             features,

@@ -1,6 +1,6 @@
 """The character sequence network of the STN paper's house numbers (section 4.2, A.5), with transformers or without."""
 
-import math
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import FCNLocaliser
 from vtnjax.models.placed import PlacedSTN
 from vtnjax.models.pooling import max_pool
 
@@ -58,23 +59,6 @@ class SequenceHead(nnx.Module):
         return self.places(x).reshape(x.shape[0], DIGITS, CLASSES)
 
 
-class DenseLocaliser(nnx.Module):
-    """Two hidden layers of 32 units: ST-CNN Multi's."""
-
-    features = 32
-
-    def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        sizes = (math.prod(shape), 32)
-        self.layers = nnx.List([nnx.Linear(size, 32, dtype=dtype, rngs=rngs) for size in sizes])
-
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
-        """Features of the last layer."""
-        x = x.reshape(x.shape[0], -1)
-        for layer in self.layers:
-            x = nnx.relu(layer(x))
-        return x
-
-
 class ConvLocaliser(nnx.Module):
     """Two 5 x 5 convolutions of 32 filters with max pooling between, and two layers of 32 units: ST-CNN Single's."""
 
@@ -84,7 +68,7 @@ class ConvLocaliser(nnx.Module):
         h, w, c = shape
         self.conv1 = nnx.Conv(c, 32, (5, 5), padding=2, dtype=dtype, rngs=rngs)
         self.conv2 = nnx.Conv(32, 32, (5, 5), padding=2, dtype=dtype, rngs=rngs)
-        self.dense = DenseLocaliser((h // 2, w // 2, 32), dtype=dtype, rngs=rngs)
+        self.dense = FCNLocaliser((h // 2, w // 2, 32), depth=2, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 32"]:
         """Features of the last layer."""
@@ -134,5 +118,5 @@ def house_number_network(
         return SequenceHead(cells, units, dropout, dtype=dtype, rngs=rngs)
 
     options = {"placements": placements, "mode": mode, "draws": True, "dtype": jnp.dtype(dtype or jnp.float32)}
-    localiser = ConvLocaliser if model == "single" else DenseLocaliser
+    localiser = ConvLocaliser if model == "single" else functools.partial(FCNLocaliser, depth=2)
     return PlacedSTN(layers, classifier, shape, localiser=localiser, **options, rngs=rngs)

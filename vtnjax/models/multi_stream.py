@@ -9,9 +9,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.models.feature_warps import FeatureLocaliser
+from vtnjax.models.layers import FeatureLocaliser, features_shape, last_features
 from vtnjax.models.pooling import average_pool
-from vtnjax.models.vtn import features_shape
 from vtnjax.nn import SpatialTransformer
 
 
@@ -48,7 +47,7 @@ class WindowLocaliser(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
         """The features."""
-        return self.layers(list(self.trunk(average_pool(image, self.downscale)).values())[-1])
+        return self.layers(last_features(self.trunk, average_pool(image, self.downscale)))
 
 
 class MultiStreamSTN(nnx.Module):
@@ -126,7 +125,7 @@ class MultiStreamSTN(nnx.Module):
         if self.transformer is not None:
             windows, out = self.transformer(image)
             out["warped"] = jnp.stack(windows, axis=1)
-        features = [list(stream(window).values())[-1] for stream, window in zip(self.streams, windows, strict=True)]
+        features = [last_features(stream, window) for stream, window in zip(self.streams, windows, strict=True)]
         descriptor = jnp.concatenate([each.mean((1, 2)) for each in features], axis=-1)
         logits = self.classifier(self.dropout(descriptor, rngs=rngs))
         return logits.astype(jnp.float32), {"features": jnp.stack(features, axis=1), **out}

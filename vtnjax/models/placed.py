@@ -10,10 +10,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax import ops
 from vtnjax._checks import check_choice
-from vtnjax.models.pooling import average_pool, max_pool
-from vtnjax.models.stn import FCNLocaliser
+from vtnjax.models.layers import FCNLocaliser, output_shape
+from vtnjax.models.pooling import average_pool
 from vtnjax.nn import SpatialTransformer
 
 MODES = ("features", "shared", "deep")
@@ -61,7 +60,8 @@ class PlacedSTN(nnx.Module):
             placements: behind how many layers each transformer stands, 0 for the input, rising.
             mode: "features", "shared" or "deep"; see the class.
             localiser: makes a module with an attribute `features` from a shape, `dtype` and `rngs`.
-            padding: of the warps, as in `ops.sample`; the authors have "border" for digits, "zeros" for house numbers.
+            padding: what the warps read outside, as `ops.sample` has it; the authors have "border" for digits, "zeros"
+                for house numbers.
             pool: average pooling of what the last warp made, or of the image if there is none.
             draws: whether the layers and the classifier draw, as dropout does, and are called with `rngs=`.
             dtype: of the computation, float32 by default; the warps' coordinates stay float32.
@@ -73,8 +73,8 @@ class PlacedSTN(nnx.Module):
         check_choice("mode", mode, MODES)
         placements, layers = tuple(placements), list(layers)
         if list(placements) != sorted(set(placements)) or not all(0 <= place <= len(layers) for place in placements):
-            raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, but are {placements}")
-        self.mode, self.placements, self.padding, self.pool = mode, placements, padding, pool
+            raise ValueError(f"placements must rise from 0 to at most the {len(layers)} layers, not {placements}")
+        self.mode, self.placements, self.pool = mode, placements, pool
         self.draws = draws
         self.layers = nnx.List(layers)
         # Named so that the optimiser knows the localisers' parameters.
@@ -108,9 +108,8 @@ class PlacedSTN(nnx.Module):
         x, out, done = image, {}, 0
         for place, transformer in zip(self.placements, self.transformer, strict=True):
             x = _run(self.layers[done:place], x, options)
-            x, seen = transformer(x, x)
-            x = cast(Array, x)
-            out, done = {**seen, "warped": x}, place
+            x, out = transformer.warp(x, transformer.predict(x))
+            out, done = {**out, "warped": x}, place
             x = average_pool(x, self.pool) if place == self.placements[-1] else x
         return _run(self.layers[done:], x, options), out
 
@@ -118,18 +117,11 @@ class PlacedSTN(nnx.Module):
         x, theta, out = image, None, {}
         for place, transformer in zip(self.placements, self.transformer, strict=True):
             layers = transformer.layers if self.mode == "deep" else self.layers[:place]
-            _, seen = transformer(image, _run(layers, x, options))
-            theta = seen["theta"] if theta is None else compose(theta, seen["theta"])
-            x, coords = self._sample(image, theta)
-            out = {"theta": theta, "coords": coords, "warped": x}
+            further = transformer.predict(_run(layers, x, options))
+            theta = further if theta is None else compose(theta, further)
+            x, out = transformer.warp(image, theta)
+            out = {**out, "warped": x}
         return _run(self.layers, average_pool(x, self.pool), options), out
-
-    def _sample(self, image, theta):
-        def sample(image, theta):
-            coords = ops.to_pixels(ops.affine_grid(theta, image.shape[:2]), image.shape[:2])
-            return ops.sample(image, coords, padding=self.padding), coords
-
-        return jax.vmap(sample)(image, theta)
 
     def _features_shape(self, shape):
         h, w, c = shape
@@ -139,17 +131,6 @@ class PlacedSTN(nnx.Module):
         return _shape(self.layers[self.placements[-1] :], (h // self.pool, w // self.pool, c))
 
 
-class ConvPool(nnx.Module):
-    """A convolution without padding, 2 x 2 max pooling that keeps the last odd row and column, and rectification."""
-
-    def __init__(self, inputs: int, width: int, size: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(inputs, width, (size, size), padding="VALID", dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w k"]:
-        """The layer's output."""
-        return nnx.relu(max_pool(self.conv(x), 2, ceil=True))
-
-
 class _Placed(nnx.Module):
     """A localiser, the layers of its own before it, and its transformer."""
 
@@ -157,8 +138,12 @@ class _Placed(nnx.Module):
         self.layers, self.localiser = nnx.List(layers), localiser
         self.transformer = SpatialTransformer(None, localiser.features, padding=padding, rngs=rngs)
 
-    def __call__(self, image, features):
-        return self.transformer(image, features=self.localiser(features))
+    def predict(self, features: Array) -> Float[Array, "n 2 3"]:
+        return self.transformer.predict(features=self.localiser(features))
+
+    def warp(self, image: Array, theta: Float[Array, "n 2 3"]) -> tuple[Array, dict[str, Array]]:
+        warped, out = self.transformer.warp(image, theta)
+        return cast(Array, warped), out
 
 
 def compose(first: Float[Array, "n 2 3"], second: Float[Array, "n 2 3"]) -> Float[Array, "n 2 3"]:
@@ -177,14 +162,10 @@ def _run(layers, x, options):
 
 def _shape(layers, shape) -> tuple[int, int, int]:
     """(h, w, c) of what layers make of an image of a shape."""
-    graphdef, state = nnx.split(nnx.List(list(layers)))
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
-    def last(state, image):
-        copies = nnx.merge(graphdef, state, copy=True)
-        for layer in copies:
+    def read(layers, image):
+        for layer in layers:
             layer.eval()
-        return _run(copies, image, {})
+        return _run(layers, image, {})
 
-    _, h, w, c = jax.eval_shape(last, state, image).shape
-    return h, w, c
+    return output_shape(read, nnx.List(list(layers)), shape)

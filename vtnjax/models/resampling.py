@@ -33,7 +33,7 @@ def resample(
         sampler: "inverse_cdf", `nn.AttentionSampler`; "ssn", the saliency sampler's grid for this map in place of its
             own saliency; "uniform", evenly spaced in the bounding box of the attention above its mean; "none", evenly
             spaced in the whole image.
-        dense: of "inverse_cdf", as in `ops.attention_coords`.
+        dense: where "inverse_cdf" clips attention, at least 1, or None, as `ops.attention_coords` takes it.
         iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
 
     Returns:

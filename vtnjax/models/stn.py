@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import cast
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -18,67 +17,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import CNN, FCN, MODELS, PARAMETERS, FCNLocaliser, cnn_width, count_parameters, fcn_width
 from vtnjax.models.pooling import average_pool, max_pool
 from vtnjax.nn import SpatialTransformer
-
-MODELS = ("fcn", "cnn", "st_fcn", "st_cnn")
-PARAMETERS = 400_000
-
-
-class FCN(nnx.Module):
-    """Two hidden fully connected layers and a linear classifier, with rectified linear units."""
-
-    def __init__(self, inputs: int, width: int, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        self.hidden = nnx.List(
-            [nnx.Linear(inputs, width, dtype=dtype, rngs=rngs), nnx.Linear(width, width, dtype=dtype, rngs=rngs)]
-        )
-        self.classifier = nnx.Linear(width, classes, dtype=dtype, rngs=rngs)
-
-    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
-        """Logits, and `features` (n, width) of the last hidden layer."""
-        x = image.reshape(image.shape[0], -1)
-        for layer in self.hidden:
-            x = nnx.relu(layer(x))
-        return self.classifier(x), {"features": x}
-
-
-class CNN(nnx.Module):
-    """Convolutions 9 x 9 and 7 x 7 without padding, each with 2 x 2 max pooling, and a linear classifier.
-
-    The pooling keeps the last odd row and column (ceil mode): A.4's ST-CNN for RTS pools 42 pixels to 21 after its
-    transformer, of which floor mode would leave nothing for the second convolution.
-    """
-
-    def __init__(
-        self, shape: Sequence[int], width: int, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs
-    ):
-        h, w, c = shape
-        self.conv1 = nnx.Conv(c, width, (9, 9), padding="VALID", dtype=dtype, rngs=rngs)
-        self.conv2 = nnx.Conv(width, width, (7, 7), padding="VALID", dtype=dtype, rngs=rngs)
-        self.classifier = nnx.Linear(_cnn_cells(h, w) * width, classes, dtype=dtype, rngs=rngs)
-
-    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
-        """Logits, and `features` (n, h', w', width) of the last pooling."""
-        x = max_pool(nnx.relu(self.conv1(image)), 2, ceil=True)
-        x = max_pool(nnx.relu(self.conv2(x)), 2, ceil=True)
-        return self.classifier(x.reshape(x.shape[0], -1)), {"features": x}
-
-
-class FCNLocaliser(nnx.Module):
-    """Three hidden layers of 32 units (A.4)."""
-
-    features = 32
-
-    def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        sizes = (math.prod(shape), 32, 32)
-        self.layers = nnx.List([nnx.Linear(size, 32, dtype=dtype, rngs=rngs) for size in sizes])
-
-    def __call__(self, image: Float[Array, "n *sizes c"]) -> Float[Array, "n 32"]:
-        """Features of the last layer."""
-        x = image.reshape(image.shape[0], -1)
-        for layer in self.layers:
-            x = nnx.relu(layer(x))
-        return x
 
 
 class CNNLocaliser(nnx.Module):
@@ -156,7 +97,7 @@ class STN(nnx.Module):
             self.transformer = None
         left = parameters - count_parameters(self.transformer)
         if convolutional:
-            self.classifier = CNN(inner, _cnn_width(inner, classes, left), classes, dtype=dtype, rngs=rngs)
+            self.classifier = CNN(inner, cnn_width(inner, classes, left), classes, dtype=dtype, rngs=rngs)
         else:
             inputs = math.prod(inner)
             self.classifier = FCN(inputs, fcn_width(inputs, classes, left), classes, dtype=dtype, rngs=rngs)
@@ -181,31 +122,3 @@ def linear_basis(shape: Sequence[int], size: int = 4) -> Float[np.ndarray, "m h 
     orders = sorted(itertools.product(range(size), repeat=2), key=lambda order: (sum(order), order))[: size**2 - 2]
     waves = [np.outer(np.cos(np.pi * b * (y + 1) / 2), np.cos(np.pi * a * (x + 1) / 2)) for a, b in orders]
     return np.stack([*np.meshgrid(x, y), *waves]).astype(np.float32)
-
-
-def count_parameters(module: nnx.Module | None) -> int:
-    """The number of learned numbers in a module."""
-    if module is None:
-        return 0
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-
-
-def fcn_width(inputs: int, classes: int, parameters: int) -> int:
-    """The width with which an `FCN` has about so many parameters."""
-    return _solve(1, inputs + 2 + classes, classes - parameters)
-
-
-def _cnn_width(shape: Sequence[int], classes: int, parameters: int) -> int:
-    h, w, c = shape
-    return _solve(49, 81 * c + 2 + _cnn_cells(h, w) * classes, classes - parameters)
-
-
-def _cnn_cells(h: int, w: int) -> int:
-    return math.prod(((size - 7) // 2 - 5) // 2 for size in (h, w))
-
-
-def _solve(a: int, b: int, c: int) -> int:
-    """The positive root of a x^2 + b x + c, rounded."""
-    if c >= 0:
-        raise ValueError("parameters must exceed what the transformer alone has")
-    return max(1, round((math.sqrt(b * b - 4 * a * c) - b) / (2 * a)))

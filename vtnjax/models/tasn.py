@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from vtnjax import ops
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import last_features
 from vtnjax.models.resampling import SAMPLERS, resample
 from vtnjax.nn import TrilinearAttention
 
@@ -82,7 +83,7 @@ class AttentionNetwork(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 k"], Float[Array, "n classes"]]:
         """Features and logits; see the class."""
         small = jax.vmap(lambda image: ops.resize(image, self.size))(image)
-        x = list(self.trunk(small).values())[-1]
+        x = last_features(self.trunk, small)
         for block in self.blocks:
             x = block(x)
         pooled = nnx.relu(self.norm(x)).mean((1, 2))
@@ -141,7 +142,7 @@ class TASN(nnx.Module):
             parts: detail-preserved images for each image in training; 0 trains the master-net alone.
             selection: of their maps: "random", all alike, or "ranked", by their mean response (the paper: 0.2 worse).
             predict: "master" or "part", whose shared logits are the network's in evaluation mode.
-            dense: of the inverse CDF, as in `ops.attention_coords`.
+            dense: where the inverse CDF clips attention, at least 1, or None, as `ops.attention_coords` takes it.
             iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
@@ -180,7 +181,7 @@ class TASN(nnx.Module):
             ValueError: if maps must be chosen and there is neither `chosen` nor `rngs`.
         """
         if image.ndim != 4:
-            raise ValueError(f"image must have the shape (n, h, w, c), but its shape is {image.shape}")
+            raise ValueError(f"image must have the shape (n, h, w, c), but it is {image.shape}")
         out, maps = {}, None
         if self.attention_network is not None:
             features, out["attention_logits"] = self.attention_network(image)
@@ -189,7 +190,7 @@ class TASN(nnx.Module):
         images, coords = self._sample(image, out.get("attention"))
         out |= {"warped": images, "coords": coords}
         if maps is None or (self.deterministic and self.predict == "master") or not self.parts:
-            out["features"] = list(self.trunk(images).values())[-1]
+            out["features"] = last_features(self.trunk, images)
             pooled = out["features"].mean((1, 2))
             out["master_logits"] = _as_logits(self.master_head(pooled))
             return _as_logits(self.shared_head(pooled)), out
@@ -201,7 +202,7 @@ class TASN(nnx.Module):
         out["detail"], out["detail_coords"] = (jnp.stack(each, axis=1) for each in zip(*samples, strict=True))
         # An image beside its details, not all images before all details: a batch spread over devices stays where it is.
         both = jnp.concatenate([out["warped"][:, None], out["detail"]], axis=1)
-        features = list(self.trunk(both.reshape(-1, *both.shape[2:])).values())[-1]
+        features = last_features(self.trunk, both.reshape(-1, *both.shape[2:]))
         features = features.reshape(*both.shape[:2], *features.shape[1:])
         out["features"] = features[:, 0]
         pooled = features.mean((2, 3))
@@ -239,7 +240,7 @@ def _check(attention_network, sampler, parts, selection, predict):
     if not hasattr(parts, "__index__") or parts < 0 or (parts and sampler == "none"):
         raise ValueError(f"parts must be a whole number of at least 0, and 0 with the sampler 'none', not {parts!r}")
     if predict == "part" and not parts:
-        raise ValueError("predict must be 'master' where there are no parts")
+        raise ValueError("predict must be 'master' where there are no parts, not 'part'")
 
 
 def _to_image(maps: Float[Array, "n h w"], image: Array) -> Float[Array, "n h2 w2"]:

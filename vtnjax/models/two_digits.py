@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
 from vtnjax.models.feature_warps import AffineGroups
+from vtnjax.models.layers import FCN, PARAMETERS, FCNLocaliser, count_parameters, fcn_width
 from vtnjax.models.pooling import average_pool
-from vtnjax.models.stn import FCN, PARAMETERS, STN, FCNLocaliser, count_parameters, fcn_width
+from vtnjax.models.stn import STN
 from vtnjax.nn import SpatialTransformer, VolumetricTransformer
 
 OF_THE_PAPER = ("fcn", "cnn", "st_fcn", "2xst_fcn")

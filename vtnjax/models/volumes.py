@@ -10,8 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
+from vtnjax.models.layers import MODELS, PARAMETERS, FCNLocaliser, count_parameters
 from vtnjax.models.pooling import average_pool
-from vtnjax.models.stn import MODELS, PARAMETERS, STN, FCNLocaliser, count_parameters
+from vtnjax.models.stn import STN
 from vtnjax.nn import SpatialTransformer
 
 
@@ -27,7 +28,7 @@ class VolumeLocaliser(nnx.Module):
     def __init__(self, shape: Sequence[int], *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
         *sizes, channels = shape
         if min(sizes) < self.pool:
-            raise ValueError(f"shape must have at least {self.pool} voxels along each axis, but it is {tuple(shape)}")
+            raise ValueError(f"shape must be at least {self.pool} voxels along each axis, not {tuple(sizes)}")
         small = (*(size // self.pool for size in sizes), channels)
         self.layers = FCNLocaliser(small, dtype=dtype, rngs=rngs)
 

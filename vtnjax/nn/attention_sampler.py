@@ -1,4 +1,4 @@
-"""The attention sampler: read an image so that what is attended to gets more pixels."""
+"""The attention sampler: attended places get more of the output's pixels."""
 
 from collections.abc import Sequence
 
@@ -39,9 +39,8 @@ class AttentionSampler(nnx.Module):
             shape: (h', w') of the output.
             dense: the bound of the density, as in `ops.attention_coords`; None is the paper's plain inverse CDF.
             iterations: how often the density is clipped, as in `ops.attention_coords`.
-            first: where the integral begins, as in `ops.attention_coords`. With 0, the reference's CUDA port, the first
-                output pixel reads the first pixel; with 1.0, its MXNet operator, it lies one cell before. Uniform, 512
-                pixels to 224, the outputs 0, 1, 56 and 112 read 0, 2.28, 127.75, 255.5 and -1, 0.0057, 126.04, 254.36.
+            first: where the integral begins, as in `ops.attention_coords`: 0 for the reference's CUDA port, whose first
+                output pixel reads the first pixel, 1.0 for its MXNet operator, whose first one reads one cell before.
             stop_gradient: whether no gradient goes to the map, as in the reference implementation.
 
         Raises:
@@ -54,7 +53,7 @@ class AttentionSampler(nnx.Module):
     def __call__(
         self, image: Float[Array, "n h w c"], attention: Float[Array, "n h0 w0 *one"]
     ) -> tuple[Float[Array, "n h2 w2 c"], dict[str, Array]]:
-        """Resample a batch; see the class."""
+        """Resample a batch, as the class says."""
         check_maps(image, "attention", attention)
         attention = attention.reshape(attention.shape[:3])
         if self.stop_gradient:
@@ -68,8 +67,8 @@ class AttentionSampler(nnx.Module):
         return jax.vmap(magnify)(image, attention)
 
     def _lines(self, attention, shape):
-        """The image's pixels that columns and rows read."""
-        # A single row or column of cells says nothing of where along it: two alike spread evenly.
+        """The pixel coordinates of the image that the output's columns and rows read."""
+        # A single row or column of cells says nothing about places along it: two equal ones spread evenly.
         attention = jnp.pad(attention, [(0, int(size == 1)) for size in attention.shape], mode="edge")
         lines = ops.attention_coords(
             attention, self.shape, dense=self.dense, iterations=self.iterations, first=self.first

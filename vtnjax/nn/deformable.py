@@ -14,25 +14,26 @@ from vtnjax.ops.deform import check_conv_padding, check_feature_groups, deformab
 
 
 class DeformableConv(nnx.Module):
-    """A convolution whose kernel cells read where it predicts (Dai et al. 2017; with a mask Zhu et al. 2019, "v2").
+    """A convolution that predicts where its kernel cells read (Dai et al. 2017; with a mask Zhu et al. 2019, "v2").
 
-    A convolution of the same size, stride, dilation and padding predicts an offset for each kernel cell, each group of
-    channels and each output pixel. It starts with zero kernel and bias, hence at the ordinary convolution; v2 trains it
-    at a tenth of the learning rate. It and the coordinates are float32 whatever the features' dtype is.
+    The predictor, a convolution of the same size, stride, dilation and padding, gives an offset for each kernel cell,
+    each group of channels and each output pixel. It starts with zero kernel and bias, so that the layer starts as the
+    ordinary convolution; v2 trains it at a tenth of the learning rate. The predictor and the coordinates are float32
+    whatever the features' dtype is.
 
-    With `mask=True` it predicts v2's modulation too, a sigmoid that multiplies what each cell reads. In the paper that
-    lies in (0, 1) and starts at 0.5, so the layer starts at half the ordinary convolution (but for the bias); the
-    authors' implementation doubles it (`mask_scale=2.0`) and so starts at the ordinary convolution, as a layer with
-    pretrained weights should.
+    With `mask=True` the predictor gives v2's modulation too, a sigmoid that multiplies the pixel each cell reads. In
+    the paper the sigmoid starts at 0.5, so the layer starts as half the ordinary convolution (but for the bias). The
+    authors' implementation doubles the sigmoid (`mask_scale=2.0`) and so starts as the ordinary convolution, as a layer
+    with pretrained weights should.
 
     Calling it with features (n, h, w, c) returns `(y, out)`: `y` is (n, h', w', c'); `out["offsets"]` (x, y) in pixels
     and `out["coords"]`, the pixel coordinates that were read, are (n, h', w', groups, kh, kw, 2); `out["mask"]`, with a
-    mask, is (n, h', w', groups, kh, kw), doubled if it was.
+    mask, is (n, h', w', groups, kh, kw), times `mask_scale`.
 
     Attributes:
         kernel: (kh, kw, c / feature_group_count, c'), as that of `nnx.Conv`.
         bias: (c',), or None.
-        predictor: the convolution that predicts: for each group and kernel cell (x, y), then all masks.
+        predictor: the convolution that predicts; its channels are (x, y) of each group and kernel cell, then all masks.
     """
 
     def __init__(
@@ -58,23 +59,24 @@ class DeformableConv(nnx.Module):
         Args:
             features_in: c, the channels of the input.
             features_out: c', the channels of the output.
-            kernel_size: of the kernel, one number or (rows, columns).
-            groups: how many groups of channels have offsets of their own (deformable groups, not those of the kernel).
-                The first paper's authors use 4 in the last stage of a ResNet.
+            kernel_size: how many cells the kernel has, one number or (rows, columns).
+            groups: how many groups of channels have offsets of their own (deformable groups, not the kernel's). The
+                first paper's authors use 4 in the last stage of a ResNet.
             mask: whether to predict v2's modulation.
-            mask_scale: what multiplies the sigmoid: 1 in v2's paper, 2 in its authors' implementation.
+            mask_scale: the factor of the sigmoid: 1 in v2's paper, 2 in its authors' implementation.
             stride: as in `ops.deformable_conv`.
             dilation: as in `ops.deformable_conv`.
             padding: as in `ops.deformable_conv`.
-            feature_group_count: groups of the kernel, as in `ops.deformable_conv`; c makes it depthwise. The
-                convolution that predicts is whole.
+            feature_group_count: groups of the kernel, as in `ops.deformable_conv`; c makes it depthwise. The predictor
+                has one group.
             use_bias: whether to add a bias.
-            dtype: of the convolution and its output, as in `nnx.Conv`; by default what input and parameters promote to.
-            param_dtype: of the parameters.
+            dtype: dtype of the convolution and its output, as in `nnx.Conv`; by default the one to which input and
+                parameters promote.
+            param_dtype: dtype of the parameters.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
-            ValueError: if a size is below 1, the groups do not divide the channels, or an option is none.
+            ValueError: if a size is below 1, the groups do not divide the channels, or an option is out of range.
         """
         _check_options(features_in, features_out, groups, mask, mask_scale, feature_group_count)
         self.features_in, self.groups, self.dtype = features_in, groups, dtype
@@ -88,7 +90,7 @@ class DeformableConv(nnx.Module):
         self.predictor = self._make_predictor(param_dtype, rngs)
 
     def __call__(self, x: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 c2"], dict[str, Array]]:
-        """Convolve a batch; see the class."""
+        """Convolve a batch, as the class says."""
         if x.ndim != 4 or x.shape[-1] != self.features_in:
             raise ValueError(f"x must have the shape (n, h, w, {self.features_in}), but it is {x.shape}")
         check_floating("x", x)
@@ -120,7 +122,7 @@ class DeformableConv(nnx.Module):
         )
 
     def _predict(self, x) -> dict[str, Array]:
-        """Offsets (n, h', w', groups, kh, kw, 2) and, of v2, the mask."""
+        """Offsets (n, h', w', groups, kh, kw, 2) and, with a mask, v2's modulation."""
         found = self.predictor(x.astype(widest(x.dtype, self.predictor.param_dtype)))
         cells = (*found.shape[:3], self.groups, *self.kernel_size)
         count = 2 * self.groups * self.kernel_size[0] * self.kernel_size[1]
@@ -134,7 +136,7 @@ def _check_options(features_in, features_out, groups, mask, mask_scale, feature_
     if features_in < 1 or features_out < 1:
         raise ValueError(f"features_in and features_out must be at least 1, not {features_in} and {features_out}")
     if groups < 1 or features_in % groups:
-        raise ValueError(f"groups must divide the {features_in} features that come in, but it is {groups}")
+        raise ValueError(f"groups must be a whole number that divides the {features_in} features in, not {groups}")
     if not mask and mask_scale != 1.0:
-        raise ValueError(f"mask_scale belongs to mask=True, but it is {mask_scale} without a mask")
+        raise ValueError(f"mask_scale must be 1.0 without a mask, not {mask_scale}; mask=True makes one")
     check_feature_groups(feature_group_count, features_in, features_out)

@@ -1,4 +1,4 @@
-"""The saliency sampler: magnify where a map is salient."""
+"""The saliency sampler: salient places grow."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,17 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax._arrays import as_coords, check_maps, check_pair, check_sizes
-from vtnjax.ops.attention import check_gaussian
+from vtnjax.ops.saliency import check_gaussian
 
 
 class SaliencySampler(nnx.Module):
-    """Resample each image of a batch so that what is salient in it grows ("Learning to Zoom", Recasens et al. 2018).
+    """Resample each image of a batch so that its salient places grow ("Learning to Zoom", Recasens et al. 2018).
 
     The saliency comes from a network of the caller's, as a map of any size that covers the image. As in the reference
     implementation it is resized bilinearly to `size` cells, a softmax over the cells makes a density of it, and
-    `ops.saliency_grid` makes a grid of that, to which the gradients flow. A constant map resizes the image. The module
-    has no parameters; the map, the grid and the coordinates are float32 whatever the image's dtype is.
+    `ops.saliency_grid` makes a grid of the density. Gradients flow through the grid to the map. A constant map resizes
+    the image. The module has no parameters; the map, the grid and the coordinates are float32 whatever the image's
+    dtype is.
 
     Calling it with images (n, h, w, c) and a map (n, h0, w0) or (n, h0, w0, 1) returns `(y, out)`: `y` is
     (n, h', w', c), `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, and `out["attention"]` the
@@ -36,9 +37,9 @@ class SaliencySampler(nnx.Module):
 
         Args:
             shape: (h', w') of the output.
-            size: the cells of the map and the grid, one number or (rows, columns).
+            size: how many cells the map and the grid have, one number or (rows, columns).
             fwhm: the Gaussian's full width at half maximum in cells, as in `ops.saliency_grid`.
-            pad: how many cells the Gaussian reaches, as in `ops.saliency_grid`; by default all, 30 of 31.
+            pad: how many cells the Gaussian reaches, as in `ops.saliency_grid`; by default all others, 30 of 31.
 
         Raises:
             ValueError: if shape, size or pad are not whole numbers, or fwhm is not positive.
@@ -51,7 +52,7 @@ class SaliencySampler(nnx.Module):
     def __call__(
         self, image: Float[Array, "n h w c"], saliency: Float[Array, "n h0 w0 *one"]
     ) -> tuple[Float[Array, "n h2 w2 c"], dict[str, Array]]:
-        """Resample a batch; see the class."""
+        """Resample a batch, as the class says."""
         check_maps(image, "saliency", saliency)
         saliency = saliency.reshape(*saliency.shape[:3], 1)
 

@@ -55,7 +55,7 @@ class SpatialTransformer(nnx.Module):
     Calling it with images (n, h, w, c), or volumes (n, d, h, w, c) for "affine3d", returns `(y, out)`: `y` is
     (n, h', w', c), a tuple of `count` such arrays if count > 1; `out["theta"]` holds the parameters, (n, ...) and
     `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, with antialias > 1 the middles of what was
-    averaged, with an axis (n, count, ...) if count > 1.
+    averaged, with an axis (n, count, ...) if count > 1. `predict` gives theta alone, and `warp` warps by a given theta.
 
     Attributes:
         localiser: the localiser, or None.
@@ -92,13 +92,14 @@ class SpatialTransformer(nnx.Module):
             count: how many warps of the same input one localiser predicts.
             scale: the fixed window size of "attention", as a fraction of the image.
             basis: (m, h', w') of "linear", normalised; learned if it is an `nnx.Param`.
-            method: as in `ops.sample`. "nearest" has no gradient to the coordinates, so a localiser learns nothing
-                through it, which a warning says.
-            padding: as in `ops.sample`.
+            method: "bilinear", "nearest" or "bicubic", as `ops.sample` reads. "nearest" has no gradient to the
+                coordinates, so a localiser learns nothing through it, which a warning says.
+            padding: what is read outside the image, as `ops.sample` has it: "zeros", "border", "reflection" or "wrap".
             antialias: along each axis, how many points of what an output pixel covers are read and averaged, for warps
                 that shrink (`ops.footprint_coords`); with 1, the paper's, one point is read. Not for "affine3d".
-            align_corners: as in `ops.affine_grid`, of the grid and of what is read. False is PyTorch's default, and
-                reflection then mirrors about the outer edges of the border pixels, as in PyTorch's `grid_sample`.
+            align_corners: whether -1 and 1 are the middles of the outer pixels or, if False, their outer edges, of the
+                grid and of what is read (`ops.affine_grid`). False is PyTorch's default, and reflection then mirrors
+                about the outer edges of the border pixels, as in PyTorch's `grid_sample`.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
@@ -114,22 +115,83 @@ class SpatialTransformer(nnx.Module):
                 "method='nearest' has no gradient to the coordinates: the localiser never learns", stacklevel=2
             )
         self.localiser, self.antialias, self.align_corners = localiser, antialias, align_corners
-        self.warp, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
+        self.kind, self.count, self.scale, self.method, self.padding = warp, count, scale, method, padding
         self.shape = None if shape is None else check_sizes("shape", shape, (self._axes,))
         if basis is not None:
             self.basis = basis if isinstance(basis, nnx.Param) else nnx.Variable(jnp.asarray(basis))
-        identity = self._warp.identity if basis is None else self._nearest_to_identity(basis)
+        identity = self._row.identity if basis is None else self._nearest_to_identity(basis)
         self.theta_shape, self.features = identity.shape, features
         self.head = _identity_head(features, identity, count, rngs)
 
     def __call__(
         self, image: Float[Array, "n *sizes c"], features: Float[Array, "n f"] | None = None
     ) -> tuple[Array | tuple[Array, ...], dict[str, Array]]:
-        """Warp a batch; see the class. `features` are given exactly when there is no localiser."""
-        axes = self._axes + 2
-        if image.ndim != axes:
-            raise ValueError(f"image must have {axes} axes for the warp {self.warp!r}, but its shape is {image.shape}")
-        theta = self._theta(image, features)
+        """Warp a batch; see the class. `features` (n, f) are given exactly when there is no localiser.
+
+        It is `warp` by what `predict` says.
+        """
+        return self._warp_each(image, self._predict_each(image, features))
+
+    def predict(
+        self, image: Float[Array, "n *sizes c"] | None = None, features: Float[Array, "n f"] | None = None
+    ) -> Float[Array, "n *theta"]:
+        """The parameters of each image's warp; nothing is warped.
+
+        Args:
+            image: (n, h, w, c), or (n, d, h, w, c) for "affine3d", which the localiser reads; without a localiser it
+                may be left out.
+            features: (n, f), given exactly when there is no localiser.
+
+        Returns:
+            theta (n, ...), with an axis (n, count, ...) if count > 1; float32, or float64 of float64 features.
+
+        Raises:
+            ValueError: if one of both is missing, too much or of another shape.
+        """
+        theta = self._predict_each(image, features)
+        return theta if self.count > 1 else theta[:, 0]
+
+    def warp(
+        self, image: Float[Array, "n *sizes c"], theta: Float[Array, "n *theta"]
+    ) -> tuple[Array | tuple[Array, ...], dict[str, Array]]:
+        """Warp a batch by given parameters; neither the localiser nor the head takes part.
+
+        Args:
+            image: (n, h, w, c), or (n, d, h, w, c) for "affine3d".
+            theta: (n, ...), with an axis (n, count, ...) if count > 1, as `predict` gives it.
+
+        Returns:
+            `(y, out)` as the call gives them; see the class.
+
+        Raises:
+            ValueError: if the image or theta has another shape.
+        """
+        self._check_image(image)
+        wanted = (image.shape[0], *((self.count,) if self.count > 1 else ()), *self.theta_shape)
+        if theta.shape != wanted:
+            raise ValueError(f"theta must have the shape {wanted}, but it is {theta.shape}")
+        return self._warp_each(image, theta if self.count > 1 else theta[:, None])
+
+    def _predict_each(self, image, features):
+        """The parameters, theta (n, count, ...)."""
+        if image is not None:
+            self._check_image(image)
+        if self.localiser is not None:
+            if features is not None:
+                raise ValueError("features must be None for a SpatialTransformer that has a localiser")
+            if image is None:
+                raise ValueError("image must be given to a SpatialTransformer that has a localiser, not None")
+            features = self.localiser(image)
+        elif features is None:
+            raise ValueError("features must be given to a SpatialTransformer that has no localiser, not None")
+        n = "n" if image is None else image.shape[0]
+        if features.ndim != 2 or features.shape != (features.shape[0] if image is None else n, self.features):
+            raise ValueError(f"features must have the shape ({n}, {self.features}), but it is {features.shape}")
+        theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
+        return theta.reshape(theta.shape[0], self.count, *self.theta_shape)
+
+    def _warp_each(self, image, theta):
+        """What the call returns, by theta (n, count, ...)."""
         input_shape = image.shape[1:-1]
         shape = self.shape or input_shape
 
@@ -143,27 +205,19 @@ class SpatialTransformer(nnx.Module):
             return warped[:, 0], {"theta": theta[:, 0], "coords": coords[:, 0]}
         return tuple(warped[:, i] for i in range(self.count)), {"theta": theta, "coords": coords}
 
-    def _theta(self, image, features):
-        if (features is None) == (self.localiser is None):
-            wants = (
-                "has a localiser: call it without features" if self.localiser else "has no localiser: give features="
-            )
-            raise ValueError(f"this SpatialTransformer {wants}")
-        features = self.localiser(image) if self.localiser is not None else features
-        wanted = (image.shape[0], self.features)
-        if features.shape != wanted:
-            raise ValueError(f"the localiser's features must have the shape {wanted}, but it is {features.shape}")
-        theta = self.head(features.astype(widest(features.dtype, self.head.param_dtype)))
-        return theta.reshape(theta.shape[0], self.count, *self.theta_shape)
+    def _check_image(self, image):
+        if image.ndim != self._axes + 2:
+            wanted = "(n, d, h, w, c)" if self._axes == 3 else "(n, h, w, c)"
+            raise ValueError(f"image must have the shape {wanted} for the warp {self.kind!r}, but it is {image.shape}")
 
     @property
     def _axes(self) -> int:
-        return 3 if self.warp == "affine3d" else 2
+        return 3 if self.kind == "affine3d" else 2
 
     @property
-    def _warp(self) -> _Warp:
+    def _row(self) -> _Warp:
         if self.scale is None:
-            return _WARPS[self.warp]
+            return _WARPS[self.kind]
         return _WARPS["translation"]._replace(grid=partial(_shifted_grid, scale=self.scale))
 
     def _nearest_to_identity(self, basis) -> np.ndarray | Array:
@@ -173,19 +227,21 @@ class SpatialTransformer(nnx.Module):
         basis = xp.asarray(basis)
         check_floating("basis", basis)
         if basis.ndim != 3:
-            raise ValueError(f"basis must have the shape (m, h, w), but its shape is {basis.shape}")
+            raise ValueError(f"basis must have the shape (m, h, w), but it is {basis.shape}")
         self.shape = self.shape or basis.shape[1:]
         if self.shape != basis.shape[1:]:
-            raise ValueError(f"basis must be (m, {self.shape[0]}, {self.shape[1]}) as shape, but it is {basis.shape}")
+            raise ValueError(
+                f"basis must have the shape (m, {self.shape[0]}, {self.shape[1]}), but it is {basis.shape}"
+            )
         with jax.ensure_compile_time_eval():  # also where the module is made abstractly
             identity = np.asarray(ops.affine_grid(jnp.eye(2, 3), self.shape, align_corners=self.align_corners))
         columns = basis.astype(widest(basis.dtype, jnp.float32)).reshape(len(basis), -1).T
         return xp.linalg.lstsq(columns, identity.reshape(-1, 2), rcond=None)[0].T
 
     def _grid(self, theta, shape):
-        if self.warp == "linear":
+        if self.kind == "linear":
             return ops.linear_grid(theta, self.basis[...])
-        return self._warp.grid(theta, shape, align_corners=self.align_corners)
+        return self._row.grid(theta, shape, align_corners=self.align_corners)
 
     def _sample(self, image, coords):
         if self.antialias > 1:
@@ -197,7 +253,7 @@ class SpatialTransformer(nnx.Module):
             # Of the samplers only this one mirrors about the outer edges, and it takes normalised coordinates.
             grid = ops.to_normalised(coords, image.shape[:-1], align_corners=False)
             return ops.grid_sample(image, grid, method=self.method, padding=self.padding, align_corners=False)
-        if self.warp == "affine3d":
+        if self.kind == "affine3d":
             return ops.sample_volume(image, coords, padding=self.padding)
         return ops.sample(image, coords, method=self.method, padding=self.padding)
 
@@ -205,9 +261,9 @@ class SpatialTransformer(nnx.Module):
 def _check_warp(warp, scale, basis, method, antialias):
     check_choice("warp", warp, WARPS)
     if scale is not None and warp != "attention":
-        raise ValueError(f"scale belongs to the warp 'attention', not to {warp!r}")
+        raise ValueError(f"scale must be None for the warp {warp!r}, not {scale}: it belongs to the warp 'attention'")
     if (basis is None) == (warp == "linear"):
-        raise ValueError(f"basis belongs to the warp 'linear', and must be given there; the warp is {warp!r}")
+        raise ValueError(f"basis must be given for the warp 'linear' and for no other, and the warp is {warp!r}")
     if warp == "affine3d" and method != "bilinear":
         raise ValueError(f"method must be 'bilinear' for the warp 'affine3d', not {method!r}")
     if not isinstance(antialias, int) or antialias < 1 or (antialias > 1 and warp == "affine3d"):

@@ -28,7 +28,7 @@ class TrilinearAttention(nnx.Module):
     """Attention maps of convolutional features, without parameters (TASN section 3.1; the rows of its Table 2).
 
     Calling it with features (n, h, w, c) returns maps (n, h, w, c), or (n, h, w, h * w) of self-attention, at least
-    float32. `ops.attention_coords` reads only what is positive in a map and only ratios.
+    float32. Of a map, `ops.attention_coords` uses the positive values and their ratios alone.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TrilinearAttention(nnx.Module):
         self.kind, self.normalise, self.sharpness = kind, check_normalise(normalise, sharpness), sharpness
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n h w k"]:
-        """The maps of a batch; see the class."""
+        """The maps of a batch, as the class says."""
         if features.ndim != 4:
             raise ValueError(f"features must have the shape (n, h, w, c), but their shape is {features.shape}")
         if self.kind == "features":

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from vtnjax import ops
 from vtnjax._arrays import widest
-from vtnjax._checks import check_choice
+from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.ops.candidates import BORDERS, check_temperature, check_window
 
 _SQUEEZED = (3 / 4, 1 / 2, 3 / 8, 1 / 4)
@@ -27,13 +27,14 @@ class VolumetricTransformer(nnx.Module):
     """Warp a feature map, each group of its channels by a field that an encoder-decoder estimates from all groups.
 
     The channels are split in order into groups, each pooled over its channels to two maps, the maximum and the mean,
-    and normalised. Four levels of convolution, shared by the groups, and of a mix over the groups squeeze them, four
-    expand them again (Fig. 3). The last convolution gives a residual for each candidate in a window around each
-    position; a softmax over the candidates' responses (maximum + mean) plus residuals makes probabilities (Eq. 2), and
-    their mean offset is the field (Eq. 1). Its kernel and bias begin at zero.
+    and normalised. The encoder's four levels, each a convolution shared by the groups and a mix over the groups,
+    squeeze the groups; the decoder's four levels expand them again (Fig. 3). The last convolution, whose kernel and
+    bias begin at zero, gives a residual for each candidate in a window around each position. A softmax over the
+    candidates' responses (maximum + mean) plus residuals makes probabilities (Eq. 2), and the candidates' mean offset
+    is the field (Eq. 1).
 
-    The paper gives neither widths, kernel sizes, the window at the borders, nor which channels share a field; those are
-    choices made here: see the arguments.
+    The paper gives no widths, no kernel sizes, no rule for a window at the border, and does not say which channels
+    share a field; the arguments say what is chosen instead.
 
     Calling it with features (n, h, w, channels) of any size returns `(v, out)`: `v` has their shape and dtype, and
     `out` holds `displacement` and `coords`, (n, h, w, groups, 2), float32, (x, y) in pixels of the map, and
@@ -59,28 +60,29 @@ class VolumetricTransformer(nnx.Module):
         """Make a transformer whose field is that of the responses alone.
 
         Args:
-            channels: of the features.
+            channels: how many channels the features have.
             groups: how many fields, a divisor of `channels`; consecutive channels share one. With groups = channels
                 (Table 1, without grouping) each channel is taken as it is, neither pooled nor normalised.
             window: (rows, columns) of the candidates, both odd.
-            temperature: of the softmax, beta. The paper's 10 is for the large activations of a pretrained network; with
-                activations of order 1 the softmax is then almost uniform, and 1 is nearer the mark.
+            temperature: beta, the softmax's. The paper's 10 is for the large activations of a pretrained network; with
+                activations of order 1 it makes the softmax almost uniform, and 1 is better.
             widths: features of the shared convolutions at each level of the encoder; the decoder has them backwards.
             squeezed: groups after each level of the encoder; by default 3/4, 1/2, 3/8 and 1/4 of `groups`.
-            mix_channels: False: no information passes between groups (Table 1, without W_cs, W_ce).
-            probabilistic: False: the last convolution gives the displacement itself (Table 1, without T-Probability).
-            border: "mask" or "zero"; see `ops.candidate_probabilities`.
+            mix_channels: whether information passes between groups; False is Table 1 without W_cs, W_ce.
+            probabilistic: with False the last convolution gives the displacement (Table 1, without T-Probability).
+            border: "mask" or "zero", as in `ops.candidate_probabilities`.
             centre_bias: the centre candidate's residual to begin with (the paper's is 0), in units of the response:
                 the larger, the nearer the first fields are to the identity.
-            dtype: of the convolutions, by default the widest of features and parameters; probabilities and
+            dtype: dtype of the convolutions, by default the widest of features and parameters; probabilities and
                 coordinates are float32.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
             ValueError: if groups do not divide the channels, or another argument is out of range.
         """
-        if groups < 1 or channels < 1 or channels % groups:
-            raise ValueError(f"groups must divide the channels, but {groups} does not divide {channels}")
+        check_at_least_1("channels", channels)
+        if groups < 1 or channels % groups:
+            raise ValueError(f"groups must be a whole number that divides the {channels} channels, not {groups}")
         check_temperature(temperature)
         check_choice("border", border, BORDERS)
         self.channels, self.groups, self.window = channels, groups, check_window(window)
@@ -100,7 +102,7 @@ class VolumetricTransformer(nnx.Module):
         self.head = _head(widths[0], candidates if probabilistic else 2, probabilistic and centre_bias, dtype, rngs)
 
     def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
-        """Warp a batch of feature maps; see the class."""
+        """Warp a batch of feature maps, as the class says."""
         if features.ndim != 4 or features.shape[-1] != self.channels:
             raise ValueError(
                 f"features must have the shape (n, h, w, {self.channels}), but their shape is {features.shape}"
@@ -197,10 +199,10 @@ def _halved(x: Float[Array, "n g h w d"]) -> Float[Array, "n g h2 w2 d"]:
 
 
 def _conv(x, kernel, strides, padding, **options):
-    """`lax.conv_general_dilated`; on a CPU a matrix product: XLA's gradients of few channels are slow there.
+    """`lax.conv_general_dilated`; on a CPU a matrix product, because XLA's gradients of few channels are slow on it.
 
-    Elsewhere the outputs are filled up to a multiple of 8: of 121, a GPU's library pads every array itself, and takes
-    an eighth of the transformer's time for it.
+    Elsewhere the outputs are filled up to a multiple of 8. A GPU's library would pad every array of 121 outputs itself,
+    which takes an eighth of the transformer's time.
     """
 
     def as_matmul(x, kernel):
@@ -222,7 +224,8 @@ def _squeezed(groups, widths, squeezed):
     if squeezed is None:
         if len(widths) != len(_SQUEEZED):
             raise ValueError(
-                f"squeezed must be given with {len(widths)} widths: it has a default for {len(_SQUEEZED)} levels only"
+                f"squeezed must be {len(widths)} numbers of groups, one for each of widths, not None, which has "
+                f"{len(_SQUEEZED)}"
             )
         squeezed = [max(1, round(groups * share)) for share in _SQUEEZED]
     if len(squeezed) != len(widths) or min(squeezed) < 1:

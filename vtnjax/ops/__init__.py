@@ -1,17 +1,12 @@
 """Pure functions of one example: coordinates, grids, samplers and the like. Batch them with `jax.vmap`."""
 
-from vtnjax.ops.attention import (
-    attention_coords,
-    attention_marginals,
-    saliency_grid,
-    self_attention,
-    trilinear_attention,
-)
+from vtnjax.ops.attention import attention_coords, attention_marginals, self_attention, trilinear_attention
 from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, expected_displacement
 from vtnjax.ops.coords import displace, footprint_coords, identity_coords, to_normalised, to_pixels
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
 from vtnjax.ops.resizing import resize
+from vtnjax.ops.saliency import saliency_grid
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
 
 __all__ = [

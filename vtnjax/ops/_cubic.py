@@ -43,7 +43,7 @@ def _cubic_jvp(padding, primals, tangents):
 
 
 def _spread(image, coords, padding):
-    """The same samples, written so that the transpose is one scatter-add."""
+    """The samples of `_value`, written so that the transpose is one scatter-add."""
     packed = image.shape[-1] < FEW_CHANNELS and padding in ("zeros", "border")
     # (*points, g, 4, 4, c), row-major in (y, x)
     values = (_read_rows if packed else _read_each)(image, coords, padding)
@@ -83,7 +83,7 @@ def _slope(image, coords, padding, axis):
 
 
 def _axes(function, image, coords, padding):
-    """What the function gives for x and y, each of its results a list of the two."""
+    """The function's results for x and y, each result a list of the two."""
     return zip(*(function(coords[..., k], image.shape[1 - k], padding) for k in (0, 1)), strict=True)
 
 

@@ -17,7 +17,7 @@ from vtnjax.ops._taps import product
 
 
 def as_fill(fill: ArrayLike, channels: int, padding: str) -> jax.Array | None:
-    """`fill` as an array of one number or one for each channel, or None if it is what zeros are anyway."""
+    """`fill` as an array of one number or one for each channel, or None if it is 0."""
     if isinstance(fill, numbers.Real) and fill == 0:
         return None
     try:
@@ -27,16 +27,17 @@ def as_fill(fill: ArrayLike, channels: int, padding: str) -> jax.Array | None:
     if padding != "zeros":
         raise ValueError(f"fill must be 0 with padding={padding!r}, not {fill!r}: only 'zeros' has anything outside")
     if not (jnp.issubdtype(fill.dtype, jnp.floating) or jnp.issubdtype(fill.dtype, jnp.integer)):
-        raise ValueError(f"fill must be a real number or one for each channel, not of dtype {fill.dtype}")
+        raise ValueError(f"fill must be a real number or one for each channel, but its dtype is {fill.dtype}")
     if fill.shape not in ((), (channels,)):
-        raise ValueError(f"fill must be a number or one for each of the {channels} channels, but it is {fill.shape}")
+        wanted = f"a number or one for each of the {channels} channels"
+        raise ValueError(f"fill must be {wanted}, but its shape is {fill.shape}")
     return fill
 
 
 def filled(
     samples: Float[Array, "*points c"], outside: Float[Array, "*points"], fill: jax.Array
 ) -> Float[Array, "*points c"]:
-    """Samples, in which what lies outside counts 0, with `fill` in its place, times the part of the weight it has."""
+    """Add `fill`, times the weight that lies outside, to samples in which everything outside counts 0."""
     outside = outside[..., None]
     fill = fill.astype(samples.dtype).reshape(*[1] * (samples.ndim - fill.ndim), *fill.shape)
     # No fill, not even NaN, is seen where all that is read lies on the map; a finite one has a slope there.
@@ -45,7 +46,7 @@ def filled(
 
 
 def outside_weight(lines: Sequence[Float[Array, "..."]], sizes: Sequence[int], method: str) -> Float[Array, "..."]:
-    """The part of a sample's weight that lies outside, of its coordinates x, y(, z), which are broadcast.
+    """The part of a sample's weight that lies outside; its coordinates x, y(, z) are broadcast.
 
     A coordinate that is no number reads nothing, neither image nor fill.
     """

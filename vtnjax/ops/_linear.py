@@ -2,10 +2,10 @@
 
 Along an axis a coordinate x reads the taps `base` and `base + 1` with weights (w0, w1). With zero padding the weights
 are hat functions of the distance to the two taps, so the taps can stay inside the map wherever x is, and what lies
-outside, or is not a number, weighs nothing: no padded copy. What stands at a tap that x does not have is masked all the
-same, since a NaN times nothing is a NaN.
+outside, or is not a number, weighs nothing: no padded copy is needed. A tap that x does not have is masked all the
+same, since a NaN times 0 is a NaN.
 
-What follows from measurements (benchmarks/sampling.py) on a CPU:
+Measurements (benchmarks/sampling.py) on a CPU decided the rest:
 - one gather per corner, fused with the lerp, is the fastest forward pass;
 - the slopes of all axes are stacked and contracted with the cotangent by an einsum, since a reduction fused with its
   gathers runs scalar; with few channels they are stacked by `where`, since a concatenation is compiled to a branch
@@ -78,7 +78,7 @@ def _linear_jvp(padding, sizes, primals, tangents):
 
 
 def _spread(image, coords, padding, sizes):
-    """The same samples, written so that the transpose, a scatter-add, writes contiguous rows."""
+    """The samples of `_value`, written so that the transpose, a scatter-add, writes contiguous rows."""
     base = _base(image, coords, padding, sizes)
     corners, offsets = zip(*_corners(image.shape), strict=True)
     last = (*[1] * base.ndim, len(corners))
@@ -151,7 +151,7 @@ def _reads_rows(image) -> bool:
 
 
 def _cell_values(image, base) -> Iterator[Array]:
-    """The same for one channel, read as a row for each cell."""
+    """The values (*points, g, 1) at each corner of the cells of one channel, read as a row for each cell."""
     values = take_pixels(_cells(image), base)  # (*points, g, corners)
     for number in range(values.shape[-1]):
         yield values[..., number, None]
@@ -211,7 +211,7 @@ def axis_steps(x, size, padding):
 def axis_truths(x, size, padding):
     """Whether the two taps are read at all: whether they are the floor of x or the pixel after it.
 
-    A tap that is weighs on the sample even with weight 0, as in PyTorch: a NaN in it is a NaN. In a mirrored copy a
+    A tap that is read counts even with weight 0, as in PyTorch: a NaN in it makes the sample NaN. In a mirrored copy a
     whole coordinate reads its own pixel alone.
     """
     _, t, _ = tap(x, size, padding)
@@ -219,7 +219,7 @@ def axis_truths(x, size, padding):
 
 
 def axis_bits(x, size, padding):
-    """The same as whole numbers with all bits set or none, by arithmetic that LLVM does not see through."""
+    """`axis_truths` as whole numbers with all bits set or none, by arithmetic that LLVM does not see through."""
     _, t, _ = tap(x, size, padding)
     floor = jnp.floor(jnp.where(jnp.abs(t) < 4, t, 9)).astype(jnp.int32)
     # The sign of each is minus unless the floor is one of two numbers: -1 and 0, or 0 and 1.

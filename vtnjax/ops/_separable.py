@@ -78,7 +78,7 @@ def _grid(x, y):
 
 
 def _cells(x, options, axis):
-    """What `axis_cells` gives for a line, to be broadcast along an axis of (h', w', 1)."""
+    """The results of `axis_cells` for a line, to be broadcast along an axis of (h', w', 1)."""
     return jax.tree.map(lambda line: _along(line, axis), apart(axis_cells, options, x))
 
 
@@ -108,7 +108,7 @@ def _line_taps(x, size, padding):
 
 
 def _spread(image, x, y, padding, sizes):
-    """The same samples, both taps in one gather, so that the transpose is one scatter-add of whole rows."""
+    """The samples of `_value`, both taps in one gather, so that the transpose is one scatter-add of whole rows."""
     h, w = sizes
     rows, columns, c = image.shape
     half = _spread_rows(image.reshape(rows, columns * c), y, h, padding)

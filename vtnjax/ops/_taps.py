@@ -70,7 +70,7 @@ def contract(
 def read(value: Float[Array, "*points c"], *counts: Shaped[Array, "..."]) -> Float[Array, "*points c"]:
     """The pixels that count along every axis, and 0 for the others.
 
-    `counts` are broadcast to the points: truth values, or whole numbers with all bits set or none. On a CPU the latter
+    `counts` are broadcast to the points: truth values, or whole numbers with all bits set or none. On a CPU numbers
     are twice as fast with a few channels: LLVM moves a choice that all channels share out of the loop over them, which
     it then no longer unrolls.
     """

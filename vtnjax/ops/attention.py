@@ -1,4 +1,4 @@
-"""Attention and saliency maps, and the sampling grids that magnify where they are high."""
+"""Attention maps, and where a sampler reads that magnifies what they attend to (TASN)."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,6 @@ from jaxtyping import Array, Float
 from vtnjax._arrays import as_coords, check_rank, check_sizes
 from vtnjax._checks import check_choice
 from vtnjax.ops._gather import take
-from vtnjax.ops.grids import affine_grid
-from vtnjax.ops.resizing import resize
 
 NORMALISATIONS = ("spatial", "spatial_right", "relation", "output")
 # The density, in units of its mean, below which no place is passed over: with it an integral grows everywhere.
@@ -28,9 +26,9 @@ def trilinear_attention(
     normalise: Sequence[str] = ("spatial", "relation"),
     sharpness: float = 7.0,
 ) -> Float[Array, "h w c"]:
-    """One attention map for each channel: what its related channels answer, TASN Eq. 1-2 and the rows of its Table 2.
+    """One attention map for each channel: a sum of its related channels (TASN Eq. 1-2, the rows of Table 2).
 
-    With X the features as a matrix (c, h * w), N a softmax and R(Y) one over the rows of a c x c matrix:
+    X is the features as a matrix (c, h * w), N a softmax over the positions and R one over the rows of a c x c matrix:
 
     ===================================  =================
     `normalise`                          the maps
@@ -43,15 +41,14 @@ def trilinear_attention(
     ("spatial", "relation")              R(N(X) X') X, Eq. 2
     ===================================  =================
 
-    The paper's spatial softmaxes are of X itself; the reference implementation multiplies X by 7 in the first, which
-    is the default here. `sharpness=1.0` is the paper's.
+    The paper's spatial softmaxes are of X itself, which is `sharpness=1.0`. The reference implementation multiplies X
+    by 7 in the first of them, which is the default.
 
     Args:
         features: (h, w, c), floating.
-        normalise: which softmaxes there are: "spatial" (over the positions, of the X at the left), "spatial_right"
-            (of the X' too), "relation" (over the channels of the c x c product), "output" (over the positions of the
-            whole).
-        sharpness: what X is multiplied by inside the spatial softmaxes, above 0: the inverse of a temperature.
+        normalise: names of the softmaxes: "spatial" (over the positions, of the X at the left), "spatial_right" (of the
+            X' too), "relation" (over the channels of the c x c product), "output" (over the positions of the result).
+        sharpness: the factor of X inside the spatial softmaxes, above 0: the inverse of a temperature.
 
     Returns:
         (h, w, c), at least float32.
@@ -73,14 +70,14 @@ def trilinear_attention(
 
 
 def self_attention(features: Float[ArrayLike, "h w c"]) -> Float[Array, "h w n"]:
-    """One attention map for each position: a softmax over the positions that answer as it does (TASN section 4.2).
+    """One attention map for each position: a softmax over its likeness to every position (TASN section 4.2).
 
     Args:
         features: (h, w, c), floating.
 
     Returns:
-        (h, w, h * w), at least float32: map k at (row, column) is how much position k, row by row, attends to it, so
-        each map sums to 1 over the positions.
+        (h, w, h * w), at least float32. Map k, where positions are counted row by row, holds at [row, column] how much
+        position k attends to that position; it sums to 1.
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
@@ -112,17 +109,17 @@ def _positions(features):
 
 
 def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array, " w"], Float[Array, " h"]]:
-    """How much attention each column and each row has: the largest of it, as a distribution (TASN Eq. 4).
+    """The largest attention in each column and in each row, as two distributions (TASN Eq. 4).
 
-    Only the map's ratios matter. What is negative or not a number counts as 0, what is above 1e19 as 1e19; a map whose
-    highest value is below 1e-19, such as zeros, is as a constant one. The paper's integrals are not normalised; the
-    reference implementation's are.
+    Only the map's ratios matter. A value that is negative or NaN counts as 0, one above 1e19 as 1e19. A map whose
+    highest value is below 1e-19, such as zeros, gives what a constant map gives. The paper's integrals are not
+    normalised; the reference implementation's are.
 
     Args:
         attention: (h, w), floating, not negative.
 
     Returns:
-        p_x (w,) and p_y (h,), at least float32, each summing to 1.
+        p_x (w,) of the columns and p_y (h,) of the rows, at least float32, each summing to 1.
 
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell.
@@ -142,9 +139,9 @@ def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _highest(attention, axis):
-    """The highest value along an axis of (h, w), or 0: of what is negative or not a number nothing is seen.
+    """The highest value along an axis of (h, w), or 0: values that are negative or NaN are passed over.
 
-    In the reduction itself: cleared first, a map takes three times as long on a CPU.
+    The reduction itself passes over them: a map that is cleared first takes three times as long on a CPU.
     """
     zero = np.zeros((), attention.dtype)
     return lax.reduce(attention, zero, _higher, (axis,))
@@ -156,10 +153,10 @@ def _higher(highest, x):
 
 @_highest.defjvp
 def _highest_jvp(axis, primals, tangents):
-    """Equal shares to all that are highest, as `jnp.max` has it.
+    """Give equal shares of the slope to all values that are highest within rounding; `jnp.max` wants them equal.
 
-    Within rounding: what a compiler computes a second time may be rounded otherwise than what was reduced, and where
-    none equals the highest there would be no gradient, or as `jnp.max` has it, one that is not a number.
+    A compiler may compute a value a second time and round it otherwise than the one that was reduced. Where none equals
+    the highest there would be no gradient, or that of `jnp.max`, which is NaN.
     """
     (attention,), (dattention,) = primals, tangents
     highest = _highest(attention, axis)
@@ -176,35 +173,37 @@ def attention_coords(
     iterations: int = 5,
     first: float = 0.0,
 ) -> tuple[Float[Array, " w2"], Float[Array, " h2"]]:
-    """Where a sampler reads that gives more pixels to what has more attention, by inverse CDF (TASN Eq. 4-5).
+    """Coordinates that give more output pixels to places of more attention, by inverse CDF (TASN Eq. 4-5).
 
-    The marginals become densities of mean 1. As in the reference implementation they are then clipped, `iterations`
-    times, to the smaller of both axes' maxima, the first time to at most `dense`, and what was cut off is spread evenly
-    over its axis; so both axes zoom alike, and one flat axis flattens the other. The paper has none of this:
-    `dense=None`. A density is never below 1e-6, so that its integral F grows everywhere. F begins in the first cell,
-    and output i of O reads where F is i / O of its total, by linear interpolation.
+    The marginals become densities of mean 1. As in the reference implementation they are clipped `iterations` times to
+    the smaller of both axes' maxima, the first time to at most `dense`, and the rest is spread evenly over its axis. So
+    both axes zoom alike, and one flat axis flattens the other. The paper clips nothing, which is `dense=None`. A
+    density is never below 1e-6, so that its integral F grows everywhere. F begins in the first cell, and output i of O
+    reads where F is i / O of its total, by linear interpolation. A constant map, or one without attention, gives the
+    evenly spaced i (size - 1) / O. `attention_marginals` says how bad values count. Coordinates never decrease. A
+    gradient passes where neither the floor nor the clipping holds a density; the reference lets none pass.
 
-    The reference has two implementations that differ in where F begins. This is its CUDA port for PyTorch, in which F
-    begins at 0: the first output reads the first cell, the last one not quite the last cell. Its MXNet operator begins
-    at 1, in units of the O outputs, and so loses the first row and column: `first=1.0`, for what was trained with it.
-    Of a uniform map of 512 cells and 224 outputs, the outputs 0, 1, 56 and 112 read the cells 0, 2.28, 127.75 and 255.5
-    here, and -1, 0.0057, 126.04 and 254.36 there.
+    The reference has two implementations. In its CUDA port for PyTorch F begins at 0: the first output reads the first
+    cell, the last one not quite the last cell. In its MXNet operator F begins at 1, in units of the O outputs, and so
+    loses the first row and column. Of a uniform map of 512 cells and 224 outputs, the outputs 0, 1, 56 and 112 read the
+    cells 0, 2.28, 127.75 and 255.5 with `first=0.0`, and -1, 0.0057, 126.04 and 254.36 with `first=1.0`.
 
-    A constant map, or one without attention, gives the evenly spaced i (size - 1) / O. See `attention_marginals` for
-    bad values. Coordinates are in the map and never decrease. They are differentiable where the floor and the clipping
-    do not hold them; the reference lets no gradient pass.
+    Convention:
+        Direction: output to input; output pixel [i, j] reads the map at (x[j], y[i]).
+        Origin and order: pixel 0 is the centre of the map's first cell; x comes first, to the right, then y, down.
+        Outside: coordinates stay on the map, except that the first ones begin at -1 if `first` is above 0.
 
     Args:
         attention: (h, w), floating, not negative.
         shape: (h', w') of the output; it need be neither square nor smaller than the map.
-        dense: how often the mean density the density may be before the rest is spread, at least 1; None clips nothing.
-        iterations: how often it is clipped.
-        first: where the integral begins, at least 0, in units of the outputs: 0 is the reference's CUDA port, 1 its
-            MXNet operator. Outputs below it read before the first cell, down to -1.
+        dense: the highest density, in units of its mean and at least 1, before the rest is spread; None clips nothing.
+        iterations: how often the densities are clipped.
+        first: where F begins, at least 0, in units of the outputs: 0 for the reference's CUDA port, 1 for what its
+            MXNet operator trained.
 
     Returns:
-        x (w',) and y (h'), in pixels of the map, at least float32: what `sample_separable` takes. For an image of
-        another size, pixels are multiplied by (image size - 1) / (map size - 1), as `nn.AttentionSampler` does.
+        x (w',) and y (h',), in pixels of the map, at least float32: what `sample_separable` takes. For an image of
+        another size, multiply them by (image size - 1) / (map size - 1), as `nn.AttentionSampler` does.
 
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell, or an option is out of range.
@@ -224,7 +223,7 @@ def attention_coords(
 
 
 def check_density(dense: float | None, iterations: int, first: float) -> None:
-    """Raise a ValueError unless the options are such as `attention_coords` takes."""
+    """Raise a ValueError unless `attention_coords` takes the options."""
     if dense is not None and not dense >= 1:
         raise ValueError(f"dense must be at least 1, or None for no clipping, not {dense!r}")
     if not hasattr(iterations, "__index__") or iterations < 0:
@@ -251,9 +250,9 @@ def _inverse(density, count, first):
 
 @jax.jit  # else the loop is compiled anew at every call outside a compiled function
 def _search(rising, wanted):
-    """The first entry that is not below what is wanted, or the last, as an index.
+    """The index of the first entry that is not below the wanted one, or of the last entry.
 
-    `jnp.searchsorted`, which does not run where maps are sharded over an explicit mesh.
+    `jnp.searchsorted` does not run where maps are sharded over an explicit mesh.
     """
 
     def halve(_, bounds):
@@ -264,105 +263,3 @@ def _search(rising, wanted):
 
     low = jnp.zeros_like(wanted, jnp.int32)
     return lax.fori_loop(0, rising.size.bit_length(), halve, (low, low + (rising.size - 1)))[0]
-
-
-def saliency_grid(
-    saliency: Float[ArrayLike, "h w"], shape: Sequence[int], *, fwhm: float, pad: int, align_corners: bool = True
-) -> Float[Array, "h2 w2 2"]:
-    """The grid of the saliency sampler: salient places pull the grid to them (Recasens et al. 2018, Eq. 4-5).
-
-    Each cell of the map reads the mean of the coordinates around it, weighted by the saliency there and a Gaussian of
-    the distance. As in the reference implementation, the Gaussian is cut off after `pad` cells each way, the border
-    cells' saliency is repeated as far beyond the border while coordinates run on evenly, the means are clamped to
-    [-1, 1], and the grid is resized bilinearly to the output's shape.
-
-    Only the map's ratios matter, and a uniform map gives the identity exactly, of any shape. So does a cell with no
-    saliency in reach, hence a map of zeros, from which no gradient comes back. The reference has a map of 31 x 31 cells
-    with `fwhm=13` and `pad=30`; the paper says a standard deviation of a third of the map's width, which is `fwhm` 24.
-
-    The Gaussian is a product of one along each axis, so the sums are products with (h, h) and (w, w) matrices, which
-    hold the repeated border too.
-
-    Args:
-        saliency: (h, w), floating, not negative, the whole field of view at any size.
-        shape: (h', w') of the output.
-        fwhm: full width of the Gaussian at half its maximum, in cells of the map; 2.355 standard deviations.
-        pad: how many cells the Gaussian reaches each way.
-        align_corners: as in `affine_grid`, for the map's cells, the output's pixels and the input's alike.
-
-    Returns:
-        Normalised coordinates (h', w', 2), at least float32.
-
-    Raises:
-        ValueError: if the saliency is not (h, w) of at least one cell, fwhm is not positive, or pad or shape are not
-            whole numbers.
-    """
-    saliency = as_coords("saliency", saliency)
-    check_rank("saliency", saliency, "h w")
-    if saliency.size == 0:
-        raise ValueError(f"saliency must have at least one cell along each axis, but its shape is {saliency.shape}")
-    check_gaussian(fwhm, pad)
-    sizes = check_sizes("shape", shape, (2,))
-    pull = resize(_pull(saliency, fwhm, pad, align_corners), sizes, align_corners=align_corners)
-    return _identity(pull, align_corners) + pull
-
-
-def check_gaussian(fwhm: float, pad: int) -> None:
-    """Raise a ValueError unless `fwhm` and `pad` say how wide `saliency_grid`'s Gaussian is and how far it reaches."""
-    if not fwhm > 0:
-        raise ValueError(f"fwhm must be a positive number of map cells, not {fwhm!r}")
-    if not hasattr(pad, "__index__") or pad < 0:
-        raise ValueError(f"pad must be a whole number of map cells, at least 0, not {pad!r}")
-
-
-def _pull(saliency, fwhm, pad, align_corners):
-    """How far from itself each cell of the map reads, normalised, (h, w, 2)."""
-    low, high = (lax.stop_gradient(limit) for limit in (saliency.min(), saliency.max()))
-    scale = jnp.where(high > 0, high, 1)
-    # A constant pulls nowhere. Without it nothing is left of a uniform map, and of an even one little to round; it is
-    # subtracted first, since a product that is fused with the difference is not rounded as the constant was.
-    uneven, saliency = (saliency - low) / scale, saliency / scale
-    options = float(fwhm), int(pad), saliency.dtype, align_corners
-    (ky, dy), (kx, dx) = (_gaussian(size, *options) for size in saliency.shape)
-    weight = _along_both(ky, saliency, kx)
-    seen = weight > math.sqrt(jnp.finfo(weight.dtype).tiny)  # the gradient divides by its square
-    pull = jnp.stack([_along_both(ky, uneven, dx), _along_both(dy, uneven, kx)], axis=-1)
-    pull = jnp.where(seen[..., None], pull / jnp.where(seen, weight, 1)[..., None], 0)
-    here = _identity(pull, align_corners)
-    return _clamp(pull, -1 - here, 1 - here)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))  # one program where it is called outside jit, not thirty
-def _gaussian(size, fwhm, pad, dtype, align_corners):
-    """Matrices (size, size): the weights with which each cell sees each other, and those times the distance."""
-    spacing = 2 / (max(size - 1, 1) if align_corners else size)
-
-    def weight(steps):
-        return jnp.where(jnp.abs(steps) <= pad, jnp.exp(-4 * math.log(2) * (steps / fwhm) ** 2), 0)
-
-    def lever(steps):
-        return weight(steps) * steps * spacing
-
-    return tuple(_seen(function, size, pad, dtype) for function in (weight, lever))
-
-
-def _seen(function, size, pad, dtype):
-    """The matrix of function(j - i): what cell i sees of cell j. Beyond the border it sees the border's cell again."""
-    cells, steps = (jnp.arange(count, dtype=dtype) for count in (size, max(size, pad) + 1))
-    # Of all that is one cell and more beyond, two and more, ...
-    left, right = (lax.cumsum(function(sign * steps), reverse=True)[1 : size + 1, None] for sign in (-1, 1))
-    first, last = ((cells == border).astype(dtype)[None] for border in (0, size - 1))
-    return function(cells[None] - cells[:, None]) + left * first + right[::-1] * last
-
-
-def _along_both(rows, array, columns):
-    return jnp.einsum("ij,jk,lk->il", rows, array, columns, precision=lax.Precision.HIGHEST)
-
-
-def _clamp(array, low, high):
-    """As `jnp.clip`, but at a limit the whole gradient passes: a uniform map's border lies there."""
-    return jnp.where(array < low, low, jnp.where(array > high, high, array))
-
-
-def _identity(grid, align_corners):
-    return affine_grid(jnp.eye(2, 3, dtype=grid.dtype), grid.shape[:2], align_corners=align_corners)

@@ -16,13 +16,18 @@ BORDERS = ("mask", "zero")
 
 
 def candidate_offsets(window: Sequence[int]) -> Int[Array, "n 2"]:
-    """The offsets j - i of the candidates of a position, in pixels.
+    """The offsets j - i of the candidates j of a position i.
+
+    Convention:
+        Direction: output to input; an offset leads from position i to its candidate j.
+        Origin and order: the centre, (0, 0), is in the middle, row by row; the last axis is (x, y), y down.
+        Outside: offsets know no border; `candidate_probabilities` says what a candidate off the map counts.
 
     Args:
         window: (rows, columns), both odd.
 
     Returns:
-        (rows * columns, 2), int32, (x, y), row by row; the centre, (0, 0), is in the middle.
+        (rows * columns, 2), int32, in pixels.
 
     Raises:
         ValueError: if `window` is not two odd numbers.
@@ -42,19 +47,24 @@ def candidate_probabilities(
 ) -> Float[Array, "h w g n"]:
     """How probable each candidate is for each position of each group: softmax((response(j) + residual(i, j)) / beta).
 
-    VTN Eq. 2; `response` is its U^max + U^avg. The paper does not say what a candidate outside the map counts.
+    This is VTN Eq. 2; `response` is the paper's U^max + U^avg.
 
-    With a residual of zero and a response of order 1, a temperature of 10 leaves the softmax almost uniform. Masked,
-    the field is then a fixed zoom: near a border only the candidates inside are averaged, which draws everything
-    towards the centre. A temperature near 1, or a residual that favours the centre candidate, starts nearer the
-    identity; with "zero" the average of a uniform softmax is the position itself.
+    With a residual of zero and a response of order 1, a temperature of 10 leaves the softmax almost uniform. With
+    `border="mask"` the field is then a fixed zoom: near a border only the candidates inside are averaged, which draws
+    everything towards the centre. A temperature near 1, or a residual that favours the centre candidate, starts nearer
+    the identity; with `border="zero"` the average of a uniform softmax is the position itself.
+
+    Convention:
+        Direction: output to input; entry [i, k] is the probability that position i reads its candidate k.
+        Origin and order: candidate k of position i lies at i + candidate_offsets(window)[k], row by row.
+        Outside: `border` says what a candidate off the map counts, of which the paper says nothing.
 
     Args:
-        residual: (h, w, g, n), the estimator's output E_c(i, j), candidates as in `candidate_offsets`.
-        response: (h, w, g), what each position answers in each group.
+        residual: (h, w, g, n), the estimator's output E_c(i, j) for each candidate.
+        response: (h, w, g), the response of each position in each group.
         window: (rows, columns), both odd, n = rows * columns.
         temperature: beta, above 0.
-        border: "mask": a candidate outside the map has probability 0; "zero": it has response 0.
+        border: with "mask" a candidate off the map has probability 0; with "zero" it has response 0.
 
     Returns:
         (h, w, g, n), at least float32; the sums over n are 1.
@@ -85,12 +95,17 @@ def expected_displacement(
 ) -> Float[Array, "h w g 2"]:
     """The mean offset of the candidates: G(i) = sum over j of P(i, j) (j - i), VTN Eq. 1.
 
+    Convention:
+        Direction: output to input; position i reads the map at i + G(i), which `displace` makes.
+        Origin and order: (0, 0) is the position itself; the last axis is (x, y), x right, y down.
+        Outside: nothing is clipped; where candidates off the map have probability 0, i + G(i) is on the map.
+
     Args:
-        probabilities: (h, w, g, n), candidates as in `candidate_offsets`.
+        probabilities: (h, w, g, n), of the candidates in the order of `candidate_offsets`.
         window: (rows, columns), both odd, n = rows * columns.
 
     Returns:
-        (h, w, g, 2), (x, y) in pixels, at least float32.
+        (h, w, g, 2), displacements in pixels, at least float32.
 
     Raises:
         ValueError: if a shape, the dtype or the window is wrong.
@@ -123,7 +138,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def _neighbours(response, window, outside):
-    """What each position sees in its window, (n, h, w, g): whole maps side by side, since a copy of rows is fast."""
+    """The responses in each position's window, (n, h, w, g): whole maps side by side, since a copy of rows is fast."""
     (rows, columns), (h, w, _) = window, response.shape
     margins = [(size // 2, size // 2) for size in window]
     padded = jnp.pad(response, (*margins, (0, 0)), constant_values=outside)

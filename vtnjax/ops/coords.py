@@ -1,10 +1,4 @@
-"""Pixel and normalised coordinates.
-
-Convention: the last axis holds (x, y) or (x, y, z), x to the right, y down, z deep, while shapes are (height, width) or
-(depth, height, width). Pixel coordinate 0 is the centre of the first pixel. With `align_corners=True`, the convention
-of STN section 3.2, normalised -1 and 1 are the centres of the first and the last pixel; with `align_corners=False` they
-are the outer edges of those pixels, as PyTorch defines both.
-"""
+"""Pixel and normalised coordinates."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -19,11 +13,16 @@ from vtnjax._arrays import as_coords, check_last, check_pair, check_rank, check_
 def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
     """Pixel coordinates at which every pixel reads itself.
 
+    Convention:
+        Direction: output to input; entry [i, j] says where output pixel [i, j] reads, which is at itself.
+        Origin and order: pixel 0 is the centre of the first pixel; (x, y) or (x, y, z), x right, y down, z deep.
+        Outside: no entry lies outside.
+
     Args:
         shape: (h, w), or (d, h, w) for a volume.
 
     Returns:
-        (h, w, 2) with entries (x, y), or (d, h, w, 3) with entries (x, y, z), in pixels, in JAX's default float dtype.
+        (h, w, 2) or (d, h, w, 3), in pixels, in JAX's default float dtype.
 
     Raises:
         ValueError: if `shape` is not two or three whole numbers.
@@ -36,21 +35,27 @@ def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
 def to_pixels(
     coords: Float[ArrayLike, "*points n"], shape: Sequence[int], *, align_corners: bool = True
 ) -> Float[Array, "*points n"]:
-    """Normalised coordinates in [-1, 1] to pixels of a map of the given shape.
+    """Convert normalised coordinates to pixels of a map of the given shape.
 
-    With `align_corners=True` every coordinate of an axis of one pixel becomes 0, as in PyTorch; NaN stays NaN on any
+    With `align_corners=True` every coordinate on an axis of one pixel becomes 0, as in PyTorch. NaN stays NaN on any
     axis, with gradient 0 where the axis has one pixel.
 
+    Convention:
+        Direction: normalised to pixels; a place of the map stays the same and changes its unit.
+        Origin and order: pixel 0 is the centre of the first pixel; (x, y) or (x, y, z), x right, y down, z deep.
+        Outside: coordinates beyond -1 and 1 go on at the same scale; nothing is clipped.
+
     Args:
-        coords: (..., 2) or (..., 3), normalised, (x, y) or (x, y, z).
+        coords: (..., 2) or (..., 3), normalised coordinates (x, y) or (x, y, z).
         shape: (h, w) or (d, h, w) of the map that is to be read, without its channels: `image.shape[:2]`.
-        align_corners: whether -1 and 1 are the centres (True) or the outer edges (False) of the border pixels.
+        align_corners: whether -1 and 1 are the centres (True, STN section 3.2) or the outer edges (False, PyTorch's
+            default) of the first and the last pixel.
 
     Returns:
-        Coordinates in pixels, of the same shape, at least float32.
+        Pixel coordinates of the same shape, at least float32.
 
     Raises:
-        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or it is not floating.
+        ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
@@ -61,20 +66,25 @@ def to_pixels(
 def to_normalised(
     coords: Float[ArrayLike, "*points n"], shape: Sequence[int], *, align_corners: bool = True
 ) -> Float[Array, "*points n"]:
-    """Pixel coordinates of a map of the given shape to normalised ones: the inverse of `to_pixels`.
+    """Convert pixel coordinates of a map of the given shape to normalised ones: the inverse of `to_pixels`.
 
-    With `align_corners=True` an axis of one pixel has the normalised coordinate 0. NaN stays NaN.
+    With `align_corners=True` every coordinate on an axis of one pixel becomes 0. NaN stays NaN.
+
+    Convention:
+        Direction: pixels to normalised; a place of the map stays the same and changes its unit.
+        Origin and order: pixel 0 is the centre of the first pixel; (x, y) or (x, y, z), x right, y down, z deep.
+        Outside: coordinates off the map go on at the same scale, beyond -1 and 1; nothing is clipped.
 
     Args:
-        coords: (..., 2) or (..., 3), in pixels, (x, y) or (x, y, z).
-        shape: (h, w) or (d, h, w) of the map that is to be read.
+        coords: (..., 2) or (..., 3), pixel coordinates (x, y) or (x, y, z).
+        shape: (h, w) or (d, h, w) of the map that is to be read, without its channels.
         align_corners: as in `to_pixels`.
 
     Returns:
         Normalised coordinates of the same shape, at least float32.
 
     Raises:
-        ValueError: if the last axis of `coords` has not one entry for each axis of `shape`, or it is not floating.
+        ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
@@ -83,11 +93,16 @@ def to_normalised(
 
 
 def displace(displacement: Float[ArrayLike, "h w *fields 2"]) -> Float[Array, "h w *fields 2"]:
-    """Pixel displacements G to the pixel coordinates i + G(i) that position i reads (VTN section 3.1).
+    """Add each position i to its displacement G(i): the pixel coordinates i + G(i) (VTN section 3.1).
+
+    Convention:
+        Direction: output to input; output pixel i reads the input at i + displacement[i].
+        Origin and order: pixel 0 is the centre of the first pixel; the last axis is (x, y), x right, y down.
+        Outside: coordinates off the map are kept; the sampler's `padding` says what is read at them.
 
     Args:
-        displacement: (h, w, ..., 2) in pixels, (x, y). Axes between are fields that share the positions, such as the
-            channel groups of VTN.
+        displacement: (h, w, ..., 2), displacements (x, y) in pixels. Axes before the last are fields that share the
+            positions, such as the channel groups of VTN.
 
     Returns:
         Pixel coordinates of the same shape, at least float32.
@@ -105,22 +120,26 @@ def displace(displacement: Float[ArrayLike, "h w *fields 2"]) -> Float[Array, "h
 
 
 def footprint_coords(coords: Float[ArrayLike, "h w 2"], samples: int | Sequence[int]) -> Float[Array, "h w points 2"]:
-    """Points spread over what each output pixel covers of the input, to be averaged against aliasing.
+    """Spread points over what each output pixel covers of the input, to be averaged against aliasing.
 
     A warp that shrinks skips pixels between the points it reads (the end of STN 3.4). `ops.sample(image,
-    ops.footprint_coords(coords, 4)).mean(-2)` reads 16 points instead of one, spread over the parallelogram of the ways
-    to the neighbouring output pixels, each way of L pixels shortened to L - 1/L for what interpolation covers anyway:
-    where the warp does not shrink, all of them are the point itself. A warp that shrinks n times wants n samples along
-    an axis.
+    ops.footprint_coords(coords, 4)).mean(-2)` reads 16 points instead of one. They are spread over the parallelogram of
+    the ways to the neighbouring output pixels; a way of L pixels is shortened to L - 1/L, because interpolation covers
+    the rest. Where the warp does not shrink, all points are the coordinate itself. A warp that shrinks n times wants n
+    samples along an axis.
+
+    Convention:
+        Direction: output to input; output pixel [i, j] reads the input at every point of [i, j].
+        Origin and order: pixel 0 is the centre of the first pixel; the last axis is (x, y), x right, y down.
+        Outside: points off the map are kept; nothing is spread from or towards an infinity or NaN.
 
     Args:
-        coords: (h, w, 2), (x, y) in pixels: a whole output, whose neighbours tell the local scale. An axis of size 1
-            has none, and nothing is spread along it.
-        samples: how many along each axis of the output, one number or (rows, columns).
+        coords: (h, w, 2), pixel coordinates (x, y) of a whole output, whose neighbours tell the local scale. Along an
+            axis of size 1 there are no neighbours, and nothing is spread.
+        samples: how many points along each axis of the output, one number or (rows, columns).
 
     Returns:
-        (h, w, rows * columns, 2) in pixels, at least float32. A coordinate that is no place, or a neighbour of one, is
-        repeated as it is.
+        (h, w, rows * columns, 2), pixel coordinates, at least float32.
 
     Raises:
         ValueError: if `coords` is not floating or not (h, w, 2), or `samples` is not one or two positive whole numbers.

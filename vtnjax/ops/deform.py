@@ -1,11 +1,7 @@
 """Deformable convolution: each output pixel reads the input where offsets of its own say.
 
-Sampled by `ops.sample_channels`, one field for each group and kernel cell, and contracted with the kernel in one matrix
-product for each group of the kernel's. A 1 x 1 kernel and as many groups as channels leave VTN's channel-wise warp.
-
-`padding="SAME"` is what it is in `lax.conv_general_dilated` and `flax.nnx.Conv`: h' = ceil(h / stride), and what must
-be added is split evenly, the odd row or column at the bottom or right. At a stride of 2 that depends on the image's
-size: a 3 x 3 kernel adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` is ((1, 1), (1, 1)).
+`ops.sample_channels` reads the pixels, one field for each group and kernel cell, and one matrix product for each group
+of the kernel contracts them. A 1 x 1 kernel and as many groups as channels leave VTN's channel-wise warp.
 """
 
 from collections.abc import Sequence
@@ -35,36 +31,36 @@ def deformable_conv(
 ) -> Float[Array, "h2 w2 c2"]:
     """Deformable convolution: Dai et al. (2017) Eq. 2, and with a mask Zhu et al. (2019, "v2") Eq. 1.
 
-    Cell (m, n) of the kernel reads the pixel (j stride - left + n dilation, i stride - top + m dilation), in (x, y),
-    plus its offset, bilinearly, where every tap outside the image counts 0. With zero offsets it is the ordinary
-    convolution.
+    Output pixel [i, j] reads bilinearly at (j stride - left + n dilation, i stride - top + m dilation) plus the offset
+    of the kernel's cell (m, n). With zero offsets it is the ordinary convolution. The sampled pixels are kept, kh kw
+    times the image at stride 1. The product with the kernel has JAX's default precision and the widest dtype of image,
+    kernel and bias; coordinates are at least float32.
 
-    The sampled pixels are kept, kh kw times the image at stride 1. The product with the kernel has JAX's default
-    precision, as convolutions have. It is computed in the widest dtype of image, kernel and bias, coordinates in
-    float32 at least.
+    Convention:
+        Direction: output to input; a cell's offset leads from its own pixel to the place it reads.
+        Origin and order: pixel 0 is the centre of the first pixel; offsets are (x, y), x right, y down.
+        Outside: every tap outside the image counts 0; a NaN offset reads 0.
 
     Args:
         image: (h, w, c), floating.
         kernel: (kh, kw, c / feature_group_count, c'), floating.
-        offsets: (h', w', g, kh, kw, 2), (x, y) in pixels, where g divides c: the c / g consecutive channels of a group
-            share offsets. torchvision's `deform_conv2d` has (y, x) instead, in channels that run (g, kh, kw, 2).
-        mask: (h', w', g, kh, kw), which multiplies what was read; v2's lies in [0, 1].
+        offsets: (h', w', g, kh, kw, 2), offsets (x, y) in pixels. g divides c, and c / g consecutive channels share
+            offsets. torchvision's `deform_conv2d` has (y, x) instead, in channels that run (g, kh, kw, 2).
+        mask: (h', w', g, kh, kw), which multiplies the pixels that were read; v2's lies in [0, 1].
         bias: (c',), floating, which is added.
         stride: a whole number of pixels, or (rows, columns).
-        padding: "SAME" (as `flax.nnx.Conv` has it, at a stride of 2 not PyTorch's `padding=1`; see the module), "VALID"
-            (none) or ((top, bottom), (left, right)) in pixels.
-        dilation: pixels between the kernel's cells, as `stride`.
-        feature_group_count: groups of the kernel, as in `lax.conv_general_dilated`, `flax.nnx.Conv` and PyTorch's
-            `groups`: each of that many equal parts of the outputs, in order, reads one of the image's channels. With c
-            it is a depthwise convolution. They are other groups than those of the offsets.
+        padding: "SAME", "VALID" (none) or ((top, bottom), (left, right)) in pixels. "SAME" is that of `flax.nnx.Conv`:
+            h' = ceil(h / stride), padded evenly, an odd row or column at the bottom or right. At a stride of 2 a 3 x 3
+            kernel so adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` adds ((1, 1), (1, 1)).
+        dilation: pixels from one cell of the kernel to the next, or (rows, columns).
+        feature_group_count: groups of the kernel, not of the offsets, as PyTorch's `groups`; c makes it depthwise.
 
     Returns:
         (h', w', c') in the image's dtype.
 
     Raises:
-        ValueError: if a rank or a dtype is wrong, the image has no pixels, the kernel's channels are not the image's,
-            the groups do not divide them, the offsets, the mask or the bias have not the shape that image, kernel and
-            options ask for, or an option is none.
+        ValueError: if a rank, a dtype or an option is wrong, the image has no pixels, the groups do not divide its
+            channels, or kernel, offsets, mask or bias have not the shape that the others ask for.
     """
     image, kernel = jnp.asarray(image), jnp.asarray(kernel)
     bias = None if bias is None else jnp.asarray(bias)
@@ -149,7 +145,7 @@ def _check(image, kernel, bias, count):
 def _check_points(channels, coords, mask):
     groups, points = coords.shape[2], coords.shape[:-1]
     if groups == 0 or channels % groups:
-        raise ValueError(f"offsets has {groups} groups, which must divide the {channels} channels of the image")
+        raise ValueError(f"offsets must have a number of groups that divides the {channels} channels, not {groups}")
     if mask is not None and mask.shape != points:
         raise ValueError(f"mask must have the shape {points} of the offsets' points, but it is {mask.shape}")
 

@@ -1,12 +1,8 @@
-"""Sampling grids: where each output pixel reads, in normalised coordinates.
+"""Sampling grids: where each output pixel reads, in normalised coordinates, differentiable in their parameters.
 
-Convention: pull. Output pixel i of `shape` reads the input at grid[i] = (x, y) or (x, y, z), normalised so that -1 and
-1 are the centres of the first and last pixel, of the output and of the input (STN section 3.2). With
-`align_corners=False`, PyTorch's default, they are the outer edges of those pixels: output pixel i of n lies at
-(2 i + 1) / n - 1. `to_pixels(grid, input_shape)`, with the same `align_corners`, makes pixel coordinates of a grid for
-the samplers. All are differentiable in their parameters, are at least float32 whatever the parameters are, and take one
-example: use `jax.vmap` for a batch. What does not depend on the parameters is computed where it is used: as constants,
-grids would make programs of many megabytes.
+`to_pixels(grid, input_shape)`, with the grid's `align_corners`, makes the pixel coordinates that the samplers take.
+What does not depend on the parameters is computed where it is used: as constants, grids would make programs of many
+megabytes.
 """
 
 import functools
@@ -39,13 +35,21 @@ def affine_grid(
     [[cos a, -sin a (h - 1) / (w - 1), 0], [sin a (w - 1) / (h - 1), cos a, 0]], with h / w and w / h if
     `align_corners=False`.
 
+    Convention:
+        Direction: output to input; theta maps an output pixel's place to the place where it reads.
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; (x, y(, z)), x right, y down, z deep.
+        Outside: coordinates beyond -1 and 1 are kept; the sampler's `padding` says what is read at them.
+
     Args:
-        theta: (2, 3), rows for x and y of the input, columns for x, y and 1 of the output; (3, 4) likewise with z.
+        theta: (2, 3), rows for x and y of the input, columns for x, y and 1 of the output; or (3, 4), rows for x, y and
+            z, columns for x, y, z and 1.
         shape: (h, w) of the output with a (2, 3) matrix, (d, h, w) with a (3, 4) matrix.
-        align_corners: whether -1 and 1 are the centres (True) or the outer edges (False) of the border pixels.
+        align_corners: whether -1 and 1 are the centres (True, STN section 3.2) or the outer edges (False, PyTorch's
+            default) of the first and the last pixel, of the output and of the input. With False, output pixel i of n
+            lies at (2 i + 1) / n - 1.
 
     Returns:
-        Normalised coordinates (h, w, 2) or (d, h, w, 3).
+        Normalised coordinates (h, w, 2) or (d, h, w, 3), at least float32.
 
     Raises:
         ValueError: if theta is not (2, 3) or (3, 4), or shape has another number of axes.
@@ -66,6 +70,11 @@ def attention_grid(
 ) -> Float[Array, "h w 2"]:
     """Attention grid: a window of the input, STN Eq. 2.
 
+    Convention:
+        Direction: output to input; the output's pixels read a window of the input.
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; the last axis is (x, y), x right, y down.
+        Outside: coordinates beyond -1 and 1 are kept; the sampler's `padding` says what is read at them.
+
     Args:
         scale: () or (2,) for (x, y): the window's size over the input's; 1 is all of it, 0.5 zooms in by two.
         translation: (2,), the window's centre (x, y), normalised.
@@ -73,7 +82,7 @@ def attention_grid(
         align_corners: as in `affine_grid`.
 
     Returns:
-        Normalised coordinates (h, w, 2).
+        Normalised coordinates (h, w, 2), at least float32.
 
     Raises:
         ValueError: if scale is not () or (2,), or translation is not (2,).
@@ -94,9 +103,13 @@ def projective_grid(
 ) -> Float[Array, "h w 2"]:
     """Projective grid: the plane transform with 8 parameters that STN section 3.2 names.
 
-    The scale of the (3, 3) matrix does not matter. A point whose homogeneous coordinate vanishes, beside the entries of
-    the last row, lies at infinity: its coordinates are infinite, which the samplers read as outside, and it sends no
-    gradient to theta.
+    The scale of the (3, 3) matrix does not matter. A pixel whose homogeneous coordinate is 0 within rounding reads at
+    infinity, and it sends no gradient to theta.
+
+    Convention:
+        Direction: output to input; theta maps an output pixel's place to the place where it reads.
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; the last axis is (x, y), x right, y down.
+        Outside: coordinates beyond -1 and 1 are kept, also infinity; `padding` says what is read at them.
 
     Args:
         theta: (3, 3), or its first 8 entries row by row with the ninth 1; maps (x, y, 1) of the output to homogeneous
@@ -105,7 +118,7 @@ def projective_grid(
         align_corners: as in `affine_grid`.
 
     Returns:
-        Normalised coordinates (h, w, 2).
+        Normalised coordinates (h, w, 2), at least float32.
 
     Raises:
         ValueError: if theta is neither (3, 3) nor (8,).
@@ -131,22 +144,27 @@ def thin_plate_spline_grid(
 ) -> Float[Array, "h w 2"]:
     """Thin-plate spline grid: the smoothest warp that takes each control point to its target (STN section 4.1).
 
-    The output's control point k reads the input exactly at `targets[k]`; between them the grid is the interpolating
-    spline of r^2 log r with an affine part. The linear system depends on the control points alone: it is solved once
-    for each control set, in float64. Where known control points are so near to each other that rounding could move the
-    grid by 1e-4, the (h w, k) matrix that takes targets to the grid is computed in float64 and becomes a constant of
-    the program.
+    Between the control points the grid is the interpolating spline of r^2 log r with an affine part. The linear system
+    depends on the control points alone: it is solved once for each control set, in float64. Where known control points
+    are so near to each other that rounding could move the grid by 1e-4, the (h w, k) matrix that takes targets to the
+    grid is computed in float64 and becomes a constant of the program.
+
+    Convention:
+        Direction: output to input; the output's control point k reads the input exactly at `targets[k]`.
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; the last axis is (x, y), x right, y down.
+        Outside: coordinates beyond -1 and 1 are kept; the sampler's `padding` says what is read at them.
 
     Args:
-        targets: (k, 2), where the control points go, normalised (x, y).
+        targets: (k, 2), normalised coordinates (x, y) at which the control points read.
         shape: (h, w) of the output.
-        control: (k, 2), (x, y), normalised and not in pixels, also beyond the image; by default the 4 x 4 grid on
-            [-1, 1]^2 row by row (STN's 16 points). Whole numbers are converted. A control set that is traced, such as a
-            learned one, is solved at every call, in the widest of float32, its dtype and that of the targets.
+        control: (k, 2), normalised coordinates (x, y) of the control points in the output, also beyond its border; by
+            default the 4 x 4 grid on [-1, 1]^2 row by row (STN's 16 points). Whole numbers are converted. A control set
+            that is traced, such as a learned one, is solved at every call, in the widest of float32, its dtype and that
+            of the targets.
         align_corners: as in `affine_grid`.
 
     Returns:
-        Normalised coordinates (h, w, 2).
+        Normalised coordinates (h, w, 2), at least float32.
 
     Raises:
         ValueError: if targets and control are not both (k, 2), or if known control points coincide, lie on one line or
@@ -172,12 +190,17 @@ def thin_plate_spline_grid(
 def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]) -> Float[Array, "h w 2"]:
     """The grid M_theta B of STN section 3.2, linear in theta on any basis, which may be learned too.
 
+    Convention:
+        Direction: output to input; basis[:, i, j] belongs to output pixel [i, j].
+        Origin and order: the basis sets origin and unit; the last axis is (x, y), the rows of theta.
+        Outside: coordinates off the map are kept; the sampler's `padding` says what is read at them.
+
     Args:
         theta: (2, m), rows for x and y of the input.
-        basis: (m, h, w); for the affine grid it holds x, y and 1.
+        basis: (m, h, w); for the affine grid it holds x, y and 1, normalised.
 
     Returns:
-        Normalised coordinates (h, w, 2).
+        Coordinates (h, w, 2), at least float32, normalised if the basis is.
 
     Raises:
         ValueError: if theta is not (2, m) or basis is not (m, h, w) with the same m.
@@ -252,8 +275,8 @@ def _solved_once(control: bytes) -> np.ndarray:
         raise ValueError(f"control must be 3 or more distinct points, not all on one line, not {points.tolist()}")
     if points.min() >= 0 and points.max() > 2:
         raise ValueError(
-            "control must be normalised, -1 and 1 at the image's borders, but it goes "
-            f"from {points.min():g} to {points.max():g} as pixels do; ops.to_normalised converts them"
+            "control must be normalised, -1 and 1 at the image's borders, not in pixels "
+            f"from {points.min():g} to {points.max():g}; ops.to_normalised converts them"
         )
     return np.linalg.solve(system, np.eye(len(system), len(points)))
 

@@ -13,19 +13,24 @@ from vtnjax.ops.sampling import sample_separable
 def resize(
     image: Float[ArrayLike, "h w c"], shape: Sequence[int], *, align_corners: bool = True
 ) -> Float[Array, "h2 w2 c"]:
-    """An image at another size, read bilinearly along its lines.
+    """Resize an image, read bilinearly along its lines.
 
     Every output pixel reads four input pixels at most, as PyTorch's `interpolate` does without antialiasing: an image
     that is made much smaller skips pixels.
 
+    Convention:
+        Direction: output to input; the output's pixels read at even distances over the whole image.
+        Origin and order: pixel 0 is the centre of the first pixel; shapes are (height, width), x right, y down.
+        Outside: a place beyond a border pixel's centre, half a pixel at most, reads that border pixel.
+
     Args:
         image: (h, w, c), floating.
-        shape: (height, width) of the result, in pixels.
+        shape: (h', w') of the output.
         align_corners: whether the centres (True) or the outer edges (False) of the border pixels stay the border. With
             True an axis of one output pixel reads the middle, where PyTorch reads the first pixel.
 
     Returns:
-        (height, width, c), in the dtype of the image.
+        (h', w', c) in the image's dtype.
 
     Raises:
         ValueError: if the image is not floating, not (h, w, c) or empty, or `shape` is not two whole numbers.

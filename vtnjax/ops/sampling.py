@@ -1,23 +1,13 @@
 """Samplers: read an image or a volume at given coordinates.
 
-Convention: one example, channels last; coordinates are in pixels, (x, y) or (x, y, z), 0 the centre of the first
-pixel; pull: output i reads the input at coords[i]. Taps are floor and floor + 1, so that at integer coordinates the
-derivative is that of the cell to the right: a transformer that starts at the identity gets a gradient. (STN Eq. 7 gives
-there the pixel's own value, its neighbours being a whole pixel away, which is no derivative of Eq. 5.) Coordinates and
-weights are at least float32; the output has the image's dtype.
+A bilinear sample reads the pixels at floor and floor + 1, its taps. At a whole coordinate its derivative is therefore
+the slope of the cell to the right, and a transformer that starts at the identity gets a gradient. (STN Eq. 7 gives the
+pixel's own value instead, because its neighbours are a whole pixel away; that is no derivative of Eq. 5.) Coordinates
+and weights are at least float32.
 
-Padding has torch's names and meanings: with "zeros" each tap outside counts 0, or `fill` (SciPy's "grid-constant"),
-"border" repeats the border pixel ("nearest"), "reflection" mirrors about the border pixels' centres ("mirror"). "wrap",
-which torch lacks, repeats the image without end ("grid-wrap"): pixel w is pixel 0 again, and between the last pixel and
-the first lies a cell as between any two.
-
-Coordinates that are no place: with zeros, infinite and far ones read 0, or `fill`; with the other paddings an infinity
-reads the last or first pixel, and so does, with reflection and wrap, a finite coordinate beyond 1/eps (8.4 million in
-float32, 4.5e15 in float64), where neighbouring floats are more than a pixel apart: PyTorch goes on reflecting. NaN
-reads 0, with every padding and fill. The gradient to all of these is 0, and they spoil no other pixel.
-
-Pixels that are no number: NaN or infinite, they show in the samples that read them and in no other. As in PyTorch, a
-tap inside the image is read even where its weight is 0: at a whole x, pixel x + 1 is.
+Infinite, far and NaN coordinates have gradient 0 and spoil no other sample. A pixel that is NaN or infinite shows in
+the samples that read it and in no other. As in PyTorch, a tap inside the image is read even where its weight is 0: at a
+whole x, pixel x + 1 is read.
 """
 
 import jax.numpy as jnp
@@ -50,14 +40,22 @@ def sample(
 ) -> Float[Array, "*points c"]:
     """Sample an image at pixel coordinates (STN Eq. 3-5).
 
+    Convention:
+        Direction: output to input; output i reads the image at coords[i].
+        Origin and order: pixel 0 is the centre of the first pixel; the last axis is (x, y), x right, y down.
+        Outside: `padding` and `fill` say what is read; a NaN coordinate reads 0 with all of them.
+
     Args:
         image: (h, w, c), floating.
-        coords: (..., 2), (x, y) in pixels.
+        coords: (..., 2), pixel coordinates (x, y).
         method: "bilinear"; "nearest", which rounds half to even as torch (STN Eq. 4 rounds half up) and has no gradient
             to the coordinates; or "bicubic", torch's convolution with a = -0.75.
-        padding: "zeros", "border", "reflection" or "wrap". With the last two a coordinate beyond 1/eps (8.4 million in
-            float32) reads the border, where PyTorch goes on reflecting.
-        fill: with "zeros" what each tap outside counts, a number or (c,); it may be NaN, which then shows in every
+        padding: "zeros": each tap outside counts 0, or `fill` (SciPy's "grid-constant"). "border": the border pixel is
+            repeated ("nearest"). "reflection": the image is mirrored about the border pixels' centres ("mirror").
+            "wrap", which torch lacks: the image is repeated, so that pixel w is pixel 0 ("grid-wrap"). With "border",
+            "reflection" and "wrap" an infinite coordinate reads the border; with "reflection" and "wrap" so does one
+            beyond 1/eps (8.4 million in float32, 4.5e15 in float64), where PyTorch goes on reflecting.
+        fill: with "zeros" what each tap outside counts, a number or (c,). It may be NaN, which then shows in every
             sample that reads outside.
 
     Returns:
@@ -83,10 +81,15 @@ def sample_channels(
 ) -> Float[Array, "*points c"]:
     """Sample each group of channels with a field of its own (VTN section 3.1: one warp for each channel group).
 
+    Convention:
+        Direction: output to input; group j of output i reads its channels of the image at coords[i, j].
+        Origin and order: pixel 0 is the centre of the first pixel; the last axis is (x, y), x right, y down.
+        Outside: `padding` and `fill` say what is read; a NaN coordinate reads 0 with all of them.
+
     Args:
         image: (h, w, c), floating.
-        coords: (..., g, 2), (x, y) in pixels, where g divides c: the c / g consecutive channels of group j are read at
-            `coords[..., j, :]`. With g = c every channel has its field.
+        coords: (..., g, 2), pixel coordinates (x, y) of each group. g divides c, and a group is c / g consecutive
+            channels; with g = c every channel has its field.
         method: as in `sample`.
         padding: as in `sample`.
         fill: as in `sample`.
@@ -104,7 +107,7 @@ def sample_channels(
         raise ValueError(f"coords must have the shape (..., groups, 2), but its shape is {coords.shape}")
     groups = coords.shape[-2]
     if groups == 0 or channels % groups:
-        raise ValueError(f"coords has {groups} groups, which must divide the {channels} channels of the image")
+        raise ValueError(f"coords must have a number of groups that divides the {channels} channels, not {groups}")
     out = _sample(image.reshape(h, w, groups, channels // groups), coords, method, padding, fill)
     return out.reshape(*coords.shape[:-2], channels)
 
@@ -119,10 +122,15 @@ def sample_volume(
 ) -> Float[Array, "*points c"]:
     """Sample a volume at pixel coordinates (STN Eq. 9).
 
+    Convention:
+        Direction: output to input; output i reads the volume at coords[i].
+        Origin and order: voxel 0 is the centre of the first voxel; the last axis is (x, y, z), x right, y down, z deep.
+        Outside: `padding` and `fill` say what is read; a NaN coordinate reads 0 with all of them.
+
     Args:
         volume: (d, h, w, c), floating.
-        coords: (..., 3), (x, y, z) in pixels.
-        method: "bilinear", here trilinear, or "nearest".
+        coords: (..., 3), pixel coordinates (x, y, z).
+        method: "bilinear", which is trilinear of a volume, or "nearest".
         padding: as in `sample`.
         fill: as in `sample`.
 
@@ -148,17 +156,22 @@ def sample_separable(
 ) -> Float[Array, "h2 w2 c"]:
     """Sample bilinearly on a grid whose x depends on the column alone and y on the row alone, as TASN's does.
 
-    Equal to `sample` at the grid of all pairs, at the cost of two one-dimensional passes.
+    The result is that of `sample` at the grid of all pairs, at the cost of two one-dimensional passes.
+
+    Convention:
+        Direction: output to input; output pixel [i, j] reads the image at (x[j], y[i]).
+        Origin and order: pixel 0 is the centre of the first pixel; x comes first, to the right, then y, down.
+        Outside: `padding` and `fill` say what is read; a NaN coordinate reads 0 with all of them.
 
     Args:
         image: (h, w, c), floating.
-        x: (w',), in pixels, where each output column reads.
-        y: (h',), in pixels, where each output row reads.
+        x: (w',), the pixel coordinate that each output column reads.
+        y: (h',), the pixel coordinate that each output row reads.
         padding: as in `sample`.
         fill: as in `sample`.
-        backend: "lerp", two gathers and lerps; "matmul", two products with matrices of hat functions, which is what a
-            TPU does best, but where a NaN or an infinity in a column spoils every sample of the rows and columns
-            multiplied with it; "auto" takes the products on a TPU and the lerps elsewhere.
+        backend: "lerp" makes two gathers and lerps. "matmul" makes two products with matrices of hat functions, which
+            is what a TPU does best; a pixel that is NaN or infinite then spoils every sample of the rows and columns
+            multiplied with it. "auto" takes the products on a TPU and the lerps elsewhere.
 
     Returns:
         (h', w', c) in the image's dtype.
@@ -193,16 +206,20 @@ def grid_sample(
 ) -> Float[Array, "*points c"]:
     """`torch.nn.functional.grid_sample` for one channels-last example: normalised coordinates.
 
-    PyTorch's default is `align_corners=False`; here it has no default, since a wrong guess shifts every pixel. With
-    False, "reflection" mirrors about the border pixels' outer edges, as in PyTorch.
+    Convention:
+        Direction: output to input; output i reads the image at grid[i].
+        Origin and order: -1 and 1 are border pixels, as `align_corners` says; (x, y(, z)), x right, y down, z deep.
+        Outside: `padding` and `fill` say what is read; a NaN coordinate reads 0 with all of them.
 
     Args:
         image: (h, w, c), or (d, h, w, c) with a grid of (x, y, z), floating.
-        grid: (..., 2) or (..., 3), normalised.
+        grid: (..., 2) or (..., 3), normalised coordinates (x, y) or (x, y, z).
         method: as in `sample`; of a volume as in `sample_volume`.
-        padding: as in `sample`; the period of "wrap" is the image, whatever `align_corners` says.
+        padding: as in `sample`. With `align_corners=False`, "reflection" mirrors about the border pixels' outer edges,
+            as in PyTorch. The period of "wrap" is the image, whatever `align_corners` says.
         fill: as in `sample`.
-        align_corners: as in `to_pixels`.
+        align_corners: as in `to_pixels`. PyTorch's default is False; this function has none, because a wrong guess
+            shifts every pixel.
 
     Returns:
         (..., c) in the image's dtype.

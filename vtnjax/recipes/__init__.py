@@ -1,4 +1,4 @@
-"""From a config's values to everything that a run is made of."""
+"""Recipes: every part of a run, made from a config's values."""
 
 from vtnjax._checks import needing
 

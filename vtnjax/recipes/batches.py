@@ -1,4 +1,4 @@
-"""What a batch is made of: shuffled records, as many of each class, or triplets beside either."""
+"""Batches: shuffled records, the same number of each class, or triplets beside shuffled records."""
 
 import dataclasses
 from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
@@ -17,7 +17,7 @@ class Batching(Protocol):
     """Endless batches of a source."""
 
     def spec(self, batch_size: int, record: Spec) -> Spec:
-        """The shape and dtype of each array of a batch, of all processes, of those of a record."""
+        """The shape and dtype of each array of a batch of all processes, from the arrays of a record."""
         ...
 
     def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
@@ -47,10 +47,10 @@ class Shuffled:
 
 @dataclasses.dataclass(frozen=True)
 class Balanced:
-    """As many images of each of some classes, of which the task and the triplets are made; see `balanced_batches`.
+    """The same number of images of each of some classes, for the task and for triplets; see `balanced_batches`.
 
     Attributes:
-        images_per_class: of a batch, a divisor of its size.
+        images_per_class: the number of images of each class in a batch, a divisor of its size.
     """
 
     images_per_class: int
@@ -63,7 +63,7 @@ class Balanced:
         return _stacked(batch_size, record)
 
     def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
-        """As many classes as a batch needs must be there."""
+        """The set must have as many classes as a batch needs."""
         _check_balance(self.images_per_class, "config.batch_size", batch_size, classes, triplets)
 
     def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
@@ -76,8 +76,8 @@ class WithTriplets:
     """Shuffled batches for the task, and beside them balanced ones of another size for triplets; `data.WithTriplets`.
 
     Attributes:
-        images_per_class: of a batch of triplets, a divisor of its size.
-        triplet_batch: how many images it has.
+        images_per_class: the number of images of each class in a batch of triplets, a divisor of its size.
+        triplet_batch: the number of images in a batch of triplets.
     """
 
     images_per_class: int
@@ -93,12 +93,12 @@ class WithTriplets:
         return {**_stacked(batch_size, record), **{f"triplet_{name}": spec for name, spec in triplets.items()}}
 
     def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
-        """As many classes as the triplets' batch needs must be there."""
+        """The set must have as many classes as a batch of triplets needs."""
         name = "config.batches.triplet_batch"
         _check_balance(self.images_per_class, name, self.triplet_batch, classes, triplets)
 
     def __call__(self, source: data.Source, batch_size: int, **options: Any) -> Batches:
-        """Both."""
+        """Batches of both, joined."""
         triplets = _balanced(source, self.triplet_batch, self.images_per_class, options)
         return data.WithTriplets(data.train_batches(source, batch_size=batch_size, **options), triplets)
 
@@ -117,7 +117,7 @@ def _balanced(source, size, each, options):
 
 def _check_balance(each, name, size, classes, triplets):
     if size % each:
-        raise ValueError(f"config.batches.images_per_class must divide the batch of {size}, but it is {each}")
+        raise ValueError(f"config.batches.images_per_class must divide the batch of {size}, not {each}")
     if triplets and (each == 1 or size == each):
         raise ValueError(
             "config.batches.images_per_class must be at least 2 and less than "

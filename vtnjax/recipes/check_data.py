@@ -11,11 +11,11 @@ def check_data(config: Config, say: Callable[[str], None]) -> int:
     """Read every picture of a config's training and test set once, and tell of each that cannot be read.
 
     Args:
-        config: its `source_options.on_error` is left aside, so that what a run would skip is told too.
-        say: takes a line of text.
+        config: the config; its `source_options.on_error` is left aside, so that pictures a run would skip count too.
+        say: the function that shows a line.
 
     Returns:
-        How many cannot be read.
+        The number of pictures that cannot be read.
     """
     options = {name: value for name, value in config.source_options.items() if name != "on_error"}
     count, bad = 0, []

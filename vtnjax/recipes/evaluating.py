@@ -14,14 +14,14 @@ from vtnjax.train.mesh import to_devices
 def make_evaluate(
     recipe: Recipe, batch_size: int, mesh: Mesh, *, as_stored: bool = False, **share: Any
 ) -> Callable[[nnx.Module], dict[str, float]]:
-    """From a network in evaluation mode to its figures.
+    """The function from a network in evaluation mode to its figures.
 
     Args:
-        recipe: of the run.
-        batch_size: of the tests.
-        mesh: over which each batch is split.
-        as_stored: whether the network takes images as the test set holds them, such as one of `averaged`.
-        **share: `process_index` and `process_count`.
+        recipe: the run's recipe.
+        batch_size: the number of images in a batch of the test set.
+        mesh: the mesh over which each batch is split.
+        as_stored: True for a network that takes images as the test set holds them, such as `averaged` makes.
+        **share: the `process_index` and `process_count` of this process.
     """
 
     def test():

@@ -1,4 +1,4 @@
-"""What networks read: images as their source holds them or distorted, volumes made of them, photographs."""
+"""The input of networks: images as their source holds them or distorted, volumes made of them, photographs."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray, UInt8
 
 from vtnjax import data, distort, models
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice
 from vtnjax.data.pipeline import Augment
 from vtnjax.recipes.given import as_bytes, fit
 from vtnjax.train import Prepare
@@ -22,11 +22,11 @@ _TEST_BATCH = 250
 
 @runtime_checkable
 class Input(Protocol):
-    """From records to what a network reads, in training and in tests, and back to pictures."""
+    """The way from records to a network's input, in training and in tests, and back to pictures."""
 
     @property
     def augment(self) -> Augment | None:
-        """What is done on the host to a record that is trained on."""
+        """The augmentation of a record to train on, which is done on the host."""
         ...
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
@@ -50,7 +50,7 @@ class Input(Protocol):
         ...
 
     def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
-        """What the network takes to images in [0, 1]."""
+        """Images in [0, 1], from images as the network takes them."""
         ...
 
     def fit(self, image: Num[np.ndarray, "*sizes c"], shape: Sequence[int]) -> Num[np.ndarray, "*read c"]:
@@ -67,23 +67,21 @@ class Images:
     """Images as their source holds them, distorted anew in every step.
 
     Attributes:
-        distortion: a name of `distort.DISTORTIONS`.
+        distortion: the name of a distortion, one of `distort.DISTORTIONS`.
     """
 
     distortion: str = "none"
     augment: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        if self.distortion not in distort.DISTORTIONS:
-            hint = nearest(self.distortion, distort.DISTORTIONS)
-            raise ValueError(f"distortion must be one of {distort.DISTORTIONS}, not {self.distortion!r}{hint}")
+        check_choice("distortion", self.distortion, distort.DISTORTIONS)
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """As the source's."""
+        """The shape that the source has."""
         return tuple(shape)
 
     def read(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """As the distortion makes them."""
+        """The shape that the distortion makes."""
         return distort.distorted_shape(self.distortion, shape)
 
     def to_test(self, source: data.Source) -> data.Source:
@@ -107,11 +105,11 @@ class Images:
         return distort.distort_batch(self.distortion, key, images)
 
     def normalise(self, images: Float[Array, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
-        """As they are."""
+        """The images, unchanged."""
         return images
 
     def as_picture(self, images: Float[np.ndarray, "n *sizes c"]) -> Float[Array, "n *sizes c"]:
-        """As they are."""
+        """The images, unchanged."""
         return jnp.asarray(images)
 
     def fit(self, image: Num[np.ndarray, "h w c"], shape: Sequence[int]) -> Num[np.ndarray, "h2 w2 c"]:
@@ -153,7 +151,7 @@ class Photographs:
     """Photographs resized, turned, cropped and mirrored on the host, then normalised as ImageNet's.
 
     Attributes:
-        size, crop, keep_aspect, rotation, flip, colour, pca_noise: as `data.photo_augment` takes them.
+        size, crop, keep_aspect, rotation, flip, colour, pca_noise: the arguments of `data.photo_augment`.
     """
 
     size: int = 512
@@ -173,19 +171,19 @@ class Photographs:
         return data.photo_augment(**dataclasses.asdict(self))
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The crop's."""
+        """The shape of the crop."""
         return (self.crop, self.crop, 3)
 
     def read(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The crop's."""
+        """The shape of the crop."""
         return (self.crop, self.crop, 3)
 
     def to_test(self, source: data.Source) -> data.Source:
-        """Their central crops."""
+        """The central crops of the photographs."""
         return data.Mapped(source, data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect))
 
     def distort(self, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-        """As they are: what is random was done on the host."""
+        """The images, unchanged: everything random was done on the host."""
         return images
 
     def normalise(self, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:

@@ -1,4 +1,4 @@
-"""The picture a run leaves: what the network did with the first test images."""
+"""The picture that a run leaves, of what the network did with the first test images."""
 
 import tempfile
 from collections.abc import Callable
@@ -29,10 +29,10 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     """Ten test images of different classes where there are that many, with the labels and the guesses.
 
     Args:
-        recipe: of the run.
+        recipe: the run's recipe.
         graphdef: the model's structure.
-        state: of the run.
-        path: where to write; the suffix says the format.
+        state: the run's state.
+        path: the file to write, whose suffix says the format.
     """
     records = _one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])

@@ -20,13 +20,13 @@ def load_members(workdirs: Sequence[str], source: data.Source, mesh: Mesh, say: 
     """The latest checkpoints of other runs, whose configs may differ, for the images and classes of this one's set.
 
     Args:
-        workdirs: of the other runs.
-        source: this run's training set.
-        mesh: of this run.
-        say: takes sentences for the console.
+        workdirs: the workdirs of the other runs.
+        source: the training set of this run.
+        mesh: the mesh of this run.
+        say: the function that shows a line.
 
     Returns:
-        Of each the network's structure, its state, and what makes its input of the set's images.
+        For each run the network's structure, its state, and the function from the set's images to its input.
 
     Raises:
         ValueError: if a folder holds no trained run, or one for other images or classes.
@@ -38,7 +38,7 @@ def load_member(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: C
     """The latest checkpoint of a run: its network's structure, its state, and what makes its input of a set's images.
 
     Raises:
-        ValueError: as `load_members`.
+        ValueError: in the cases of `load_members`.
     """
     workdir = find_trained(workdir)
     check_classes(workdir, source.classes)

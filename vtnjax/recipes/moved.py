@@ -1,4 +1,4 @@
-"""What keys of a config are called now that were called otherwise before its parts had names."""
+"""The present names of a config's keys that had other names before its parts had names."""
 
 MOVED = {
     "model": "network.model",

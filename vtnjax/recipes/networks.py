@@ -1,6 +1,7 @@
 """Networks by name: what each is built of, and which of its parameters place a warp."""
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import nnx
 from vtnjax import models, nn
 from vtnjax.recipes.heads import HEADS
 from vtnjax.recipes.names import look_up
-from vtnjax.recipes.trunks import build_trunk
+from vtnjax.recipes.trunks import TRUNKS, build_trunk
 from vtnjax.recipes.warps import FEATURE_WARPS
 from vtnjax.train import Rates, Where, batch_norms
 from vtnjax.train.config import ABOVE_0, BELOW_1, Config, naming
@@ -109,11 +110,12 @@ def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> 
 
 
 class Network(NamedTuple):
-    """A builder, and which names on a parameter's path say that it places a warp, or belongs to a trunk."""
+    """A builder; which names on a parameter's path say that it places a warp, or belongs to a trunk; named parts."""
 
     build: Callable[..., nnx.Module]
     localisers: tuple[str, ...] = ("transformer",)
     trunks: tuple[str, ...] = ()
+    parts: Mapping[str, Mapping[str, Any]] = {}  # each an option with a name of its own, and the table of such names
 
 
 NETWORKS = {
@@ -122,10 +124,24 @@ NETWORKS = {
     "volumes": Network(_volumes),
     "house_numbers": Network(_house_numbers),
     "placed": Network(_placed),
-    "warped_features": Network(_warped_features, localisers=("transformer", "predictor"), trunks=("backbone",)),
-    "tasn": Network(_tasn, localisers=(), trunks=("trunk",)),
-    "multi_stream": Network(_multi_stream, trunks=("streams", "trunk")),
+    "warped_features": Network(
+        _warped_features,
+        localisers=("transformer", "predictor"),
+        trunks=("backbone",),
+        parts={"trunk": TRUNKS, "warp": FEATURE_WARPS, "head": HEADS},
+    ),
+    "tasn": Network(_tasn, localisers=(), trunks=("trunk",), parts={"trunk": TRUNKS, "attention_trunk": TRUNKS}),
+    "multi_stream": Network(_multi_stream, trunks=("streams", "trunk"), parts={"trunk": TRUNKS}),
 }
+
+
+def check_names(config: Config) -> None:
+    """Raise a ValueError unless the network and its trunks, its warp and its head have names that are known."""
+    network, options = look_up("network", config.network, NETWORKS)
+    with naming("network"):
+        inspect.signature(network.build).bind(None, **options)
+    for part, table in network.parts.items():
+        look_up(f"network.{part}", options[part], table)
 
 
 def build_network(config: Config, shape: Sequence[int], classes: int, *, seed: int, pretrained: bool) -> nnx.Module:

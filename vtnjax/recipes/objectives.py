@@ -1,7 +1,7 @@
-"""What a network minimises, and what is logged of it: the objectives of the papers."""
+"""The objectives of the papers: the loss that a network minimises, and what is logged beside it."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,12 @@ class CrossEntropy:
 
     Labels are (n,), or (n, k) for logits (n, k, classes), whose losses are added and of which all must be right. A
     network whose attribute `draws` is true is called with random streams. Beside the loss "accuracy" is logged.
+
+    Attributes:
+        triplets: whether triplets of the batch are compared, which needs several images of a class in it.
     """
+
+    triplets: ClassVar[bool] = False
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
         """The batch with its images prepared by the step's own key."""
@@ -38,16 +43,17 @@ class CrossEntropy:
 class Consistency(CrossEntropy):
     """VTN's consistency loss beside the task's: L_task + weight * L_cons (section 3.4), on `out["warped"]`.
 
-    The triplets are drawn from the batch, or, where it holds "triplet_image" and "triplet_label", from those.
+    The triplets are drawn from the batch, or from its "triplet_image" and "triplet_label" where it holds them.
     "consistency" is logged before its weight.
 
     Attributes:
-        weight: lambda; the paper's is 1.
-        margin: alpha, as `losses.consistency_loss` takes it.
-        positions: "sum" or "mean" over the positions, as `losses.consistency_loss` takes it.
-        normalise: whether the features at each position are of unit length.
+        weight: the factor lambda of the consistency loss; the paper's is 1.
+        margin: the margin alpha of `losses.consistency_loss`.
+        positions: "sum" or "mean", how `losses.consistency_loss` joins the positions.
+        normalise: True scales the features at each position to unit length.
     """
 
+    triplets: ClassVar[bool] = True
     weight: float
     margin: float
     positions: str = "sum"
@@ -58,7 +64,7 @@ class Consistency(CrossEntropy):
         check_at_least_0("margin", self.margin)
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
-        """As `CrossEntropy.inputs`, the triplets' images prepared by a key of their own."""
+        """The inputs of `CrossEntropy`, and the triplets' images, which are prepared by a key of their own."""
         # Streams of their own: without triplets a run draws what it did before there were any.
         own, _ = _triplet_keys(key)
         triplets = {"triplet_image": prepare(own, batch["triplet_image"])} if "triplet_image" in batch else {}
@@ -87,18 +93,18 @@ class Consistency(CrossEntropy):
 
 @dataclasses.dataclass(frozen=True)
 class Distillation(CrossEntropy):
-    """What a `models.TASN` minimises (section 3.3), by the weights of the reference implementation.
+    """The loss of a `models.TASN` (section 3.3), with the weights of the reference implementation.
 
     The attention network's cross-entropy, those of the master's and the parts' own and shared logits, and the soft one
     between the master's own logits and the parts'; of several parts the mean. The paper's Eq. 8 has `heads=1.0` and
     `soft=2.0`: the same ratio. "attention_loss" and "soft_loss" are logged before their weights.
 
     Attributes:
-        attention: weight of the attention network's cross-entropy.
-        heads: weight of the cross-entropy of each head.
-        soft: weight of the soft cross-entropy.
-        temperature: as `losses.soft_cross_entropy` takes it.
-        detach_teacher: whether no gradient reaches the parts by the soft cross-entropy.
+        attention: the weight of the attention network's cross-entropy.
+        heads: the weight of the cross-entropy of each head.
+        soft: the weight of the soft cross-entropy.
+        temperature: the temperature of `losses.soft_cross_entropy`.
+        detach_teacher: True lets no gradient of the soft cross-entropy reach the parts.
     """
 
     attention: float = 1.0
@@ -112,7 +118,9 @@ class Distillation(CrossEntropy):
             check_at_least_0(name, getattr(self, name))
         check_positive("temperature", self.temperature)
         if not self.attention + self.heads + self.soft:
-            raise ValueError("one of attention, heads and soft must be above 0, or nothing is learned")
+            raise ValueError(
+                "one of attention, heads and soft must be above 0, not all of them 0, or nothing is learned"
+            )
 
     def __call__(
         self, model: Any, inputs: Batch, key: PRNGKeyArray
@@ -143,7 +151,7 @@ OBJECTIVES = {"cross_entropy": CrossEntropy, "consistency": Consistency, "distil
 
 
 def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
-    """What a network makes of images in training; one that draws is given random streams."""
+    """The output of a network for images in training; a network that draws is given random streams."""
     if getattr(model, "draws", False):
         return model(images, rngs=nnx.Rngs(jax.random.fold_in(key, 2)))
     return model(images)

@@ -1,4 +1,4 @@
-"""Pictures by name: what is drawn of images and of what a network made of them, if it warps anything."""
+"""Pictures by name, of images and of a network's output if it warps anything."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -17,14 +17,14 @@ def _gallery(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_
 
 
 def _before_after(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
-    """Of a warped input: before, the grid, and after."""
+    """A warped input: before, the grid, and after."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
     return plot.before_after(images, out["coords"], as_picture(out["warped"].astype(np.float32)), titles)
 
 
 def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
-    """Of several windows of the input: where they are, and what they show."""
+    """Several windows of the input: where they are, and what they show."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
     warped = out["warped"].astype(np.float32)
@@ -33,14 +33,14 @@ def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_
 
 
 def _fields(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
-    """Of warped features: where each field reads."""
+    """Warped features: where each field reads."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
     return plot.fields(images, out["coords"], titles)
 
 
 def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
-    """Of volumes: two projections, and the plane that the network makes."""
+    """Volumes: two projections, and the plane that the network makes."""
     return plot.projections(images, out["plane"], titles)
 
 

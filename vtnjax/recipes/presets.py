@@ -17,7 +17,7 @@ from vtnjax.train.config import Config
 
 Whole: TypeAlias = int | FieldReference
 
-# How many photographs the published sets have to train on.
+# The numbers of images to train on in the published sets of photographs.
 TRAINING_IMAGES = {name: entry.train_images for name, entry in SETS.items() if entry.train_images}
 
 # The reference implementation's, of a TASN (see `recipes.Distillation`).
@@ -47,11 +47,11 @@ def run(*, network: dict[str, Any], dataset: str, steps: Whole, batch_size: Whol
     """A config with everything that a run needs.
 
     Args:
-        network: its `name` and its options, see `recipes.NETWORKS`.
-        dataset: a name that `data.load_source` knows.
-        steps: of the run.
-        batch_size: of all devices together.
-        **values: what differs from the defaults, or comes beside them: a schedule of `adam` or `sgd`, and `every`.
+        network: the `name` and the options of the network, see `recipes.NETWORKS`.
+        dataset: the name of a set that `data.load_source` knows.
+        steps: the number of steps of the run.
+        batch_size: the number of images in a batch of all devices together.
+        **values: the values that differ from the defaults, or come beside them, such as those of `adam` and `every`.
     """
     given = {"network": network, "dataset": dataset, "steps": steps, "batch_size": batch_size, **values}
     return ConfigDict({**_DEFAULTS, **given})
@@ -69,7 +69,7 @@ def sgd(rate: float, *, boundaries: Sequence[float] = (1 / 3, 2 / 3), momentum: 
 
 
 def every(log: int, test: Whole, save: Whole | None = None) -> dict[str, Any]:
-    """How often figures are logged, the test set is scored, and, unless as often as that, a checkpoint is saved."""
+    """The steps between two logged figures, between two tests, and between two checkpoints (by default as tests)."""
     return {"log_every": log, "eval_every": test, "checkpoint_every": test if save is None else save}
 
 
@@ -77,8 +77,8 @@ def photographs(name: str, **options: Any) -> dict[str, Any]:
     """A set of photographs, read by eight threads.
 
     Args:
-        name: of the set; `--config.source_options.on_error=skip` leaves out pictures that cannot be read.
-        **options: of the input, as `data.photo_augment` takes them.
+        name: the name of the set; `--config.source_options.on_error=skip` leaves out pictures that cannot be read.
+        **options: the options of the input, which are arguments of `data.photo_augment`.
     """
     values = {"dataset": name, "source_options": {"on_error": "raise"}, "data_threads": 8}
     return {**values, "input": {"name": "photographs", **options}}
@@ -91,7 +91,7 @@ def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, tes
 
 
 def make_short(config: Config, *, steps: int, log: int, test: int, batch_size: int) -> None:
-    """As few steps as it takes to see that everything runs, with tests and checkpoints on the way."""
+    """Make a run just long enough to see that everything runs, with tests and checkpoints on the way."""
     config.steps, config.batch_size = steps, batch_size
     config.update(every(log, test))
 

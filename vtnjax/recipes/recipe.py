@@ -9,36 +9,40 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, evaluate
+from vtnjax._checks import check_choice
 from vtnjax.recipes.batches import BATCHES, Batching, Spec
 from vtnjax.recipes.inputs import INPUTS, Input, make_as_input, make_prepare
 from vtnjax.recipes.names import look_up
-from vtnjax.recipes.networks import BOUNDS, NETWORKS, build_network, check_knobs, frozen_statistics, localiser_rates
-from vtnjax.recipes.objectives import OBJECTIVES, Consistency
+from vtnjax.recipes.networks import BOUNDS, build_network, check_knobs, check_names, frozen_statistics, localiser_rates
+from vtnjax.recipes.objectives import OBJECTIVES, CrossEntropy
 from vtnjax.recipes.pictures import PICTURES, Picture
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
 from vtnjax.train import check_config as check_run
 from vtnjax.train.config import Config, check_numbers, naming
 
+DTYPES = ("float32", "bfloat16")
 EVALUATIONS = {"classification": evaluate.Classification}
 
 
 class Recipe(NamedTuple):
-    """What a config stands for.
+    """The objects that a config stands for.
 
     Attributes:
-        train: what is trained on.
-        test: what is tested on, as the tests see it.
-        batches: `(seed, **share)` to endless batches; the share is `process_index` and `process_count`.
+        train: the training set.
+        test: the test set, as the tests see it.
+        batches: the function `(seed, **share)` that makes endless batches, where the share is `process_index` and
+            `process_count`.
         spec: the shape and dtype of each array of a batch, of all processes together.
-        network: `(seed, *, pretrained=True)` to a network; without `pretrained` its weights are random ones.
-        prepare: what makes the network's input of a batch's images in training.
-        as_input: what makes it in tests.
-        as_picture: the way back, from inputs to images in [0, 1].
-        objective: what is minimised.
-        evaluation: what is measured on the test set.
-        picture: `(images, out, titles, as_picture)` to the figure that a run leaves.
-        rates: each parameter's factor on the learning rate; None: 1.
-        frozen_statistics: which BatchNorms keep their statistics; None: none of them.
+        network: the function `(seed, *, pretrained=True)` that makes the network; without `pretrained` its weights are
+            random ones.
+        prepare: the function from a batch's images to the network's input in training.
+        as_input: the function from a batch's images to the network's input in tests.
+        as_picture: the function from the network's input back to images in [0, 1].
+        objective: the loss that is minimised.
+        evaluation: the figures that are measured on the test set.
+        picture: the function `(images, out, titles, as_picture)` that draws the figure a run leaves.
+        rates: the factor of each parameter's learning rate; None: 1 for all of them.
+        frozen_statistics: the function that tells which BatchNorms keep their statistics; None: none of them.
     """
 
     train: data.Source
@@ -59,7 +63,7 @@ class Recipe(NamedTuple):
 class _Named(NamedTuple):
     input: Input
     batching: Batching
-    objective: Objective
+    objective: CrossEntropy
     evaluation: evaluate.Evaluation
     picture: Picture
 
@@ -68,15 +72,16 @@ def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the names and the numbers of a config make sense; no data are read."""
     check_run(config)
     check_numbers(config, BOUNDS)
+    check_choice("config.dtype", config.dtype, DTYPES)
     _read_names(config)
 
 
 def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | None = None) -> Recipe:
-    """What a config stands for.
+    """The objects that a config stands for.
 
     Args:
-        config: of a run.
-        sources: what is trained and what is tested on; by default those that `config.dataset` names.
+        config: the run's config.
+        sources: the training and the test set; by default the sets that `config.dataset` names.
 
     Raises:
         ValueError: if a name is unknown, naming the nearest, or a value is wrong, naming its key.
@@ -89,8 +94,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         sets = f"{train.classes} and {test.classes}"
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
     first, classes = train[0], len(train.classes)
-    triplets = isinstance(named.objective, Consistency)
-    named.batching.check(config.batch_size, classes, triplets=triplets)
+    named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
@@ -124,7 +128,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
 
 
 def _read_names(config):
-    look_up("network", config.network, NETWORKS)
+    check_names(config)
     return _Named(
         read_input(config),
         _make(config, "batches", BATCHES),
@@ -135,7 +139,7 @@ def _read_names(config):
 
 
 def read_input(config: Config) -> Input:
-    """What `config.input` names."""
+    """The input that `config.input` names."""
     return _make(config, "input", INPUTS)
 
 
@@ -148,7 +152,7 @@ def read_picture(config: Config) -> Picture:
 
 
 def _make(config, key, table):
-    """What a part of a config names, made of its options."""
+    """The object that a part of a config names, made with its options."""
     kind, options = look_up(key, config[key], table)
     with naming(key):
         return kind(**options)

@@ -34,17 +34,18 @@ def train_together(
     means over the seeds; beside them stand "test/loss_SEED" and "test/accuracy_SEED".
 
     Args:
-        config: of the run; its own seed is not used.
-        seeds: one for each run.
-        workdir: for all of them.
-        say: shows a line.
+        config: the run's config, whose own seed is not used.
+        seeds: the seed of each run.
+        workdir: the folder of all the runs.
+        say: the function that shows a line.
 
     Returns:
         Each seed's "loss" and "accuracy" on the test set after the last step.
 
     Raises:
         ValueError: if there are no seeds or one comes twice, or a value of the config is wrong.
-        DivergedError: as `Loop.run`, if one of them diverges; and what else that raises.
+        DivergedError: if one of the runs diverges.
+        OSError, StoppedError: in the cases of `Loop.run`.
         LockedError: if another process trains in the workdir.
     """
     if not seeds or len(set(seeds)) < len(seeds):
@@ -110,11 +111,11 @@ class Stacked:
         return jax.tree.map(lambda *each: np.stack(each), *[next(stream) for stream in self._streams])
 
     def get_state(self) -> dict[str, Any]:
-        """What JSON can hold."""
+        """The positions of all streams, which JSON can hold."""
         return {"streams": [stream.get_state() for stream in self._streams]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on at positions that `get_state` gave."""
         for stream, each in zip(self._streams, state["streams"], strict=True):
             stream.set_state(each)
 

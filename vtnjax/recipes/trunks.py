@@ -15,7 +15,7 @@ from vtnjax.recipes.names import look_up
 from vtnjax.train.config import Config, naming
 
 
-def _small(inputs: int, *, widths: Sequence[int], **options: Any) -> nnx.Module:
+def _small(inputs: int, *, widths: Sequence[int] = (16, 32, 64), **options: Any) -> nnx.Module:
     return models.SmallTrunk(inputs, widths, **options)
 
 

@@ -64,9 +64,9 @@ class Checkpoints:
         """Begin to write a checkpoint; the state may be donated as soon as this returns.
 
         Args:
-            step: steps done.
-            state: a pytree of arrays, each whole on every process.
-            position: what JSON can hold, such as what the data iterator's `get_state` gave.
+            step: the number of steps done.
+            state: the state, a pytree of arrays, each whole on every process.
+            position: the position of the data, which JSON can hold, such as an iterator's `get_state` gives.
 
         Raises:
             NotFiniteError: if a number of the state is not finite.
@@ -100,7 +100,7 @@ class Checkpoints:
         self.wait()
         with self._writing():
             if self._manager.metrics(step) is None:
-                # As Orbax lays out what it is given with the state, whole or not at all.
+                # Orbax lays a figure out like this when it is given one with the state, whole or not at all.
                 folder = self._directory / str(step)
                 partial = folder / "metrics.partial"
                 partial.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ class Checkpoints:
                 self._mirror.forget_others()
 
     def wait(self) -> None:
-        """Until what was begun is on the disk, or in the bucket.
+        """Wait until every checkpoint that was begun is on the disk, or in the bucket.
 
         Raises:
             SaveError: if it could not be written.
@@ -148,7 +148,7 @@ class Checkpoints:
         before it is taken.
 
         Args:
-            state: a state of the same structure, shapes, dtypes and shardings.
+            state: a state with the structure, shapes, dtypes and shardings of the saved one.
             step: which one: "latest", "best", the one of the highest test figure, or the number of its step.
 
         Raises:
@@ -164,7 +164,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(state), found), position
 
     def close(self) -> None:
-        """Wait and release what Orbax holds."""
+        """Wait for what was begun, and release what Orbax holds."""
         if self._first:
             self.wait()
             self._sender.shutdown()
@@ -212,13 +212,13 @@ class Checkpoints:
     def _read(self, step, leaves):
         read = self._manager.restore(step, args=ocp.args.Composite(position=ocp.args.JsonRestore()))
         beside = read["position"]
-        differences = [
-            f"{name} is {beside['arrays'].get(name, 'absent')} there and {_describe(leaves).get(name, 'absent')} here"
-            for name in sorted({*beside["arrays"], *leaves})
-            if beside["arrays"].get(name) != _describe(leaves).get(name)
-        ]
-        if differences:
-            raise _OtherNetworkError(f"checkpoint {step} in {self._place} is of another network: {differences[0]}")
+        saved, wanted = beside["arrays"], _describe(leaves)
+        for name in sorted({*saved, *wanted}):
+            if saved.get(name) != wanted.get(name):
+                raise _OtherNetworkError(
+                    f"checkpoint {step} in {self._place} must be of this network, not of another: {name} must be "
+                    f"{wanted.get(name, 'absent')}, not {saved.get(name, 'absent')}"
+                )
         abstract = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
         read = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         if _checksum(read["state"], beside["position"]) != beside["checksum"]:
@@ -301,7 +301,7 @@ def _only_figure(figures: dict[str, float]) -> float:
 
 
 def _from_the_first(read: Any, leaves: dict[str, Any]) -> Any:
-    """What the first process read, in every process, to the last bit; None if it found nothing."""
+    """The state and position that the first process read, in every process, to the last bit; None without any."""
     send = multihost_utils.broadcast_one_to_all
     text = json.dumps(None if read is None else read[1]).encode()
     length = int(send(np.array(len(text))))

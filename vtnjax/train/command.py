@@ -1,4 +1,4 @@
-"""The command line: what absl and ml_collections raise, and what they pass over, in a sentence."""
+"""The command line: a sentence for each mistake that absl and ml_collections raise, and for each they pass over."""
 
 import ast
 import contextlib
@@ -27,11 +27,11 @@ def forget_flags() -> None:
 
 
 def parse_flags(args: list[str], *, moved: Mapping[str, str] | None = None) -> list[str]:
-    """Read the flags of the command line; what is wrong with one, or is no flag, ends the program with a sentence.
+    """Read the flags of the command line; a wrong flag, or a word that is no flag, ends the program with a sentence.
 
     Args:
-        args: the command line.
-        moved: what keys of a config are called now that had other names once.
+        args: the words of the command line.
+        moved: the present name of each key of a config that had another name once.
     """
     _explain_config(args)
     try:
@@ -51,7 +51,7 @@ def parse_flags(args: list[str], *, moved: Mapping[str, str] | None = None) -> l
 
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
-    """End the program with a sentence instead of a traceback where something is wrong that a user can mend."""
+    """End the program with a sentence instead of a traceback where a user can mend what is wrong."""
     try:
         yield
     except (ValueError, OSError, ImportError, DivergedError) as error:
@@ -70,7 +70,7 @@ def sentences() -> Iterator[None]:
 
 
 def _explain_config(args: list[str]) -> None:
-    """Where help is asked for, print the config file's own words, which tell of its variants, above the flags."""
+    """Print the config file's docstring, which tells of its variants, above the flags where help is asked for."""
     if not {"--help", "-h", "-help", "--helpfull", "--helpshort"} & {*args[1:]}:
         return
     values = [after for before, after in itertools.pairwise(args) if before in ("--config", "-config")]
@@ -92,7 +92,7 @@ def _wrong_key(args: list[str], moved: Mapping[str, str]) -> str | None:
 
 
 def _left_over(word: str, args: list[str]) -> str:
-    """What is said of a word that belongs to no flag."""
+    """The sentence about a word that belongs to no flag."""
     before, flag = args[args.index(word) - 1], word.lstrip("-\u2013\u2014")
     if flag.partition("=")[0] in flags.FLAGS or flag.startswith("config."):
         meant = f"--{flag}"

@@ -11,13 +11,12 @@ from typing import Any, TypeAlias
 
 from etils import epath
 
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice, nearest
 from vtnjax.train.store import write_whole
 
 # An ml_collections.ConfigDict. Its own types make a union of everything of each value; `check_config` checks instead.
 Config: TypeAlias = Any
 
-DTYPES = ("float32", "bfloat16")
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
@@ -33,7 +32,7 @@ SEED: Bound = (
     lambda value: isinstance(value, int) and 0 <= value < 2**63,
 )
 
-# What would silently learn nothing, or something else, otherwise. Whoever takes the other numbers checks them.
+# Other values would silently learn nothing, or something else. Other numbers are checked where they are used.
 BOUNDS = {
     "steps": COUNT,
     "batch_size": COUNT,
@@ -52,11 +51,11 @@ BOUNDS = {
 
 
 def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
-    """What a config's variant chooses: "smoke,model=fcn" with `model=("st_fcn", "fcn"), smoke=False`.
+    """The choices of a config's variant: "smoke,model=fcn" with `model=("st_fcn", "fcn"), smoke=False`.
 
     Args:
-        variant: the text after the config file's colon, choices separated by commas.
-        **choices: for each key the values it may have, the first being the default, or False for a switch.
+        variant: the text after the config file's colon, with choices separated by commas.
+        **choices: the values that each key may have, the first being the default, or False for a switch.
 
     Returns:
         A value for every key.
@@ -69,17 +68,14 @@ def choose(variant: str, /, **choices: Sequence[str] | bool) -> dict[str, Any]:
         key, equals, value = (part.strip() for part in item.partition("="))
         values = choices.get(key)
         if values is None:
-            raise ValueError(f"the variant {item!r} is none of {', '.join(choices)}{nearest(key, choices)}")
+            raise ValueError(f"the variant must be of {', '.join(choices)}, not {item!r}{nearest(key, choices)}")
         if isinstance(values, bool):
             if equals:
-                raise ValueError(f"the variant {key!r} is a switch and takes no value, but it was {item!r}")
+                raise ValueError(f"the variant {key!r} must be a switch without a value, not {item!r}")
             chosen[key] = True
-        elif value in values:
-            chosen[key] = value
         else:
-            raise ValueError(
-                f"the variant {key} must be one of {', '.join(values)}, not {value!r}{nearest(value, values)}"
-            )
+            check_choice(f"the variant {key}", value, values)
+            chosen[key] = value
     return chosen
 
 
@@ -87,14 +83,12 @@ def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the numbers that every run needs make sense."""
     missing = [key for key in REQUIRED if key not in config]
     if missing:
-        raise ValueError(f"the config lacks {', '.join(missing)}: every config has {', '.join(REQUIRED)}")
+        raise ValueError(f"the config must have {', '.join(REQUIRED)}, but lacks {', '.join(missing)}")
     check_numbers(config)
-    if config.get("dtype", DTYPES[0]) not in DTYPES:
-        raise ValueError(f"config.dtype must be one of {DTYPES}, not {config.dtype!r}{nearest(config.dtype, DTYPES)}")
 
 
 def check_numbers(config: Config, bounds: Mapping[str, Bound] = BOUNDS) -> None:
-    """Raise a ValueError in a sentence if a number of the config, of those that it has, is out of its range."""
+    """Raise a ValueError in a sentence if the config has a number that is out of its range."""
     for key, (what, holds) in bounds.items():
         *parts, last = key.split(".")
         part = functools.reduce(lambda part, name: part.get(name, {}), parts, config)
@@ -106,9 +100,9 @@ def wrong_key(config: Config, key: str, moved: Mapping[str, str]) -> str | None:
     """A sentence about a key, such as "network.warp.name", that a config has not; None if it has it.
 
     Args:
-        config: as the config's file makes it.
-        key: the words after "config." on the command line.
-        moved: what keys are called now that had other names once.
+        config: the config that its file makes.
+        key: the text after "config." on the command line.
+        moved: the present name of each key that had another name once.
     """
     part, before = config, []
     for name in key.split("."):
@@ -133,9 +127,11 @@ def naming(key: str) -> Iterator[None]:
             raise
         raise ValueError(f"config.{key}: {error}") from error
     except TypeError as error:
-        if not re.search("unexpected keyword argument|missing .*argument", str(error)):
-            raise
-        raise ValueError(f"config.{key}: {error}") from error
+        if found := re.search("unexpected keyword argument (.*)", str(error)):
+            raise ValueError(f"config.{key} must not have {found[1]}, which is no option of it") from error
+        if found := re.search("missing .*arguments?: (.*)", str(error)):
+            raise ValueError(f"config.{key} must have {found[1]}, for which there is no default") from error
+        raise
 
 
 def read_config(workdir: epath.PathLike) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -156,7 +152,7 @@ def write_config(workdir: epath.Path, config: Config, history: Sequence[dict[str
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:
-    """What `write_json` wrote.
+    """The dictionary that `write_json` wrote.
 
     Raises:
         ValueError: if the file holds something else, naming it.

@@ -1,4 +1,4 @@
-"""How several processes end: an error of one ends all, each with the sentence, and none waits for one that is gone."""
+"""The end of several processes: an error in one ends all, with its sentence, and none waits for a dead one."""
 
 import atexit
 import contextlib

@@ -39,15 +39,15 @@ class Batches(Protocol):
 
 
 class Job(NamedTuple):
-    """What is run.
+    """The parts of a run.
 
     Attributes:
-        step: `(state, batch) -> (state, metrics)`, not compiled.
-        batches: to train on.
+        step: the training step, `(state, batch) -> (state, metrics)`, not compiled.
+        batches: the batches to train on.
         spec: the shape and dtype of each array of a batch, of all processes together.
-        evaluate: `state -> figures` of the test set.
-        figure: the name of the one, the higher the better, by which the best checkpoint is chosen.
-        predict: `(state, input) -> prediction`, for batches that are `Renewed`.
+        evaluate: the function from a state to the figures of the test set.
+        figure: the name of the test figure, the higher the better, by which the best checkpoint is chosen.
+        predict: the function `(state, input) -> prediction`, for batches that are `Renewed`.
     """
 
     step: Step
@@ -72,20 +72,20 @@ def fit(
     """Train to step `config.steps`, from the latest checkpoint in the workdir, or from `state` if there is none.
 
     Args:
-        config: of the run.
-        workdir: opened, see `open_workdir`.
-        job: what is run.
-        state: at step 0, on the devices of the mesh; donated.
-        mesh: over which each batch is split.
-        lock: of the workdir, if this process holds it.
-        active: whether this process writes figures and shows them.
-        say: shows a line.
+        config: the run's config.
+        workdir: the folder of the run, which `open_workdir` opened.
+        job: the parts of the run.
+        state: the state at step 0, on the devices of the mesh; it is donated.
+        mesh: the mesh over which each batch is split.
+        lock: the lock of the workdir, if this process holds it.
+        active: True in the process that writes figures and shows them.
+        say: the function that shows a line.
 
     Returns:
         The state after the last step, and whether anything was left to do.
 
     Raises:
-        DivergedError, OSError, ValueError, StoppedError: as `Loop.run`.
+        DivergedError, OSError, ValueError, StoppedError: in the cases of `Loop.run`.
     """
     checkpoints = Checkpoints(workdir, say=say)
     metrics = MetricsFile(workdir, active=active, tensorboard=config.tensorboard)

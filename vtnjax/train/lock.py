@@ -45,8 +45,8 @@ class Lock:
     lock is a file among the machine's temporary ones.
 
     Args:
-        workdir: a folder, which is made if it is not there, or a place in a bucket.
-        say: shows a line.
+        workdir: the folder of the run, which is made if it is missing, or a place in a bucket.
+        say: the function that shows a line.
 
     Raises:
         LockedError: if another trainer has it, naming its host and process.

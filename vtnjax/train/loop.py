@@ -47,27 +47,27 @@ class Renewed(Protocol):
         must make the same.
 
         Args:
-            step: steps done.
-            predict: what the network makes of an input, in evaluation mode.
+            step: the number of steps done.
+            predict: the function from an input to the network's prediction, in evaluation mode.
         """
         ...
 
 
 @dataclasses.dataclass
 class Loop:
-    """What the loop works with.
+    """The loop, and the parts it works with.
 
     Attributes:
-        config: of the run.
-        train_step: compiled `(state, batch) -> (state, metrics)`, the state donated.
-        evaluate: `state -> figures`, one of which has the name `figure`.
-        schedule: the learning rate by step.
-        checkpoints: where checkpoints go.
-        metrics: where figures go.
-        console: what is shown.
-        lock: of the workdir, if this process holds one: the loop ends when it is lost.
+        config: the run's config.
+        train_step: the compiled training step, `(state, batch) -> (state, metrics)`, whose state is donated.
+        evaluate: the function from a state to test figures, one of which has the name `figure`.
+        schedule: the function from a step to the learning rate.
+        checkpoints: the checkpoints of the run.
+        metrics: the file of the figures.
+        console: the console that shows figures.
+        lock: the lock of the workdir, if this process holds one: the loop ends when it is lost.
         figure: the name of the test figure, the higher the better, by which the best checkpoint is chosen.
-        predict: `(state, input) -> prediction`, for batches that are `Renewed`.
+        predict: the function `(state, input) -> prediction`, for batches that are `Renewed`.
     """
 
     config: Config
@@ -91,18 +91,18 @@ class Loop:
         *,
         renewed: Renewed | None = None,
     ) -> TrainState:
-        """From step `start` to the last one.
+        """Train from step `start` to the last one.
 
         A checkpoint's JSON is `{"data": position(), "recent": [...]}`: with the figures of the steps since the last
         line, the next line's means are those of a run that was never stopped.
 
         Args:
-            state: at step `start`; donated.
-            start: steps done.
-            batches: batches on the devices, from the position of step `start` on.
-            position: the data's position after the batch that was taken last.
-            recent: `recent` of the checkpoint that was restored.
-            renewed: what the batches come from, if the network is needed to make them.
+            state: the state at step `start`; it is donated.
+            start: the number of steps done.
+            batches: the batches on the devices, from the position of step `start` on.
+            position: the function that gives the data's position after the batch that was taken last.
+            recent: the list `recent` of the checkpoint that was restored.
+            renewed: the source of the batches, if the network is needed to make them.
 
         Returns:
             The state after the last step.
@@ -205,7 +205,7 @@ class Loop:
                 multihost_utils.sync_global_devices(f"saved step {step}")
 
     def _kept(self):
-        """What is on the disk, and what to do about it."""
+        """The checkpoint that is on the disk, and what to do about it."""
         with contextlib.suppress(OSError):
             self.checkpoints.wait()
         kept = self.checkpoints.latest()
@@ -271,7 +271,7 @@ class _Recent:
 
     def _clear(self):
         self.values: list[dict[str, float]] = []
-        self._earlier = 0  # of the values, those of the run that was stopped
+        self._earlier = 0  # how many of the values the stopped run had
         self._waited, self._paused, self._began = 0.0, 0.0, time.perf_counter()
 
     def _fetch(self):

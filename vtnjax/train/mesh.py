@@ -33,7 +33,7 @@ def connect_processes() -> None:
         return
     if address is None or not all(text and text.isdecimal() for text in numbers):
         given = ", ".join(f"{name}={os.environ.get(name)}" for name in _VARIABLES)
-        raise ValueError(f"--distributed needs an address and two whole numbers, not {given}")
+        raise ValueError(f"with --distributed the environment must hold an address and two whole numbers, not {given}")
     count, index = (int(text) for text in numbers if text)
     if index >= count:
         raise ValueError(f"JAX_PROCESS_ID must be below JAX_NUM_PROCESSES, {count}, not {index}")
@@ -71,7 +71,7 @@ def check_batch_size(batch_size: int) -> None:
     """Raise a ValueError unless the global batch splits evenly over the devices."""
     if batch_size % jax.device_count():
         raise ValueError(
-            f"config.batch_size must divide evenly over the {jax.device_count()} devices, but it is {batch_size}"
+            f"config.batch_size must divide evenly over the {jax.device_count()} devices, not {batch_size}"
         )
 
 

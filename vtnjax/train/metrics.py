@@ -129,7 +129,9 @@ def _clock(seconds: float) -> str:
 
 def _board(workdir: epath.Path) -> Any:
     if is_store(workdir):
-        raise ValueError("config.tensorboard writes to folders of this machine only: take it off, or another --workdir")
+        raise ValueError(
+            "config.tensorboard must be False in a bucket, not True: it writes to a folder of this machine"
+        )
     try:
         from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
     except ImportError:

@@ -18,7 +18,7 @@ class Mirror:
     """The checkpoints in a bucket, and the folder in which this process has those it reads and writes.
 
     Attributes:
-        folder: deleted by `close`, and when the program ends.
+        folder: the folder of this machine, which `close` deletes, and the end of the program.
     """
 
     def __init__(self, store: epath.Path):
@@ -33,11 +33,11 @@ class Mirror:
             raise
 
     def fetch_state(self, step: int) -> None:
-        """The arrays of a checkpoint."""
+        """Copy the arrays of a checkpoint from the bucket to the folder."""
         self._fetch(files_below(self._store / str(step) / _STATE))
 
     def send(self, step: int) -> None:
-        """What the folder has of a checkpoint; the mark last."""
+        """Copy a checkpoint of the folder to the bucket, the mark last."""
         source, target = self.folder / str(step), self._store / str(step)
         if target.is_dir():
             _remove(target)  # what is left of one that was not finished
@@ -47,7 +47,7 @@ class Mirror:
         (target / _MARK).write_text(f"Checkpoint commit was successful to {target}")
 
     def send_file(self, path: epath.Path) -> None:
-        """A file of the folder."""
+        """Copy a file of the folder to the bucket."""
         copy_file(path, self._store / path.relative_to(self.folder))
 
     def forget_others(self) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from vtnjax._checks import nearest
+from vtnjax._checks import check_choice
 from vtnjax.train.config import Config, check_numbers
 from vtnjax.train.state import path_names
 
@@ -30,10 +30,7 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
         ValueError: if the schedule's name is unknown, the warm-up is longer than the run, or with "step" the factor is
             not between 0 and 1 or the boundaries are not increasing fractions of the run, the first after the warm-up.
     """
-    if config.schedule not in SCHEDULES:
-        raise ValueError(
-            f"config.schedule must be one of {SCHEDULES}, not {config.schedule!r}{nearest(config.schedule, SCHEDULES)}"
-        )
+    check_choice("config.schedule", config.schedule, SCHEDULES)
     if not 0 <= config.warmup_steps < config.steps:
         raise ValueError(
             f"config.warmup_steps must be from 0 to below steps ({config.steps}), not {config.warmup_steps}"
@@ -62,18 +59,16 @@ def make_optimiser(
     """Gradient clipping, weight decay, SGD, momentum or Adam, and parameters' own learning rates.
 
     Args:
-        config: of the run.
-        rates: tells of a parameter, by the names on its path, what its updates are multiplied by, and the step from
-            which it learns; a factor of 0 is for one that never does. None: every parameter learns at the rate.
-        history: of the run, as `open_workdir` returns it: where clipping came or went while the run went on, the
-            optimiser's state keeps the names that its checkpoints have.
+        config: the run's config.
+        rates: the function from the names on a parameter's path to the factor of its updates, and to the step from
+            which it learns; a parameter with the factor 0 never learns. None: every parameter learns at the rate.
+        history: the run's history, as `open_workdir` returns it: where clipping came or went while the run went on,
+            the optimiser's state keeps the names that its checkpoints have.
 
     Raises:
         ValueError: if the optimiser's name is unknown or a number is out of range.
     """
-    if config.optimiser not in OPTIMISERS:
-        hint = nearest(config.optimiser, OPTIMISERS)
-        raise ValueError(f"config.optimiser must be one of {OPTIMISERS}, not {config.optimiser!r}{hint}")
+    check_choice("config.optimiser", config.optimiser, OPTIMISERS)
     rate = learning_rate_schedule(config)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     clipped_first = next((change["before"] for change in history if change["key"] == "clip_norm"), config.clip_norm)
@@ -111,7 +106,7 @@ def _check_decay(config: Config) -> None:
         )
     if fractions[0] * run <= config.warmup_steps:
         raise ValueError(
-            f"config.boundaries must come after the warm-up of {config.warmup_steps:,} steps, but the first is step "
+            f"config.boundaries must come after the warm-up of {config.warmup_steps:,} steps, not at step "
             f"{fractions[0] * run:,.0f}"
         )
 

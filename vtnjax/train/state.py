@@ -1,4 +1,4 @@
-"""What a run is made of between two steps."""
+"""The state of a run between two steps."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from flax import nnx
 
 # An nnx.State, whose own type parameters are of a kind that run-time type checkers warn of.
 Variables: TypeAlias = Any
-# An array, but JAX also puts a state together of what tells of arrays, such as their shapes.
+# An array; JAX also puts a state together from descriptions of arrays, such as their shapes.
 Leaf: TypeAlias = Any
 
 
@@ -21,11 +21,12 @@ class TrainState:
     """Everything a step changes, and the key all its randomness is folded from.
 
     Attributes:
-        step: steps done, int32 (); of states stacked by `train_together` all arrays begin with an axis of seeds.
+        step: the number of steps done, int32 (); in states stacked by `train_together` all arrays begin with an axis of
+            seeds.
         params: the learned parameters.
         statistics: the model's other variables, such as batch statistics.
-        optimiser: optax's state.
-        key: raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
+        optimiser: the optimiser's state, of optax.
+        key: the raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
     """
 
     step: Leaf

@@ -20,13 +20,13 @@ Where: TypeAlias = Callable[[tuple[str, ...]], bool]
 
 @runtime_checkable
 class Objective(Protocol):
-    """What is minimised. Both methods are traced: they are pure functions of their arguments.
+    """The loss that is minimised. Both methods are traced: they are pure functions of their arguments.
 
-    `key` is the step's own; what an objective draws it folds from it, so that resuming is exact.
+    `key` is the step's own. An objective folds what it draws from this key, so that resuming is exact.
     """
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Any:
-        """What is computed of a batch before the network is called, outside the gradient."""
+        """The inputs of the loss, computed from a batch before the network is called, outside the gradient."""
         ...
 
     def __call__(
@@ -48,11 +48,11 @@ def make_train_step(
 
     Args:
         graphdef: the model's structure, from `create_state`.
-        optimiser: optax's.
-        prepare: makes the network's input of a batch's images, by a random key.
-        objective: gives the loss of the model, in training mode, for what it made of the batch.
-        frozen_statistics: tells of a BatchNorm, by the names on its path, whether it uses its running statistics in
-            training too, and leaves them as they are. None: none of them does.
+        optimiser: the optimiser, of optax.
+        prepare: the function from a random key and a batch's images to the network's input.
+        objective: the loss of the model, in training mode, for the inputs that it made of the batch.
+        frozen_statistics: the function that tells, from the names on a BatchNorm's path, whether it uses its running
+            statistics in training too, and leaves them as they are. None: no BatchNorm does.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The metrics are "loss", "gradient_norm" and what the objective logs.

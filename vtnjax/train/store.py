@@ -1,4 +1,4 @@
-"""Where a run lives: a folder of this machine, or a place in a bucket, by `gs://` or `s3://`."""
+"""The place of a run: a folder of this machine, or a place in a bucket, by `gs://` or `s3://`."""
 
 import importlib
 import os
@@ -51,7 +51,7 @@ def copy_file(source: epath.Path, target: epath.Path) -> None:
 
 
 def files_below(folder: epath.Path) -> list[epath.Path]:
-    """All files in a folder and its folders; of a file itself."""
+    """All files in a folder and its folders, or the file itself where the path is one."""
     if not folder.is_dir():
         return [folder] if folder.exists() else []
     # A bucket may list the folder itself among what it holds.

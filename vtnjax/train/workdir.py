@@ -43,9 +43,9 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
     The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
 
     Args:
-        workdir: the folder.
-        config: of the run.
-        write: whether this process writes there; others only check.
+        workdir: the folder of the run.
+        config: the run's config.
+        write: True in the process that writes to the folder; other processes only check.
 
     Returns:
         The history of the config, which `config.json` has too: for each value that changed while the run went on
@@ -63,8 +63,8 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
         free = _PLACES + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
         if refused := {key: values for key, values in changes.items() if key not in free}:
             raise ValueError(
-                f"the workdir {workdir} was started with {_said(refused)}. Use the same config to go on, or another "
-                "--workdir"
+                f"the config must be that of the run in {workdir}: {_said(refused)}. Use the same config to go on, or "
+                "another --workdir"
             )
         history = _with_changes(history, step, changes)
     if write:
@@ -89,15 +89,15 @@ def remembered_divergence(workdir: epath.PathLike, *, write: bool) -> Iterator[N
 
 
 def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool) -> None:
-    """Check that the data are those of the run, wherever they lie, or record in `data.json` those it begins with.
+    """Check that the data are the run's, wherever they lie, or record in `data.json` which data it begins with.
 
     The shape of the first image, which an older run did not record, is added to its record.
 
     Args:
-        workdir: the folder, opened.
-        train: what is trained on.
-        test: what is tested on.
-        write: whether this process writes there; others only check.
+        workdir: the folder of the run, which `open_workdir` opened.
+        train: the training set.
+        test: the test set.
+        write: True in the process that writes to the folder; other processes only check.
 
     Raises:
         ValueError: if the classes or the numbers of images differ from those of a run that has a checkpoint.
@@ -111,7 +111,7 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
         for name, count in counts.items():
             if before[name] != count:
                 raise ValueError(
-                    f"the run in {workdir} has {before[name]:,} {name.replace('_', ' ')}, but the data now have "
+                    f"the data must have the {before[name]:,} {name.replace('_', ' ')} of the run in {workdir}, not "
                     f"{count:,}. Use the same data, or another --workdir"
                 )
     if write:
@@ -120,7 +120,7 @@ def own_data(workdir: epath.PathLike, train: _Data, test: _Data, *, write: bool)
 
 
 def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
-    """Raise a ValueError unless the classes are those that a run recorded, in their order; older runs recorded none."""
+    """Raise a ValueError unless the classes are the ones that a run recorded, in order; older runs recorded none."""
     workdir = epath.Path(workdir)
     path = workdir / "data.json"
     before = read_json(path)["classes"] if path.is_file() else list(classes)
@@ -129,21 +129,20 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
     pairs = enumerate(itertools.zip_longest(before, classes))
     number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
     old, new = ("absent" if name is None else repr(name) for name in pair)
-    counts = f"{len(before):,} classes" + (f" and not {len(classes):,}" if len(before) != len(classes) else "")
+    counts = f"{len(before):,} classes" + (f", not {len(classes):,}," if len(before) != len(classes) else "")
     raise ValueError(
-        f"the run in {workdir} has {counts}: class {number} is {old} there and {new} in the data now. Use the same "
-        "data, or another --workdir"
+        f"the data must have the {counts} of the run in {workdir}: class {number} must be {old}, not {new}. Use the "
+        "same data, or another --workdir"
     )
 
 
 def _said(changes):
-    """What differs; of a config of other keys, as an older version has it, only that."""
+    """The value that each key must have; for a config of other keys, as an older version has it, only the keys."""
     gone = [key for key, (_, new) in changes.items() if new == _ABSENT]
     come = [key for key, (old, _) in changes.items() if old == _ABSENT]
     if gone and come:
-        return f"a config of other keys, maybe an older version's: it had {', '.join(gone)} and not {', '.join(come)}"
-    each = (f"{key} was {old!r} and is now {new!r}" for key, (old, new) in changes.items())
-    return f"another config: {'; '.join(each)}"
+        return f"its keys, maybe an older version's, must be {', '.join(gone)}, not {', '.join(come)}"
+    return "; ".join(f"{key} must be {old!r}, not {new!r}" for key, (old, new) in changes.items())
 
 
 def _changes(before, now):
@@ -153,7 +152,7 @@ def _changes(before, now):
 
 
 def _with_changes(history, step, changes):
-    """A history with the changes that hold from this step, in place of those of a start that saved nothing after it."""
+    """A history with the changes from this step on; the changes of a start that saved nothing after it are replaced."""
     undone = {entry["key"]: entry["before"] for entry in history if entry["step"] == step and entry["key"] in changes}
     kept = [entry for entry in history if entry["step"] != step or entry["key"] not in undone]
     pairs = {key: (undone.get(key, old), new) for key, (old, new) in changes.items()}

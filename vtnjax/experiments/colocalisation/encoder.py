@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from vtnjax import data, models, recipes, train
 from vtnjax.experiments.checkout import find_checkout
-from vtnjax.models.stn import CNN
+from vtnjax.models.layers import CNN
 
 _PARAMETERS = 54_000  # 32 filters a layer, the fewest of A.4
 _CELLS = 4  # of the CNN's last layer on 28 x 28 pixels

@@ -1,7 +1,7 @@
 """The training of a localiser on a set of images, by the triplet hinge of Eq. 8."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from vtnjax import losses, models, nn, ops
+from vtnjax import losses, models, nn
 from vtnjax.evaluate import window_boxes
 from vtnjax.experiments.colocalisation.images import CANVAS, WINDOW
 
@@ -59,12 +59,6 @@ def random_crop(key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array,
     return jax.lax.dynamic_slice(image, (y, x, jnp.zeros((), jnp.int32)), (*WINDOW, image.shape[-1]))
 
 
-def cut_window(image: Float[Array, "h w c"], window: Float[Array, "3"]) -> Float[Array, "28 28 c"]:
-    """I^T: WINDOW pixels of the window of a scale and a translation."""
-    grid = ops.attention_grid(window[0], window[1:], WINDOW)
-    return ops.sample(image, ops.to_pixels(grid, CANVAS))
-
-
 class Colocaliser:
     """Trains localisers for sets of images, compiled once."""
 
@@ -74,7 +68,7 @@ class Colocaliser:
         self._optimiser = optax.adam(rate)
         self._graphdef, _ = nnx.split(self._make(0))
         self._block = jax.jit(self._run_block)
-        self._boxes = jax.jit(lambda params, images: window_boxes(self._windows(params, images), CANVAS, WINDOW))
+        self._boxes = jax.jit(self._run_boxes)
 
     def run(
         self, images: Float[Array, "n 84 84 1"], seed: int, *, say: Callable[[str], None] = print
@@ -98,27 +92,32 @@ class Colocaliser:
         options: dict[str, Any] = {"warp": "attention", "shape": WINDOW, "scale": self._recipe.scale}
         return nn.SpatialTransformer(localiser, localiser.features, **options, rngs=rngs)
 
-    def _windows(self, params, images):
+    def _windows(self, theta):
         """The windows' scale and translation, (n, 3)."""
-        theta = nnx.merge(self._graphdef, params, copy=True)(images)[1]["theta"]
         if self._recipe.scale is None:
             return theta
-        return jnp.concatenate([jnp.full((len(images), 1), self._recipe.scale), theta], axis=1)
+        return jnp.concatenate([jnp.full((len(theta), 1), self._recipe.scale), theta], axis=1)
+
+    def _run_boxes(self, params, images):
+        theta = nnx.merge(self._graphdef, params, copy=True).predict(images)
+        return window_boxes(self._windows(theta), CANVAS, WINDOW)
 
     def _objective(self, params, images, key, jitter):
         """What is minimised, and the loss of Eq. 8 in it."""
-        windows = self._windows(params, images)
+        transformer = nnx.merge(self._graphdef, params, copy=True)
+        theta = transformer.predict(images)
         options: dict[str, Any] = {"margin": self._recipe.margin, "detach_partner": self._recipe.detached}
         options["reduction"] = "mean"
 
         def look(key):
             move_key, crop_key = jax.random.split(key)
             moves = jitter * jax.random.normal(move_key, (len(images), 2))
-            crops = jax.vmap(cut_window)(images, windows.at[:, 1:].add(moves))
+            crops, _ = transformer.warp(images, theta.at[:, -2:].add(moves))  # I^T
             random = jax.vmap(random_crop)(jax.random.split(crop_key, len(images)), images)
-            return losses.colocalisation_loss(self._describe(crops), self._describe(random), **options)
+            return losses.colocalisation_loss(self._describe(cast(Array, crops)), self._describe(random), **options)
 
         loss = jax.vmap(look)(jax.random.split(key, self._recipe.looks)).mean()
+        windows = self._windows(theta)
         beyond = jax.nn.relu(jnp.abs(windows[:, 1:]) + windows[:, :1] - 1)
         return loss + self._recipe.inside * jnp.sum(beyond**2, axis=1).mean(), loss
 

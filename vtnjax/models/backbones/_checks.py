@@ -19,8 +19,7 @@ def check_stages(name: str, values: Sequence[int]) -> tuple[int, ...]:
 def check_image(image: jax.Array, *, smallest: int = 1) -> None:
     """Raise a ValueError unless the images are (n, h, w, 3) with sides of at least `smallest` pixels."""
     if image.ndim != 4 or image.shape[-1] != 3:
-        raise ValueError(f"image must be a batch (n, h, w, 3) of colour images, but its shape is {image.shape}")
-    if min(image.shape[1:3]) < smallest:
-        raise ValueError(
-            f"image must be at least {smallest} x {smallest} pixels for this backbone, but its shape is {image.shape}"
-        )
+        raise ValueError(f"image must have the shape (n, h, w, 3), but it is {image.shape}")
+    h, w = image.shape[1:3]
+    if min(h, w) < smallest:
+        raise ValueError(f"image must be at least {smallest} x {smallest} pixels for this backbone, not {h} x {w}")

@@ -160,8 +160,8 @@ def test_help_lists_every_table_with_a_line(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("stn_table1", "--rows", "FCNN"), "stn_table1 has no row 'FCNN'; its rows are FCN, CNN"),
-        (("stn_table1", "--columns", "Q"), "has no column 'Q'; its columns are R, RTS"),
+        (("stn_table1", "--rows", "FCNN"), "--rows must be among FCN, CNN"),
+        (("stn_table1", "--columns", "Q"), "--columns must be among R, RTS"),
         (("stn_table1", "--stepz=3"), "unrecognized arguments: --stepz=3"),
         (("stn_table1", "--config.steps"), "unrecognized arguments: --config.steps"),
         (("stn_table1", "--seeds", "0"), "--seeds must be at least 1, not 0"),

@@ -1,0 +1,29 @@
+import jax
+import numpy as np
+import pytest
+from config_files import get_config
+
+from vtnjax import data, recipes, train
+
+
+class Sums:
+    """The sum of the images that count, and their number."""
+
+    figure = "sum"
+
+    def __call__(self, model, test):
+        batches = list(test())
+        assert [batch["image"].shape[0] for batch in batches] == [8] * len(batches)
+        weights = [np.asarray(batch["mask"])[:, None, None, None] for batch in batches]
+        sums = [(np.asarray(b["image"], np.float64) * w).sum() for b, w in zip(batches, weights, strict=True)]
+        return {"sum": sum(sums), "count": float(sum(w.sum() for w in weights))}
+
+
+@pytest.mark.parametrize(("as_stored", "scale"), [(False, 1 / 255), (True, 1.0)])
+def test_the_whole_test_set_is_given_once_as_the_network_takes_it(as_stored, scale):
+    sets = data.Generated("train", count=32), data.Generated("test", count=20)
+    recipe = recipes.read_recipe(get_config("digits_stn", "smoke,distortion=none,model=fcn"), sources=sets)
+    recipe, mesh = recipe._replace(evaluation=Sums()), train.data_mesh(jax.devices()[:1])
+    found = recipes.make_evaluate(recipe, 8, mesh, as_stored=as_stored)(recipe.network(0))
+    assert found["count"] == 20
+    assert found["sum"] == pytest.approx(scale * sets[1].images.sum(dtype=np.float64), rel=1e-6)

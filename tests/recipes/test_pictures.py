@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from vtnjax import plot
+from vtnjax.recipes import PICTURES
+
+IMAGES = np.zeros((2, 6, 6, 1), np.float32)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is drawn by which function of `plot`."""
+    calls = {}
+
+    def recorder(name):
+        def record(*args):
+            calls[name] = args
+            return Figure()
+
+        return record
+
+    for name in PICTURES:
+        monkeypatch.setattr(plot, name, recorder(name))
+    return calls
+
+
+def double(images):
+    assert images.dtype == np.float32
+    assert images.ndim == 4
+    return 2 * images
+
+
+@pytest.mark.parametrize("name", ["gallery", "before_after", "windows", "fields"])
+def test_of_a_network_that_warps_nothing_the_images_are_shown(drawn, name):
+    PICTURES[name](IMAGES, {}, ["a", "b"], double)
+    assert list(drawn) == ["gallery"]
+
+
+def test_what_a_warp_made_is_shown_as_images(drawn):
+    out = {"coords": np.zeros((2, 3, 3, 2)), "warped": np.ones((2, 3, 3, 1), np.float16)}
+    PICTURES["before_after"](IMAGES, out, ["a", "b"], double)
+    np.testing.assert_array_equal(drawn["before_after"][2], np.full((2, 3, 3, 1), 2.0))
+
+
+def test_each_of_several_windows_is_shown_as_an_image(drawn):
+    out = {"coords": np.zeros((2, 4, 3, 3, 2)), "warped": np.arange(72, dtype=np.float32).reshape(2, 4, 3, 3, 1)}
+    PICTURES["windows"](IMAGES, out, ["a", "b"], double)
+    np.testing.assert_array_equal(drawn["windows"][2], 2 * out["warped"])
+
+
+def test_fields_and_projections_are_those_of_the_output(drawn):
+    out = {"coords": np.zeros((2, 4, 3, 3, 2)), "plane": np.ones((2, 4, 4, 1))}
+    PICTURES["fields"](IMAGES, out, ["a", "b"], double)
+    PICTURES["projections"](IMAGES, out, ["a", "b"], double)
+    assert drawn["fields"][1] is out["coords"]
+    assert drawn["projections"][1] is out["plane"]
