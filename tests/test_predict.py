@@ -76,12 +76,12 @@ def test_what_cannot_be_read_is_named_and_skipped(workdir, pictures, tmp_path, c
     expect = "vtnjax predict: 2 of 6 pictures were skipped"
     out, err = answers(workdir, *asked, "--top", 3, capsys=capsys, expect=expect)
     assert len(out) == 4
-    assert err[0].startswith(f"{pictures / 'bad.jpg'} is skipped. The data (1 bytes")
-    assert err[1] == f"{tmp_path / 'gone.png'} is skipped. No such file or directory."
+    assert err[0].startswith(f"{pictures / 'bad.jpg'} is skipped: cannot be read (data must be")
+    assert err[1] == f"{tmp_path / 'gone.png'} is skipped: cannot be read (No such file or directory)"
     written = json.loads((tmp_path / "a" / "b.json").read_text())
     assert (written["workdir"], written["step"]) == (str(workdir), 4)
     assert [each["file"] for each in written["skipped"]] == [str(pictures / "bad.jpg"), str(tmp_path / "gone.png")]
-    assert written["skipped"][1]["reason"] == "No such file or directory."
+    assert written["skipped"][1]["reason"] == "cannot be read (No such file or directory)"
     with (tmp_path / "c" / "d.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12

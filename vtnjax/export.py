@@ -50,8 +50,8 @@ def main(words: Sequence[str] | None = None) -> None:
 def export_run(run: Run) -> export.Exported:
     """A network as a program for a batch of any size, with its weights.
 
-    It takes uint8 images as the run's test set has them: resized and cropped, but not normalised, which the program
-    does. It gives probabilities float32, as `Run.predict` does, and no `out`.
+    The program takes uint8 images as the run's test set has them, resized and cropped; it normalises them itself. It
+    returns the probabilities of `Run.predict`, float32, and no `out`.
     """
     shape = export.symbolic_shape(f"n, {', '.join(map(str, run.shape))}")
     function = jax.jit(lambda images: run.probabilities(images)[0])

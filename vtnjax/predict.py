@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     def line(self) -> str:
         """What is printed."""
         if self.error:
-            return f"{self.file} is skipped. {self.error}"
+            return f"{self.file} is skipped: {self.error}"
         said = (", ".join(f"{name} {probability:.3f}" for name, probability in label) for label in self.labels)
         return f"{self.file}: {' | '.join(said)}"
 
@@ -134,7 +134,7 @@ def _answer(
         try:
             return trained.prepare(file)
         except ValueError as error:
-            return str(error).removeprefix(f"{file} cannot be read. ")
+            return str(error).removeprefix(f"{file} ")
 
     with ThreadPoolExecutor() as pool:
         prepared = dict(zip(files, pool.map(prepare, files), strict=True))

@@ -223,7 +223,7 @@ def test_volumes_are_read_as_they_are_and_digits_put_in_one():
         (np.full((9, 9), -0.5), "not from -0.5 to -0.5"),
         (np.full((9, 9), np.nan), "not from nan to nan"),
         (np.zeros((9, 9, 5), np.uint8), r"must have 1 channels, not 5"),
-        ("nothing.png", "nothing.png cannot be read. No such file"),
+        ("nothing.png", r"nothing.png cannot be read \(No such file"),
         (3, "images must be a path"),
     ],
 )

@@ -17,12 +17,12 @@ _SLACK = 1e-3  # what resampling and rounding may leave outside [0, 1]
 
 
 def read_given(images: Any, shape: Sequence[int]) -> list[np.ndarray]:
-    """What was given, one array for each image.
+    """The images that were given, one array for each.
 
     Args:
         images: a path, an array of NumPy or JAX of one image (h, w, c), a grey one (h, w), or several (n, h, w, c), or
             a sequence of paths and single images; uint8, or floating in [0, 1].
-        shape: (h, w, c), or (d, h, w, c), of what the network reads; an image of more dimensions than 3 must have it.
+        shape: the shape (h, w, c), or (d, h, w, c), of an image that the network reads; a volume must have it.
 
     Returns:
         uint8 or float32 images (h, w, c), each of its own size, with the channels of the network, or (d, h, w, c).
@@ -71,7 +71,7 @@ def stacked(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _each(images: Any, shape: tuple[int, ...]) -> Iterator[Any]:
-    """The single images of what was given."""
+    """The single images that were given, as they are."""
     if isinstance(images, (str, os.PathLike)):
         yield images
     elif isinstance(images, Sequence):

@@ -58,7 +58,7 @@ class Input(Protocol):
         ...
 
     def explain(self, shape: Sequence[int]) -> str:
-        """What `fit` does, in a sentence."""
+        """A sentence that tells a person what `fit` does."""
         ...
 
 

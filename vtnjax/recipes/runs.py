@@ -36,9 +36,9 @@ class Run:
     """A trained network with what belongs to it.
 
     Attributes:
-        config: of the run.
-        step: of the checkpoint that was read.
-        classes: their names, in the order of the probabilities.
+        config: the config of the run.
+        step: the step of the checkpoint that was read.
+        classes: the names of the classes, in the order of the probabilities.
         model: the network in evaluation mode, which returns `(logits, out)` of what `as_input` makes of images.
         read: what prepares images, as `config.input` names it.
         image: the shape (h, w, c) of an image of the run's data.
@@ -54,7 +54,7 @@ class Run:
     def predict(
         self, images: Any, *, batch_size: int | None = None
     ) -> tuple[Float[ndarray, "n *labels classes"], dict[str, Any]]:
-        """What the network makes of images.
+        """The network's answer for images.
 
         Args:
             images: a path, one image (h, w, c) or a grey one (h, w), several (n, h, w, c), or a sequence of paths and
@@ -75,10 +75,10 @@ class Run:
         """The recipe's picture of what the network makes of images, with its first three classes above each.
 
         Args:
-            images: as `predict` takes them.
+            images: whatever `predict` takes.
 
         Raises:
-            ValueError: as `predict`.
+            ValueError: in the cases of `predict`.
         """
         prepared = self.prepare(images)
         return self.draw(prepared, *self.forward(prepared))
@@ -90,7 +90,7 @@ class Run:
     def forward(
         self, prepared: Num[ndarray, "n *shape"], *, batch_size: int | None = None
     ) -> tuple[Float[ndarray, "n *labels classes"], dict[str, Any]]:
-        """As `predict`, of images that `prepare` returned, or of the recipe's test set."""
+        """The answer of `predict` for images that `prepare` returned, or for those of the recipe's test set."""
         count = len(prepared)
         size = min(count, _BATCH) if batch_size is None else batch_size
         check_at_least_1("batch_size", size)
@@ -103,7 +103,7 @@ class Run:
     def draw(
         self, prepared: Num[ndarray, "n *shape"], prediction: Float[ndarray, "n *labels classes"], out: dict[str, Any]
     ) -> Figure:
-        """As `picture`, of what `prepare` and `forward` returned."""
+        """The picture of `picture` for what `prepare` and `forward` returned."""
         titles = [self._title(each) for each in prediction]
         figure = read_picture(self.config)(prepared, out, titles, self.read.as_picture)
         width, height = figure.get_size_inches()
@@ -117,11 +117,11 @@ class Run:
 
     @property
     def as_input(self) -> Callable[[jax.Array], jax.Array]:
-        """What makes the network's input of prepared images, on the device."""
+        """The function from prepared images to the network's input, in JAX."""
         return make_as_input(self.read, self.config.dtype)
 
     def probabilities(self, prepared: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        """As `forward`, in pure JAX: to be compiled, exported or differentiated."""
+        """The answer of `forward` in pure JAX, to be compiled, exported or differentiated."""
         logits, out = self.model(self.as_input(prepared))
         return jax.nn.softmax(logits.astype(jnp.float32)), out
 
@@ -147,7 +147,7 @@ def load_run(workdir: epath.PathLike, *, step: int | str = "latest") -> Run:
     """A trained run from its folder alone: its data and files of pretrained weights are not needed.
 
     Args:
-        workdir: of the run, wherever it lies now.
+        workdir: the folder of the run, wherever it lies now.
         step: which checkpoint: "latest", "best", the one of the highest test figure, or the number of its step.
 
     Raises:
@@ -172,7 +172,7 @@ def load_run(workdir: epath.PathLike, *, step: int | str = "latest") -> Run:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what Orbax tells of reading."""
+    """Orbax does not tell of reading meanwhile."""
     before = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:

@@ -52,12 +52,12 @@ def restore_trained(
     """A checkpoint of a run.
 
     Args:
-        workdir: as `find_trained` returned it.
+        workdir: the path that `find_trained` returned.
         image: the shape (h, w, c) of an image of the run's data.
-        classes: how many the data have.
-        sharding: of the state.
-        say: takes sentences for the console.
-        step: "latest", "best" or a number, as `Checkpoints.restore` takes it.
+        classes: the number of classes of the data.
+        sharding: the sharding of the state.
+        say: the function that shows a line.
+        step: "latest", "best" or the number of a step; see `Checkpoints.restore`.
 
     Raises:
         ValueError: if there is no such checkpoint, or it is of another network.
