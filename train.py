@@ -76,15 +76,8 @@ def run() -> None:
     say(train.parameter_table(state.params))
 
     # ---- Evaluation
-    figure = recipe.evaluation.figure
     if EVAL_ONLY.value:
-        state = train.read_state(workdir, state, say)
-        if state is None:
-            raise ValueError(NOT_TRAINED.format(workdir))
-        members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
-        evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, as_stored=True, **share)
-        found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
-        say(f"step {state.step}: {train.describe(found, figure)}")
+        say(score(workdir, recipe, graphdef, state, mesh, share, say))
         return
     evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, **share)
 
@@ -95,7 +88,7 @@ def run() -> None:
         batches=recipe.batches(config.seed, **share),
         spec=recipe.spec,
         evaluate=lambda state: evaluate(train.merged(graphdef, state)),
-        figure=figure,
+        figure=recipe.evaluation.figure,
         predict=jax.jit(lambda state, images: train.merged(graphdef, state)(recipe.as_input(images))),
     )
     state, ran = train.fit(config, workdir, job, state, mesh=mesh, lock=lock, active=first, say=say)
@@ -106,7 +99,18 @@ def run() -> None:
         recipes.save_figure(recipe, graphdef, state, picture)
         say(f"{picture}: the first test images and what the network made of them")
     words = "finished" if ran else "this run is finished"
-    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, figure)}")
+    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, job.figure)}")
+
+
+def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
+    """The figures of the latest checkpoint on the test set, averaged with what --flip and --also name."""
+    state = train.read_state(workdir, state, say)
+    if state is None:
+        raise ValueError(NOT_TRAINED.format(workdir))
+    members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
+    evaluate = recipes.make_evaluate(recipe, CONFIG.value.batch_size, mesh, as_stored=True, **share)
+    found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
+    return f"step {state.step}: {train.describe(found, recipe.evaluation.figure)}"
 
 
 def main(_: list[str]) -> None:

@@ -57,7 +57,7 @@ def test_a_part_of_a_network_that_is_missing_is_named_before_data_are_read(name,
     config = config_files.get_config(name, "smoke")
     with config.unlocked():
         del config.network[part]
-    with pytest.raises(ValueError, match=rf"^config\.network: missing .*argument: '{part}'"):
+    with pytest.raises(ValueError, match=rf"^config\.network must have .*'{part}', for which there is no default"):
         check_config(config)
 
 
