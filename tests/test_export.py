@@ -11,6 +11,7 @@ from flax import nnx
 
 from vtnjax import distort, losses, models, nn
 from vtnjax.models.layers import FCNLocaliser
+from vtnjax.recipes import FEATURE_WARPS
 
 pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
@@ -116,7 +117,8 @@ MODULES = {
 }
 # Those of which by default the values are compared too; of the others it takes seconds to compile three programs each.
 QUICK = {"AttentionSampler", "DeformableConv", "SaliencySampler", "SpatialTransformer", "VolumetricTransformer"}
-INSIDE = {"AttentionNetwork", "ConvPool", "FlatClassifier", "PooledClassifier", "SmallTrunk", "WindowLocaliser"}
+INSIDE = {"AffineGroups", "AttentionNetwork", "AttentionWarp", "ConvPool", "FeatureLocaliser", "FlatClassifier"}
+INSIDE |= {"PooledClassifier", "SaliencyWarp", "SmallTrunk", "WindowLocaliser"}
 
 
 def test_every_module_is_in_the_table():

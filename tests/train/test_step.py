@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax import evaluate, models
 from vtnjax.recipes import CrossEntropy
 from vtnjax.train import create_state, make_train_step, merged
+from vtnjax.train.state import named_leaves
 
 IMAGES = np.random.default_rng(0).uniform(size=(8, 6, 6, 1)).astype(np.float32)
 BATCH = {
