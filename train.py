@@ -80,6 +80,7 @@ def run() -> None:
         say(score(workdir, recipe, graphdef, state, mesh, share, say))
         return
     evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, **share)
+    recipes.check_look(config.picture.name, recipe, graphdef, state)
 
     # ---- Training
     makes = graphdef, optimiser, recipe.prepare, recipe.objective

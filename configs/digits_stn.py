@@ -3,9 +3,9 @@
     python train.py --config configs/digits_stn.py
 
 takes about three minutes on two CPU cores, compilation included, and ends at a test error of 2.6 %, the mean of three
-seeds. A plain network of as many parameters, `model=fcn`, ends at 9.5 % by the same schedule (results/digits_stn.json,
-by python -m vtnjax.experiments digits_stn). The paper trains on 60,000 digits, by SGD for 150,000 steps; here it is
-Adam for 6,000. Variants, joined by commas, the first value of each being the default:
+seeds. A plain network of as many parameters, `model=fcn`, ends at 9.5 % by the same schedule (results/digits_stn.json;
+python -m vtnjax.experiments digits_stn measures it again). The paper trains on 60,000 digits, by SGD for 150,000 steps;
+here it is Adam for 6,000. Variants, joined by commas, the first value of each being the default:
 
 - `model=st_fcn|fcn|cnn|st_cnn`: fully connected or convolutional, with or without a transformer;
 - `distortion=RTS|R|P|E|TC|none`: turned, moved and scaled; turned; projected; elastic; moved among clutter;

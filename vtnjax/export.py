@@ -50,7 +50,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def export_run(run: Run) -> export.Exported:
     """A network as a program for a batch of any size, with its weights.
 
-    The program takes uint8 images as the run's test set has them, resized and cropped; it normalises them itself. It
+    The program takes uint8 images of the shape that the network reads, resized and cropped, and normalises them. It
     returns the probabilities of `Run.predict`, float32, and no `out`.
     """
     shape = export.symbolic_shape(f"n, {', '.join(map(str, run.shape))}")

@@ -69,3 +69,8 @@ def test_the_seed_fixes_the_files(tmp_path):
 def test_bad_arguments_are_refused(tmp_path, dataset, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         write_drawn(dataset, tmp_path, **options)
+
+
+def test_a_drawn_set_of_another_name_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match=r"dataset must be one of .*'svhn', not 'svhm'; did you mean 'svhn'"):
+        load_source("drawn:svhm", "train")

@@ -230,3 +230,11 @@ def test_the_basis_says_any_affine_warp_but_only_smooth_ones():
     assert residual(0.3 * x - 0.7 * y + 0.2) < 1e-5
     assert residual(np.cos(np.pi * (x + 1) / 2) * np.cos(np.pi * (y + 1) / 2)) < 1e-5
     assert residual(np.sin(20 * x)) > 0.5
+
+
+@pytest.mark.parametrize("pool", [0, 29])
+def test_pooling_that_leaves_nothing_is_refused(pool):
+    with pytest.raises(
+        ValueError, match=f"pool must be from 1 to the 28 pixels of the image's shorter side, not {pool}"
+    ):
+        abstract("st_fcn", 28, pool=pool)

@@ -80,7 +80,9 @@ def test_frozen_reaches_what_places_the_warp_and_nothing_else(warp, frozen):
 
 
 def test_freezing_a_network_that_warps_nothing_is_refused():
-    with pytest.raises(ValueError, match="localiser_multiplier must be 1 for a network that warps nothing"):
+    with pytest.raises(
+        ValueError, match="localiser_multiplier must be 1 for a network none of whose parameters place a warp"
+    ):
         made_rates("smoke,warp=none,frozen")
 
 

@@ -140,3 +140,20 @@ def test_the_step_gives_the_network_a_random_stream_of_each_step():
     assert len(set(found)) == 3
     again = float(step(create_state(Drawing(nnx.Rngs(0)), optimiser, 0)[1], SIX)[1]["loss"])
     assert again == found[0]
+
+
+class Plain(Warped):
+    """The classifier alone."""
+
+    def __call__(self, image):
+        return super().__call__(image)[0], {}
+
+
+def test_an_objective_that_does_not_fit_is_refused_by_its_key():
+    made = create_state(Plain(nnx.Rngs(0)), optax.sgd(0.1), 0)
+    step = make_train_step(made[0], optax.sgd(0.1), lambda key, x: x, Consistency(1.0, 1.0))
+    with pytest.raises(ValueError, match=r"objective\.name must not be 'consistency' for a network that warps nothing"):
+        jax.eval_shape(step, made[1], BATCH)
+    step = make_train_step(made[0], optax.sgd(0.1), lambda key, x: x, Distillation())
+    with pytest.raises(ValueError, match="must not be 'distillation' for images with several labels"):
+        jax.eval_shape(step, made[1], {**BATCH, "label": jnp.zeros((8, 2), jnp.int32)})

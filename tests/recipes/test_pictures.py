@@ -1,9 +1,12 @@
+import io
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from vtnjax import plot
 from vtnjax.recipes import PICTURES
+from vtnjax.recipes.pictures import check_picture
 
 IMAGES = np.zeros((2, 6, 6, 1), np.float32)
 
@@ -55,3 +58,52 @@ def test_fields_and_projections_are_those_of_the_output(drawn):
     PICTURES["projections"](IMAGES, out, ["a", "b"], double)
     assert drawn["fields"][1] is out["coords"]
     assert drawn["projections"][1] is out["plane"]
+
+
+def shapes(**axes):
+    return {name: np.zeros(shape, np.float32) for name, shape in axes.items()}
+
+
+FLAT = shapes(coords=(2, 6, 6, 2), warped=(2, 6, 6, 1))
+SEVERAL = shapes(coords=(2, 4, 6, 6, 2), warped=(2, 4, 6, 6, 1))
+FEATURES = shapes(coords=(2, 3, 3, 2), warped=(2, 3, 3, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "out"),
+    [
+        ("before_after", FLAT),
+        ("before_after", {}),
+        ("windows", SEVERAL),
+        ("windows", {}),
+        ("fields", FEATURES),
+        ("fields", shapes(coords=(2, 3, 3, 4, 2))),
+        ("gallery", FEATURES),
+        ("projections", shapes(plane=(2, 6, 6, 1))),
+    ],
+)
+def test_a_picture_that_fits_is_drawn(name, out):
+    check_picture(name, out)
+    images = np.zeros((2, 6, 6, 6, 1) if name == "projections" else IMAGES.shape, np.float32)
+    assert PICTURES[name](images, out, ["a", "b"], lambda images: images).axes
+
+
+@pytest.mark.parametrize(
+    ("name", "out"),
+    [
+        ("before_after", SEVERAL),
+        ("before_after", FEATURES),
+        ("before_after", shapes(coords=(2, 6, 6, 2))),
+        ("windows", FLAT),
+        ("projections", FLAT),
+        ("projections", {}),
+    ],
+)
+def test_a_picture_that_does_not_fit_is_refused(name, out):
+    with pytest.raises(
+        ValueError, match=rf"config\.picture\.name must fit what the network makes \(.*\), not '{name}'"
+    ):
+        check_picture(name, out)
+    images = np.zeros(IMAGES.shape, np.float32)
+    with pytest.raises((KeyError, TypeError, ValueError, IndexError)):  # what it would end in
+        PICTURES[name](images, out, ["a", "b"], lambda images: images).savefig(io.BytesIO())

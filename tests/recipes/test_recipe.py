@@ -150,3 +150,11 @@ def test_a_dtype_that_no_network_computes_in_is_refused():
     config.dtype = "float16"
     with pytest.raises(ValueError, match=r"^config\.dtype must be one of 'float32', 'bfloat16', not 'float16'; did"):
         check_config(config)
+
+
+def test_a_network_that_is_nothing_is_refused():
+    config = config_files.get_config("digits_stn", "smoke")
+    with config.ignore_type(), config.unlocked():
+        config.network = None
+    with pytest.raises(ValueError, match=r"^config\.network must be a dictionary with a name, not None"):
+        check_config(config)

@@ -203,6 +203,8 @@ def test_volumes_are_read_as_they_are_and_digits_put_in_one():
     volumes = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
     assert_array_equal(read_given(volumes, shape), volumes)
     assert_array_equal(read_given(volumes[0], shape), volumes[:1])
+    with pytest.raises(ValueError, match=r"images must be .*, not an array of shape \(20, 28, 28, 1\)"):
+        read_given(np.zeros((20, 28, 28, 1), np.float32), shape)
     assert_array_equal(read.fit(volumes[0], (28, 28, 1)), volumes[0])
     source = data.Generated("test", count=3)
     assert_allclose(read.fit(source[0]["image"], (28, 28, 1)), read.to_test(source)[0]["image"], atol=1e-5)
@@ -294,6 +296,15 @@ def test_a_folder_that_is_no_run_or_an_older_ones_is_refused(digits, tmp_path):
         (moved / "data.json").unlink() if left is None else (moved / "data.json").write_text(json.dumps(left))
         with pytest.raises(ValueError, match=r"data\.json must say what images the run reads, but .* once more"):
             vtnjax.load_run(moved)
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps({**config, "seed": [0, 1]}))
+    (moved / "data.json").write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"must hold one run, but it holds the seeds \[0, 1\] trained together"):
+        vtnjax.load_run(moved)
+    (moved / "data.json").unlink()
+    (moved / "config.json").write_text(json.dumps({"model": "st_fcn", "steps": 3}))
+    with pytest.raises(ValueError, match=r"config\.json must say what its network is .* train the run again"):
+        vtnjax.load_run(moved)
 
 
 # ---- Every config

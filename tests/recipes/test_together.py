@@ -50,6 +50,19 @@ def ran(tmp_path_factory):
     return workdir, figures
 
 
+def test_batches_that_the_network_renews_are_refused(tmp_path, monkeypatch):
+    class Renewing(Stacked):
+        renew_every = 2
+
+        def renew(self, step, predict):
+            """Nothing."""
+
+    made = recipe()._replace(batches=lambda seed: Renewing([]))
+    monkeypatch.setattr("vtnjax.recipes.together.read_recipe", lambda config: made)
+    with pytest.raises(ValueError, match="must not be renewed by the network where seeds are trained together"):
+        recipes.train_together(config(), [0, 3], tmp_path, say=lambda text: None)
+
+
 def saved(workdir, state):
     checkpoints = Checkpoints(workdir, read_only=True)
     return checkpoints.restore(state)[0]

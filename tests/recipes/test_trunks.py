@@ -21,3 +21,7 @@ def test_a_small_trunk_has_no_pretrained_weights():
     config.pretrained = "timm/resnet18"
     with pytest.raises(ValueError, match=r"config.pretrained must be empty for the trunk 'small', not 'timm/resnet18'"):
         read(config, "composites", "smoke").network(0)
+    config = get_config("hidden_digits", "smoke")
+    config.attention_pretrained = "foo.pth"
+    with pytest.raises(ValueError, match=r"config.attention_pretrained must be empty for the trunk 'small'"):
+        read(config, "hidden_digits", "smoke").network(0)

@@ -57,6 +57,13 @@ def test_help_tells_of_the_configs_variants(tmp_path, parse, capsys):
     assert f"{tmp_path / 'config.py'}:\n\nDigits.\n\n- `smoke`: little data.\n" in shown
 
 
+def test_help_of_a_config_without_a_docstring_tells_of_the_flags_alone(tmp_path, parse, capsys):
+    (tmp_path / "config.py").write_text(FILE)
+    with pytest.raises(SystemExit):
+        parse("--help")
+    assert "None" not in capsys.readouterr().out.partition("--")[0]
+
+
 def test_a_key_that_moved_is_answered_with_where_it_is(parse):
     with pytest.raises(SystemExit) as caught:
         parse("--config.pictures.crop=48", moved={"pictures": "photo"})

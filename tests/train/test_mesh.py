@@ -17,6 +17,7 @@ from vtnjax.train import (
     split,
     to_devices,
 )
+from vtnjax.train.mesh import check_divides
 
 
 def test_the_mesh_has_every_device_on_one_axis():
@@ -38,6 +39,17 @@ def test_a_batch_must_split_evenly():
     check_batch_size(16)
     with pytest.raises(ValueError, match="must divide evenly over the 8 devices, not 12"):
         check_batch_size(12)
+
+
+def test_everything_in_a_batch_must_split_evenly():
+    spec = {
+        "image": jax.ShapeDtypeStruct((16, 4), "float32"),
+        "triplet_image": jax.ShapeDtypeStruct((36, 4), "float32"),
+    }
+    check_divides({"image": spec["image"]}, data_mesh())
+    check_divides(spec, data_mesh(jax.devices()[:4]))
+    with pytest.raises(ValueError, match=r"^triplet_image of a batch must divide evenly over the 8 devices, not 36"):
+        check_divides(spec, data_mesh())
 
 
 def test_eight_devices_take_the_same_step_as_one():

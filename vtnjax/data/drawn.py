@@ -13,6 +13,9 @@ from vtnjax.data.drawing import draw_polygon
 from vtnjax.data.drawn_numbers import write_house_numbers
 from vtnjax.data.sets import SETS
 
+_WRITERS = {name: entry.write for name, entry in SETS.items() if entry.write}
+_NUMBERS = "svhn"  # drawn digits instead of polygons
+
 
 def write_drawn(
     dataset: str, directory: str | Path, *, classes: int = 6, train: int = 8, test: int = 4, seed: int = 0
@@ -33,8 +36,7 @@ def write_drawn(
     Raises:
         ValueError: If `dataset` is another name or a count is below 1.
     """
-    writers = {name: entry.write for name, entry in SETS.items() if entry.write}
-    check_choice("dataset", dataset, tuple(writers))
+    check_choice("dataset", dataset, tuple(_WRITERS))
     for name, count in (("classes", classes), ("train", train), ("test", test)):
         check_at_least_1(name, count)
     rng = np.random.default_rng(seed)
@@ -43,7 +45,7 @@ def write_drawn(
         for label in range(classes)
         for number in range(train + test)
     ]
-    writers[dataset](Path(directory), drawings, classes)
+    _WRITERS[dataset](Path(directory), drawings, classes)
 
 
 @functools.cache
@@ -56,9 +58,10 @@ def drawn_directory(dataset: str) -> str:
     Raises:
         ValueError: If `dataset` is another name.
     """
+    check_choice("dataset", dataset, (*_WRITERS, _NUMBERS))
     directory = tempfile.mkdtemp(prefix="vtnjax-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    if dataset == "svhn":
+    if dataset == _NUMBERS:
         write_house_numbers(directory)
     else:
         write_drawn(dataset, directory)

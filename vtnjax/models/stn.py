@@ -82,6 +82,8 @@ class STN(nnx.Module):
         h, w, c = shape
         convolutional = model.endswith("cnn")
         self.pool = pool
+        if not 1 <= pool <= min(h, w):
+            raise ValueError(f"pool must be from 1 to the {min(h, w)} pixels of the image's shorter side, not {pool}")
         inner = (h // self.pool, w // self.pool, c)
         if convolutional and min(inner[:2]) < 21:
             raise ValueError(

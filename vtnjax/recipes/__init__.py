@@ -9,7 +9,7 @@ with needing("train", room=__name__):
     from vtnjax.recipes.evaluating import make_evaluate
     from vtnjax.recipes.heads import HEADS
     from vtnjax.recipes.inputs import INPUTS, Images, Input, Photographs, Volumes, to_float
-    from vtnjax.recipes.look import make_look, save_figure
+    from vtnjax.recipes.look import check_look, make_look, save_figure
     from vtnjax.recipes.members import averaged, load_member, load_members
     from vtnjax.recipes.moved import MOVED
     from vtnjax.recipes.networks import NETWORKS
@@ -45,6 +45,7 @@ __all__ = [
     "averaged",
     "check_config",
     "check_data",
+    "check_look",
     "load_member",
     "load_members",
     "load_run",

@@ -80,7 +80,7 @@ def _each(images: Any, shape: tuple[int, ...]) -> Iterator[Any]:
         raise ValueError(f"images must be {_KINDS}, not {type(images).__name__}")
     elif images.ndim in (2, 3) or images.shape == shape:
         yield images
-    elif images.ndim in (4, len(shape) + 1):
+    elif images.ndim == len(shape) + 1:
         yield from np.asarray(images)
     else:
         raise ValueError(f"images must be {_KINDS}, not an array of shape {images.shape}")

@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data, plot
+from vtnjax.recipes.pictures import check_picture
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
 from vtnjax.train.store import write_whole
@@ -23,6 +24,21 @@ _LONGEST = 15
 def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
     """`(state, images) -> (logits, out)` of the model in evaluation mode."""
     return lambda state, images: merged(graphdef, state)(images)
+
+
+def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState) -> None:
+    """Raise a ValueError, before anything is trained, unless the picture of a name can show what the network makes.
+
+    Args:
+        name: the picture's name, `config.picture.name`.
+        recipe: the recipe of the run.
+        graphdef: the model's structure.
+        state: the state that the run begins with.
+    """
+    image, look = recipe.test[0]["image"], make_look(graphdef)
+    spec = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
+    _, out = jax.eval_shape(lambda state, images: look(state, recipe.as_input(images)), state, spec)
+    check_picture(name, out)
 
 
 def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path: epath.PathLike) -> None:

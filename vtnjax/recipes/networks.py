@@ -36,6 +36,8 @@ class Given(NamedTuple):
     def trunk(self, key: str, part: Config, weights: str) -> Any:
         """A trunk, with the weights that `config.WEIGHTS` names unless a checkpoint has them already."""
         pretrained = self.config[weights] if self.pretrained else ""
+        if pretrained and part["name"] == "small":
+            raise ValueError(f"config.{weights} must be empty for the trunk 'small', not {pretrained!r}")
         options = {"dtype": self.config.dtype, "seed": self.seed, "pretrained": pretrained}
         return build_trunk(key, part, self.shape[-1], **options)
 
@@ -186,7 +188,10 @@ def check_knobs(config: Config, network: nnx.Module) -> None:
     paths = [tuple(name.split("/")) for name in named_leaves(nnx.state(network, nnx.Param))]
     if rates and all(rates(path) == (1.0, 0) for path in paths):
         multiplier = config.localiser_multiplier
-        raise ValueError(f"config.localiser_multiplier must be 1 for a network that warps nothing, not {multiplier}")
+        raise ValueError(
+            "config.localiser_multiplier must be 1 for a network none of whose parameters place a warp, "
+            f"not {multiplier}"
+        )
     if frozen and not any(map(frozen, batch_norms(network))):
         raise ValueError("config.frozen_statistics must be False for a network without a trunk that has BatchNorm")
 

@@ -75,6 +75,8 @@ class Consistency(CrossEntropy):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
         logits, out = call(model, inputs["image"], key)
+        if "warped" not in out:
+            raise ValueError("config.objective.name must not be 'consistency' for a network that warps nothing")
         warped, labels = out["warped"], inputs["label"]
         if "triplet_image" in inputs:
             warped, labels = call(model, inputs["triplet_image"], key)[1]["warped"], inputs["triplet_label"]
@@ -126,6 +128,8 @@ class Distillation(CrossEntropy):
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
+        if inputs["label"].ndim > 1:
+            raise ValueError("config.objective.name must not be 'distillation' for images with several labels")
         logits, out = call(model, inputs["image"], key)
         loss, terms = self.terms(logits, out, inputs["label"])
         return loss, {**_accuracy(logits, inputs), **terms}

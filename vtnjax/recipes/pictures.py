@@ -1,6 +1,6 @@
 """Pictures by name, of images and of a network's output if it warps anything."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,3 +51,28 @@ PICTURES: dict[str, Picture] = {
     "fields": _fields,
     "projections": _projections,
 }
+
+# The number of axes of what a picture shows of the output, and whether it is shown as an image. A network that warps
+# nothing has no "coords", and its images alone are shown.
+_SHOWN: dict[str, dict[str, int]] = {
+    "gallery": {},
+    "before_after": {"coords": 4, "warped": 4},
+    "windows": {"coords": 5, "warped": 5},
+    "fields": {},
+    "projections": {"plane": 4},
+}
+
+
+def check_picture(name: str, out: Mapping[str, Any]) -> None:
+    """Raise a ValueError unless a picture can show what a network makes.
+
+    Args:
+        name: the picture's name.
+        out: the network's output, arrays or their shapes.
+    """
+    shown = _SHOWN[name] if "coords" in out or name == "projections" else {}
+    images = [array for part in ("warped", "plane") if part in shown and (array := out.get(part)) is not None]
+    fits = all(part in out and len(out[part].shape) == axes for part, axes in shown.items())
+    if not fits or any(array.shape[-1] not in (1, 3) for array in images):
+        known = ", ".join(f"{part} {tuple(array.shape)}" for part, array in out.items() if hasattr(array, "shape"))
+        raise ValueError(f"config.picture.name must fit what the network makes ({known}), not {name!r}")

@@ -71,9 +71,9 @@ class _Named(NamedTuple):
 def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the names and the numbers of a config make sense; no data are read."""
     check_run(config)
-    check_numbers(config, BOUNDS)
     check_choice("config.dtype", config.dtype, DTYPES)
     _read_names(config)
+    check_numbers(config, BOUNDS)
 
 
 def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | None = None) -> Recipe:

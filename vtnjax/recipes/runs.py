@@ -22,7 +22,7 @@ from vtnjax.recipes.given import read_given, stacked
 from vtnjax.recipes.inputs import Input, make_as_input
 from vtnjax.recipes.look import short_name
 from vtnjax.recipes.recipe import read_picture
-from vtnjax.recipes.trained import find_trained, restore_trained
+from vtnjax.recipes.trained import find_trained, read_trained, restore_trained
 from vtnjax.train.config import Config, read_json
 from vtnjax.train.state import merged
 
@@ -31,7 +31,7 @@ _SHOWN, _LARGER, _LONGEST = 3, 2, 30
 _logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """A trained network with what belongs to it.
 
@@ -155,6 +155,7 @@ def load_run(workdir: epath.PathLike, *, step: int | str = "latest") -> Run:
         OSError: if it cannot be read.
     """
     workdir = find_trained(workdir)
+    read_trained(workdir)  # refuses a config of an older version, whose remedy is another than that of older data
     path = workdir / "data.json"
     known = read_json(path) if path.is_file() else {}
     if "image" not in known:

@@ -15,6 +15,7 @@ from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import Config
 from vtnjax.train.fit import Job, fit
 from vtnjax.train.lock import Lock
+from vtnjax.train.loop import Renewed
 from vtnjax.train.mesh import data_mesh, replicated
 from vtnjax.train.metrics import MetricsFile
 from vtnjax.train.optimiser import make_optimiser
@@ -74,9 +75,12 @@ def _run(config, seeds, workdir, say, lock):
     def evaluate_all(state):
         return _of_all(seeds, [evaluate(merged(graphdef, _member(state, i))) for i in range(len(seeds))])
 
+    streams = [recipe.batches(seed) for seed in seeds]
+    if isinstance(streams[0], Renewed):
+        raise ValueError("config.batches must not be renewed by the network where seeds are trained together")
     job = Job(
         step=together(step),
-        batches=Stacked([recipe.batches(seed) for seed in seeds]),
+        batches=Stacked(streams),
         spec={name: _stacked(len(seeds), spec) for name, spec in recipe.spec.items()},
         evaluate=evaluate_all,
         figure=recipe.evaluation.figure,

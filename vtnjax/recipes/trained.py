@@ -63,6 +63,8 @@ def restore_trained(
         ValueError: if there is no such checkpoint, or it is of another network.
     """
     config, history = read_trained(workdir)
+    if not isinstance(config.seed, int):
+        raise ValueError(f"{workdir} must hold one run, but it holds the seeds {list(config.seed)} trained together")
     read = read_input(config)
     model = build_network(config, read.read(image), classes, seed=config.seed, pretrained=False)
     optimiser = make_optimiser(config, localiser_rates(config), history=history)

@@ -67,8 +67,6 @@ def build_trunk(key: str, part: Config, inputs: int, *, dtype: Any, seed: int, p
     with naming(key):
         trunk: Any = nnx.eval_shape(make)
     if pretrained:
-        if isinstance(trunk, models.SmallTrunk):
-            raise ValueError(f"config.pretrained must be empty for the trunk 'small', not {pretrained!r}")
         models.load_pretrained(trunk, pretrained)
         return trunk
     # In one compiled function: a deep trunk's initialisers, compiled one by one, take half a minute.

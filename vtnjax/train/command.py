@@ -76,8 +76,9 @@ def _explain_config(args: list[str]) -> None:
     values = [after for before, after in itertools.pairwise(args) if before in ("--config", "-config")]
     values += [value for flag, _, value in (arg.partition("=") for arg in args) if flag in ("--config", "-config")]
     for path in (Path(value.partition(":")[0]) for value in filter(None, values)):
-        if path.is_file():
-            print(f"{path}:\n\n{ast.get_docstring(ast.parse(path.read_text()))}\n")
+        with contextlib.suppress(SyntaxError):  # reading the config says where
+            if path.is_file() and (docstring := ast.get_docstring(ast.parse(path.read_text()))):
+                print(f"{path}:\n\n{docstring}\n")
 
 
 def _wrong_key(args: list[str], moved: Mapping[str, str]) -> str | None:

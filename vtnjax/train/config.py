@@ -111,7 +111,9 @@ def wrong_key(config: Config, key: str, moved: Mapping[str, str]) -> str | None:
         before.append(name)
         if name not in part:
             if not before[1:] and name in moved:
-                return f"the config has no key {key!r}: it is now config.{moved[name]}{key.removeprefix(name)}"
+                for now in (moved[name] + key.removeprefix(name), f"network.{key}"):
+                    if now.partition(",")[1] or wrong_key(config, now, {}) is None:
+                        return f"the config has no key {key!r}: it is now config.{now}"
             return f"the config has no key {'.'.join(before)!r}{nearest(name, list(part))}"
         part = part[name]
     return None
@@ -170,10 +172,3 @@ def read_json(path: epath.Path) -> dict[str, Any]:
 def write_json(path: epath.Path, value: dict[str, Any]) -> None:
     """A JSON file, whole or not at all."""
     write_whole(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
-
-
-def without_weights(config: Config) -> Config:
-    """The same config with random weights where it names pretrained ones."""
-    copy = config.copy_and_resolve_references()
-    copy.update({key: "" for key in WEIGHTS if key in config})
-    return copy

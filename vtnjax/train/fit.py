@@ -13,7 +13,7 @@ from vtnjax.train.checkpoint import Checkpoints
 from vtnjax.train.config import Config
 from vtnjax.train.lock import Lock
 from vtnjax.train.loop import Loop, Renewed
-from vtnjax.train.mesh import by_the_first, split, to_devices
+from vtnjax.train.mesh import by_the_first, check_divides, split, to_devices
 from vtnjax.train.metrics import Console, MetricsFile
 from vtnjax.train.optimiser import learning_rate_schedule
 from vtnjax.train.state import TrainState
@@ -87,6 +87,7 @@ def fit(
     Raises:
         DivergedError, OSError, ValueError, StoppedError: in the cases of `Loop.run`.
     """
+    check_divides(job.spec, mesh)
     checkpoints = Checkpoints(workdir, say=say)
     metrics = MetricsFile(workdir, active=active, tensorboard=config.tensorboard)
     console = None

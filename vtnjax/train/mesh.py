@@ -1,7 +1,7 @@
 """One mesh over all devices of all processes: the state is replicated, the batch is split."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -73,6 +73,15 @@ def check_batch_size(batch_size: int) -> None:
         raise ValueError(
             f"config.batch_size must divide evenly over the {jax.device_count()} devices, not {batch_size}"
         )
+
+
+def check_divides(spec: Mapping[str, jax.ShapeDtypeStruct], mesh: Mesh) -> None:
+    """Raise a ValueError unless each array of a batch splits evenly over the devices of a mesh."""
+    for name, array in spec.items():
+        if array.shape[0] % mesh.size:
+            raise ValueError(
+                f"{name} of a batch must divide evenly over the {mesh.size} devices, not {array.shape[0]} records"
+            )
 
 
 def to_devices(batches: Iterator[Any], mesh: Mesh) -> Iterator[Any]:

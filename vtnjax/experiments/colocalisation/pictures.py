@@ -14,7 +14,7 @@ from vtnjax.experiments.colocalisation.localiser import BLOCK
 SHOWN = 6
 
 
-def draw_boxes(images: Array, truth: Array, boxes: Float[ndarray, "n 4"], step: int, figure: Figure, row: Any):
+def draw_boxes(images: Array, truth: Array, boxes: Float[ndarray, "n 4"], step: int, row: Any):
     """A row of images with the digits' squares, green, and the boxes, orange."""
     for i, axes in enumerate(row):
         axes.clear()
@@ -30,11 +30,11 @@ def save_pictures(images: Array, truth: Array, boxes: Float[ndarray, "blocks n 4
     moments = sorted({round(last * part) for part in (0, 0.1, 0.3, 1)})
     figure = Figure(figsize=(1.1 * SHOWN, 1.15 * len(moments)), layout="constrained")
     for row, moment in zip(figure.subplots(len(moments), SHOWN, squeeze=False), moments, strict=True):
-        draw_boxes(images, truth, boxes[moment], moment * BLOCK, figure, row)
+        draw_boxes(images, truth, boxes[moment], moment * BLOCK, row)
     plot.save(figure, stem.with_suffix(".png"))
     figure = Figure(figsize=(1.1 * SHOWN, 1.3), layout="constrained")
     row, writer = figure.subplots(1, SHOWN), PillowWriter(fps=4)
     with writer.saving(figure, str(stem.with_suffix(".gif")), dpi=80):
         for moment, found in enumerate(boxes):
-            draw_boxes(images, truth, found, moment * BLOCK, figure, row)
+            draw_boxes(images, truth, found, moment * BLOCK, row)
             writer.grab_frame()
