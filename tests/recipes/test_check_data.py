@@ -99,4 +99,4 @@ def test_a_run_names_what_it_skips_and_leaves_out(folder, bad, tmp_path):
         f"Left out 1 of 10 files and folders, which are no pictures by their names: {folder}/train/auk/notes.txt"
         in lines
     )
-    assert "batch_size is 500" in lines[-1]
+    assert "not 500" in lines[-1]

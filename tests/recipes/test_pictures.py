@@ -73,6 +73,7 @@ FEATURES = shapes(coords=(2, 3, 3, 2), warped=(2, 3, 3, 64))
     ("name", "out"),
     [
         ("before_after", FLAT),
+        ("before_after", shapes(coords=(2, 6, 6, 2), warped=(2, 6, 6, 2))),
         ("before_after", {}),
         ("windows", SEVERAL),
         ("windows", {}),
@@ -84,7 +85,8 @@ FEATURES = shapes(coords=(2, 3, 3, 2), warped=(2, 3, 3, 64))
 )
 def test_a_picture_that_fits_is_drawn(name, out):
     check_picture(name, out)
-    images = np.zeros((2, 6, 6, 6, 1) if name == "projections" else IMAGES.shape, np.float32)
+    channels = out["warped"].shape[-1] if name == "before_after" and out else 1
+    images = np.zeros((2, 6, 6, 6, 1) if name == "projections" else (2, 6, 6, channels), np.float32)
     assert PICTURES[name](images, out, ["a", "b"], lambda images: images).axes
 
 

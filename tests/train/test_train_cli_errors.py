@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
         ({"dtype": "float31"}, ("config.dtype", "did you mean 'float32'")),
         ({"optimiser": "adma"}, ("config.optimiser", "did you mean 'adam'")),
         ({"schedule": "cosin"}, ("config.schedule", "did you mean 'cosine'")),
-        ({"batch_size": 2000}, ("batch_size is 2000", "1000 records")),
+        ({"batch_size": 2000}, ("batch_size must be at most the 1000 records", "not 2000")),
         ({"input.distortion": "TC", "batch_size": 5}, ("at least 7",)),
         ({"dataset": "generate"}, ("generate", "generated")),
         ({"dataset": "idx", "data_dir": "/nowhere/at/all"}, ("/nowhere/at/all", "train-images-idx3-ubyte")),

@@ -156,8 +156,8 @@ def test_words_left_over_and_wrong_keys_are_named(tmp_path):
         f"'workdir={tmp_path}' belongs to no flag; did you mean --workdir={tmp_path}?; "
         "'False' belongs to no flag; did you mean --config.tensorboard=False?"
     )
-    said = runs.complaint(tmp_path / "run", config="configs/cub_vtn.py:smoke", **{"foto.crop": 48})
-    assert said == "the config has no key 'foto'; did you mean 'photo'?"
+    said = runs.complaint(tmp_path / "run", config="configs/cub_vtn.py:smoke", **{"inputs.crop": 48})
+    assert said == "the config has no key 'inputs'; did you mean 'input'?"
     assert not (tmp_path / "run").exists()
 
 

@@ -52,8 +52,9 @@ PICTURES: dict[str, Picture] = {
     "projections": _projections,
 }
 
-# The number of axes of what a picture shows of the output, and whether it is shown as an image. A network that warps
-# nothing has no "coords", and its images alone are shown.
+_COLOURS = 4  # channels of an image with opacity
+# The number of axes of what a picture shows of the output. A network that warps nothing has no "coords", and its images
+# alone are shown.
 _SHOWN: dict[str, dict[str, int]] = {
     "gallery": {},
     "before_after": {"coords": 4, "warped": 4},
@@ -73,6 +74,6 @@ def check_picture(name: str, out: Mapping[str, Any]) -> None:
     shown = _SHOWN[name] if "coords" in out or name == "projections" else {}
     images = [array for part in ("warped", "plane") if part in shown and (array := out.get(part)) is not None]
     fits = all(part in out and len(out[part].shape) == axes for part, axes in shown.items())
-    if not fits or any(array.shape[-1] not in (1, 3) for array in images):
+    if not fits or any(array.shape[-1] > _COLOURS for array in images):
         known = ", ".join(f"{part} {tuple(array.shape)}" for part, array in out.items() if hasattr(array, "shape"))
         raise ValueError(f"config.picture.name must fit what the network makes ({known}), not {name!r}")
