@@ -1,4 +1,3 @@
-import inspect
 import re
 
 import jax
@@ -320,12 +319,6 @@ def test_a_traced_shape_must_be_static(name, sizes):
         jax.jit(call)(sizes)
 
 
-def test_control_points_beyond_the_image_are_no_pixels():
-    beyond = jnp.array([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, 3.0]])
-    grid = ops.thin_plate_spline_grid(0.5 * beyond, (2, 2), control=beyond)
-    assert abs(grid[1, 1] - 0.5).max() < 1e-5
-
-
 def test_bad_input_is_refused_under_jit_too():
     with pytest.raises(ValueError, match="coords"):
         jax.jit(ops.sample)(IMAGE, PLACES)
@@ -338,65 +331,3 @@ def test_a_wrong_name_is_answered_with_the_right_ones(method, padding):
         ops.sample(IMAGE, COORDS, method="cubic")
     with pytest.raises(ValueError, match=padding):
         ops.sample(IMAGE, COORDS, padding="constant")
-
-
-POSITIONAL = {
-    "identity_coords": ["shape"],
-    "to_pixels": ["coords", "shape"],
-    "to_normalised": ["coords", "shape"],
-    "displace": ["displacement"],
-    "footprint_coords": ["coords", "samples"],
-    "affine_grid": ["theta", "shape"],
-    "attention_grid": ["scale", "translation", "shape"],
-    "projective_grid": ["theta", "shape"],
-    "thin_plate_spline_grid": ["targets", "shape"],
-    "linear_grid": ["theta", "basis"],
-    "sample": ["image", "coords"],
-    "sample_channels": ["image", "coords"],
-    "sample_volume": ["volume", "coords"],
-    "sample_separable": ["image", "x", "y"],
-    "grid_sample": ["image", "grid"],
-    "deformable_conv": ["image", "kernel", "offsets"],
-    "saliency_grid": ["saliency", "shape"],
-    "trilinear_attention": ["features"],
-    "self_attention": ["features"],
-    "attention_marginals": ["attention"],
-    "attention_coords": ["attention", "shape"],
-}
-OPTIONS = {
-    "affine_grid": {"align_corners": True},
-    "attention_grid": {"align_corners": True},
-    "projective_grid": {"align_corners": True},
-    "to_pixels": {"align_corners": True},
-    "to_normalised": {"align_corners": True},
-    "thin_plate_spline_grid": {"control": None, "align_corners": True},
-    "sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
-    "sample_channels": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
-    "sample_volume": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
-    "sample_separable": {"padding": "zeros", "fill": 0.0, "backend": "auto"},
-    "grid_sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0, "align_corners": inspect.Parameter.empty},
-    "deformable_conv": {
-        "mask": None,
-        "bias": None,
-        "stride": 1,
-        "padding": "SAME",
-        "dilation": 1,
-        "feature_group_count": 1,
-    },
-    "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty, "align_corners": True},
-    "trilinear_attention": {"normalise": ("spatial", "relation"), "sharpness": 7.0},
-    "attention_coords": {"dense": 4.0, "iterations": 5, "first": 0.0},
-}
-
-
-@pytest.mark.parametrize("name", POSITIONAL)
-def test_convention_options_are_keyword_only(name):
-    parameters = inspect.signature(getattr(ops, name)).parameters.values()
-    keyword = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == POSITIONAL[name]
-    assert keyword == OPTIONS.get(name, {})
-
-
-def test_grid_sample_asks_for_align_corners():
-    with pytest.raises(TypeError, match="align_corners"):
-        ops.grid_sample(IMAGE, COORDS)

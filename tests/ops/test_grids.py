@@ -225,3 +225,9 @@ def test_affine_grid_of_bfloat16_parameters_is_computed_in_float32():
 
 def test_linear_grid_of_bfloat16_parameters_is_float32():
     assert ops.linear_grid(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 2, 2), jnp.bfloat16)).dtype == jnp.float32
+
+
+def test_control_points_beyond_the_image_are_no_pixels():
+    beyond = jnp.array([[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, 3.0]])
+    grid = ops.thin_plate_spline_grid(0.5 * beyond, (2, 2), control=beyond)
+    assert abs(grid[1, 1] - 0.5).max() < 1e-5

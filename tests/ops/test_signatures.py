@@ -1,0 +1,80 @@
+"""Names, order and defaults of what every op takes: a contract, since others call them."""
+
+import inspect
+
+import jax.numpy as jnp
+import pytest
+
+from vtnjax import ops
+
+POSITIONAL = {
+    "identity_coords": ["shape"],
+    "to_pixels": ["coords", "shape"],
+    "to_normalised": ["coords", "shape"],
+    "displace": ["displacement"],
+    "candidate_offsets": ["window"],
+    "candidate_probabilities": ["residual", "response"],
+    "expected_displacement": ["probabilities"],
+    "resize": ["image", "shape"],
+    "footprint_coords": ["coords", "samples"],
+    "affine_grid": ["theta", "shape"],
+    "attention_grid": ["scale", "translation", "shape"],
+    "projective_grid": ["theta", "shape"],
+    "thin_plate_spline_grid": ["targets", "shape"],
+    "linear_grid": ["theta", "basis"],
+    "sample": ["image", "coords"],
+    "sample_channels": ["image", "coords"],
+    "sample_volume": ["volume", "coords"],
+    "sample_separable": ["image", "x", "y"],
+    "grid_sample": ["image", "grid"],
+    "deformable_conv": ["image", "kernel", "offsets"],
+    "saliency_grid": ["saliency", "shape"],
+    "trilinear_attention": ["features"],
+    "self_attention": ["features"],
+    "attention_marginals": ["attention"],
+    "attention_coords": ["attention", "shape"],
+}
+OPTIONS = {
+    "candidate_probabilities": {"window": inspect.Parameter.empty, "temperature": 10.0, "border": "mask"},
+    "expected_displacement": {"window": inspect.Parameter.empty},
+    "resize": {"align_corners": True},
+    "affine_grid": {"align_corners": True},
+    "attention_grid": {"align_corners": True},
+    "projective_grid": {"align_corners": True},
+    "to_pixels": {"align_corners": True},
+    "to_normalised": {"align_corners": True},
+    "thin_plate_spline_grid": {"control": None, "align_corners": True},
+    "sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_channels": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_volume": {"method": "bilinear", "padding": "zeros", "fill": 0.0},
+    "sample_separable": {"padding": "zeros", "fill": 0.0, "backend": "auto"},
+    "grid_sample": {"method": "bilinear", "padding": "zeros", "fill": 0.0, "align_corners": inspect.Parameter.empty},
+    "deformable_conv": {
+        "mask": None,
+        "bias": None,
+        "stride": 1,
+        "padding": "SAME",
+        "dilation": 1,
+        "feature_group_count": 1,
+    },
+    "saliency_grid": {"fwhm": inspect.Parameter.empty, "pad": inspect.Parameter.empty, "align_corners": True},
+    "trilinear_attention": {"normalise": ("spatial", "relation"), "sharpness": 7.0},
+    "attention_coords": {"dense": 4.0, "iterations": 5, "first": 0.0},
+}
+
+
+def test_every_op_has_its_row():
+    assert sorted(POSITIONAL) == ops.__all__
+
+
+@pytest.mark.parametrize("name", POSITIONAL)
+def test_convention_options_are_keyword_only(name):
+    parameters = inspect.signature(getattr(ops, name)).parameters.values()
+    keyword = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY] == POSITIONAL[name]
+    assert keyword == OPTIONS.get(name, {})
+
+
+def test_grid_sample_asks_for_align_corners():
+    with pytest.raises(TypeError, match="align_corners"):
+        ops.grid_sample(jnp.ones((4, 5, 6)), jnp.ones((3, 2)))
