@@ -57,15 +57,6 @@ def test_cub_lists_that_do_not_fit_are_refused(tmp_path, file, content, sentence
 
 
 @pytest.mark.parametrize(
-    "file", ["classes.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"]
-)
-def test_a_missing_cub_list_is_named(tmp_path, file):
-    (trees.write_cub(tmp_path) / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"CUB_200_2011 must hold {file}, but there is none: unpack"):
-        Cub(tmp_path, "train")
-
-
-@pytest.mark.parametrize(
     ("file", "before", "after", "repeated"),
     [
         ("images.txt", "3 002", "2 002", "key must come once, but '2' comes"),
