@@ -32,13 +32,6 @@ def test_aircraft_lists_that_do_not_fit_are_refused(tmp_path, file, content, sen
         Aircraft(tmp_path, "train")
 
 
-@pytest.mark.parametrize("file", ["images_variant_trainval.txt", "images_box.txt"])
-def test_a_missing_aircraft_list_is_named(tmp_path, file):
-    (trees.write_aircraft(tmp_path) / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"data must hold {file}, but there is none: unpack"):
-        Aircraft(tmp_path, "train")
-
-
 @pytest.mark.parametrize(
     ("file", "before", "after", "sentence"),
     [

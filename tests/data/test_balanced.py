@@ -157,7 +157,7 @@ def test_bad_arguments_are_refused(options, sentence):
 
 
 def test_a_class_without_images_is_named():
-    with pytest.raises(ValueError, match=r"Arrays\(.*\) must have an image of every class, not none of b, d"):
+    with pytest.raises(ValueError, match=r"Arrays\(.*\) must have an image of every class, but has none of b, d"):
         batches_of(1, uneven((2, 0, 1, 0)))
 
 

@@ -1,3 +1,5 @@
+import re
+
 import fine_grained_trees as trees
 import numpy as np
 import pytest
@@ -55,63 +57,35 @@ def test_cub_lists_that_do_not_fit_are_refused(tmp_path, file, content, sentence
 
 
 @pytest.mark.parametrize(
-    "file", ["classes.txt", "image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt"]
+    ("file", "before", "after", "repeated"),
+    [
+        ("images.txt", "3 002", "2 002", "key must come once, but '2' comes"),
+        ("images.txt", "Footed_Albatross_0046_18", "Footed_Albatross_0009_34", "picture must come once, but .*"),
+        ("image_class_labels.txt", "3 2", "2 2", "key must come once, but '2' comes"),
+        ("train_test_split.txt", "3 1", "2 1", "key must come once, but '2' comes"),
+        ("bounding_boxes.txt", "3 14.5", "2 14.5", "key must come once, but '2' comes"),
+        ("classes.txt", "2 002", "1 002", "key must come once, but '1' comes"),
+    ],
 )
-def test_a_missing_cub_list_is_named(tmp_path, file):
-    (trees.write_cub(tmp_path) / file).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"CUB_200_2011 must hold {file}, but there is none: unpack"):
+def test_what_a_cub_list_repeats_is_named(tmp_path, file, before, after, repeated):
+    trees.spoil(trees.write_cub(tmp_path) / file, before, after)
+    with pytest.raises(ValueError, match=rf"{re.escape(file)}: each {repeated} twice"):
         Cub(tmp_path, "train")
 
 
 @pytest.mark.parametrize(
     ("file", "before", "after", "sentence"),
     [
-        ("images.txt", "3 002", "2 002", r"images\.txt: each key must come once, but '2' comes twice"),
-        (
-            "images.txt",
-            "Black_Footed_Albatross_0046_18",
-            "Black_Footed_Albatross_0009_34",
-            r"each picture must come once, but .* twice",
-        ),
-        (
-            "image_class_labels.txt",
-            "3 2",
-            "3 7",
-            r"image_class_labels\.txt: the class of image 3 must be one of classes\.txt, not '7'",
-        ),
-        (
-            "image_class_labels.txt",
-            "3 2",
-            "3 two",
-            r"image_class_labels\.txt: the class of image 3 must be .*, not 'two'",
-        ),
-        (
-            "image_class_labels.txt",
-            "3 2",
-            "2 2",
-            r"image_class_labels\.txt: each key must come once, but '2' comes twice",
-        ),
-        ("image_class_labels.txt", "3 2\n", "", r"image_class_labels\.txt and images\.txt .* has image 3"),
-        ("train_test_split.txt", "3 1", "3 2", r"train_test_split\.txt: the split of image 3 must be 0 or 1, not '2'"),
-        (
-            "train_test_split.txt",
-            "3 1",
-            "3 yes",
-            r"train_test_split\.txt: the split of image 3 must be 0 or 1, not 'yes'",
-        ),
-        ("train_test_split.txt", "3 1", "2 1", r"train_test_split\.txt: each key must come once, but '2' comes twice"),
-        (
-            "bounding_boxes.txt",
-            "3 14.5",
-            "2 14.5",
-            r"bounding_boxes\.txt: each key must come once, but '2' comes twice",
-        ),
-        ("bounding_boxes.txt", "3 14.5", "3 nan", r"bounding_boxes\.txt: the box of '3' .* not \[nan"),
-        ("bounding_boxes.txt", "388.0", "inf", r"bounding_boxes\.txt: the box of '3' .* not .*inf"),
-        ("classes.txt", "2 002", "1 002", r"classes\.txt: each key must come once, but '1' comes twice"),
+        ("image_class_labels.txt", "3 2", "3 7", r": the class of image 3 must be one of classes\.txt, not '7'"),
+        ("image_class_labels.txt", "3 2", "3 two", ": the class of image 3 must be .*, not 'two'"),
+        ("image_class_labels.txt", "3 2\n", "", r" and images\.txt .* has image 3"),
+        ("train_test_split.txt", "3 1", "3 2", ": the split of image 3 must be 0 or 1, not '2'"),
+        ("train_test_split.txt", "3 1", "3 yes", ": the split of image 3 must be 0 or 1, not 'yes'"),
+        ("bounding_boxes.txt", "3 14.5", "3 nan", r": the box of '3' .* not \[nan"),
+        ("bounding_boxes.txt", "388.0", "inf", ": the box of '3' .* not .*inf"),
     ],
 )
-def test_cub_ids(tmp_path, file, before, after, sentence):
+def test_a_cub_value_that_makes_no_sense_is_named(tmp_path, file, before, after, sentence):
     trees.spoil(trees.write_cub(tmp_path) / file, before, after)
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(ValueError, match=re.escape(file) + sentence):
         Cub(tmp_path, "train")

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vtnjax.data.drawing import HEIGHT, WIDTH, draw_polygon, from_one, numbered, write_jpeg, write_lines
+from vtnjax.data.drawing import HEIGHT, WIDTH, draw_polygon, from_one, write_jpeg, write_lines
 
 
 def drawn(seed, label=4, classes=6):
@@ -35,7 +35,6 @@ def test_matlab_counts_from_one_and_includes_the_last_pixel():
     drawing = drawn(0)
     left, top, right, bottom = drawing.box
     assert from_one(drawing) == (left + 1, top + 1, right, bottom)
-    assert numbered(["a", "b"]) == [(1, "a"), (2, "b")]
 
 
 def test_files_come_with_their_folders(tmp_path):

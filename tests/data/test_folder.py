@@ -139,13 +139,13 @@ def test_nothing_is_logged_when_all_files_are_whole(birds, caplog):
 def test_a_class_without_pictures_is_named(birds, on_error):
     (birds / "train" / "crow").mkdir()
     (birds / "train" / "crow" / "1.txt").write_bytes(b"caw")
-    with pytest.raises(ValueError, match=r"train must hold a readable picture .* not none of crow: remove the class"):
+    with pytest.raises(ValueError, match=r"train must hold a readable picture .* has none of crow: remove the class"):
         Folder(birds, "train", on_error=on_error)
 
 
 def test_a_class_that_loses_every_picture_is_named(birds):
     (birds / "train" / "auk" / "1.jpeg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"a readable picture .* not none of auk: remove the class"):
+    with pytest.raises(ValueError, match=r"a readable picture .* has none of auk: remove the class"):
         Folder(birds, "train", on_error="skip")
 
 
@@ -158,7 +158,7 @@ def test_classes_must_be_those_of_the_train_split(birds):
 
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"data_dir must be a folder, not .*nowhere, which is none: .*/CLASS/IMAGE"
+        FileNotFoundError, match=r"data_dir must be a folder, but there is none at .*nowhere: .*/CLASS/IMAGE"
     ):
         Folder(tmp_path / "nowhere", "train")
 

@@ -7,6 +7,12 @@ import pytest
 from vtnjax.data import INaturalist2017
 
 
+def spoil_json(path, change):
+    contents = json.loads(path.read_text())
+    change(contents)
+    path.write_text(json.dumps(contents))
+
+
 def test_inaturalist(tmp_path):
     trees.write_inat2017(tmp_path)
     source = INaturalist2017(tmp_path, "train")
@@ -34,10 +40,7 @@ def test_inaturalist(tmp_path):
     ],
 )
 def test_inaturalist_lists_of_another_format_are_refused(tmp_path, change, sentence):
-    path = trees.write_inat2017(tmp_path) / "train2017.json"
-    contents = json.loads(path.read_text())
-    change(contents)
-    path.write_text(json.dumps(contents))
+    spoil_json(trees.write_inat2017(tmp_path) / "train2017.json", change)
     with pytest.raises(ValueError, match=sentence):
         INaturalist2017(tmp_path, "train")
 
@@ -47,12 +50,6 @@ def test_inaturalist_lists_that_are_damaged_are_refused(tmp_path, content):
     (trees.write_inat2017(tmp_path) / "train2017.json").write_text(content)
     with pytest.raises(ValueError, match=r"train2017\.json must (be a whole JSON file|hold a list 'images')"):
         INaturalist2017(tmp_path, "train")
-
-
-def spoil_json(path, change):
-    contents = json.loads(path.read_text())
-    change(contents)
-    path.write_text(json.dumps(contents))
 
 
 def again(rows, **other):

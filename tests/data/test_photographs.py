@@ -71,6 +71,24 @@ def test_an_empty_folder_comes_with_what_to_unpack(tmp_path, dataset, sentence):
         load_source(dataset, "train", data_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("dataset", "file"),
+    [
+        ("cub", "classes.txt"),
+        ("cub", "image_class_labels.txt"),
+        ("cub", "train_test_split.txt"),
+        ("cub", "bounding_boxes.txt"),
+        ("aircraft", "images_variant_trainval.txt"),
+        ("aircraft", "images_box.txt"),
+    ],
+)
+def test_a_missing_list_is_named(tmp_path, dataset, file):
+    root = WRITERS[dataset](tmp_path)
+    (root / file).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{root.name} must hold {file}, but there is none: unpack"):
+        load_source(dataset, "train", data_dir=str(tmp_path))
+
+
 @pytest.mark.parametrize("dataset", WRITERS)
 def test_another_split_is_refused(tmp_path, dataset):
     WRITERS[dataset](tmp_path)

@@ -55,11 +55,13 @@ def test_the_command_writes_picture_and_correlations(tmp_path, capsys, model, ro
     assert f"transformer {rows} follows the first digit by" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("config", [None, {"name": "stn"}, {"name": "two_digits", "model": "vtn_two"}])
-def test_another_folder_is_refused(tmp_path, config):
-    if config:
-        (tmp_path / "config.json").write_text(json.dumps({"network": config}))
-    with pytest.raises(
-        ValueError, match=r"must be (a run of configs/two_digits\.py with model=2xst_fcn|the workdir of a run)"
-    ):
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must be the workdir of a run, but it has no config\.json"):
+        addition.study(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("network", [{"name": "stn"}, {"name": "two_digits", "model": "vtn_two"}])
+def test_a_run_of_another_network_is_refused(tmp_path, network):
+    (tmp_path / "config.json").write_text(json.dumps({"network": network}))
+    with pytest.raises(ValueError, match=r"a run of configs/two_digits\.py with model=2xst_fcn or model=st_fcn"):
         addition.study(tmp_path, tmp_path)

@@ -36,11 +36,14 @@ def test_it_writes_both_pictures_and_the_correlations(runs, tmp_path, capsys):
     assert "STN-C1: correlation" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("what", ["missing", "other"])
-def test_another_folder_is_refused(tmp_path, what):
-    if what == "other":
-        (tmp_path / "config.json").write_text(json.dumps({"network": {"name": "stn"}, "input": {"distortion": "R"}}))
-    with pytest.raises(ValueError, match=r"must be (a run of configs/feature_maps\.py with a|the workdir of a run)"):
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must be the workdir of a run, but it has no config\.json"):
+        angles.study([tmp_path], tmp_path)
+
+
+def test_a_run_of_another_network_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"network": {"name": "stn"}, "input": {"distortion": "R"}}))
+    with pytest.raises(ValueError, match=r"must be a run of configs/feature_maps\.py with a transformer"):
         angles.study([tmp_path], tmp_path)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from vtnjax._checks import check_choice
-from vtnjax.data.drawing import WIDTH, Drawing, from_one, numbered, write_jpeg, write_lines
+from vtnjax.data.drawing import WIDTH, Drawing, from_one, write_jpeg, write_lines
 from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs, read_text
 from vtnjax.data.photographs import Photographs, find_root
 from vtnjax.data.records import Record
@@ -83,7 +83,7 @@ def write_aircraft(directory: Path, drawings: list[Drawing], classes: int) -> No
     variants = [f"P-{label + 3} Polygon" for label in range(classes)]
     lists: dict[str, list[str]] = {"train": [], "val": [], "trainval": [], "test": []}
     boxes = []
-    for i, drawing in numbered(drawings):
+    for i, drawing in enumerate(drawings, start=1):
         banner = np.full((_BANNER, WIDTH, 3), 255, np.uint8)
         write_jpeg(root / "images" / f"{i:07}.jpg", np.concatenate([drawing.image, banner]))
         boxes.append(f"{i:07} " + " ".join(map(str, from_one(drawing))))

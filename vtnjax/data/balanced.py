@@ -73,7 +73,7 @@ def _members(source: LabelledSource) -> list[np.ndarray]:
     members = [np.flatnonzero(source.labels == label) for label in range(len(source.classes))]
     without = [name for name, indices in zip(source.classes, members, strict=True) if not indices.size]
     if without:
-        raise ValueError(f"{source!r} must have an image of every class, not none of {', '.join(without)}")
+        raise ValueError(f"{source!r} must have an image of every class, but has none of {', '.join(without)}")
     return members
 
 

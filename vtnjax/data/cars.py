@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vtnjax._checks import check_choice
-from vtnjax.data.drawing import Drawing, from_one, numbered, write_jpeg
+from vtnjax.data.drawing import Drawing, from_one, write_jpeg
 from vtnjax.data.lists import as_boxes, lacking
 from vtnjax.data.photographs import Photographs
 
@@ -134,7 +134,7 @@ def write_cars(directory: Path, drawings: list[Drawing], classes: int) -> None:
     for split, path in paths.items():
         chosen = [d for d in drawings if d.is_train == (split == "train")]
         rows = []
-        for i, drawing in numbered(chosen):
+        for i, drawing in enumerate(chosen, start=1):
             write_jpeg(directory / f"cars_{split}" / f"{i:05}.jpg", drawing.image)
             rows.append((*from_one(drawing), drawing.label + 1, f"{i:05}.jpg"))
         scipy.io.savemat(directory / path, {"annotations": np.array(rows, fields)[None]})

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from vtnjax._checks import check_choice
-from vtnjax.data.drawing import Drawing, numbered, write_jpeg, write_lines
+from vtnjax.data.drawing import Drawing, write_jpeg, write_lines
 from vtnjax.data.lists import as_boxes, check_once, four_numbers, read_pairs
 from vtnjax.data.photographs import Photographs, find_root
 
@@ -88,13 +88,18 @@ def write_cub(directory: Path, drawings: list[Drawing], classes: int) -> None:
     root = directory / "CUB_200_2011"
     kinds = [f"{label + 1:03}.Polygon_of_{label + 3}_sides" for label in range(classes)]
     names = [
-        f"{kinds[d.label]}/Polygon_Of_{d.label + 3}_Sides_{d.number + 1:04}_{i}.jpg" for i, d in numbered(drawings)
+        f"{kinds[d.label]}/Polygon_Of_{d.label + 3}_Sides_{d.number + 1:04}_{i}.jpg"
+        for i, d in enumerate(drawings, start=1)
     ]
     for name, drawing in zip(names, drawings, strict=True):
         write_jpeg(root / "images" / name, drawing.image)
     boxes = [(left, top, right - left, bottom - top) for left, top, right, bottom in (d.box for d in drawings)]
-    write_lines(root / "classes.txt", [f"{label + 1} {kind}" for label, kind in enumerate(kinds)])
-    write_lines(root / "images.txt", [f"{i} {name}" for i, name in numbered(names)])
-    write_lines(root / "image_class_labels.txt", [f"{i} {d.label + 1}" for i, d in numbered(drawings)])
-    write_lines(root / "train_test_split.txt", [f"{i} {int(d.is_train)}" for i, d in numbered(drawings)])
-    write_lines(root / "bounding_boxes.txt", [f"{i} " + " ".join(f"{v}.0" for v in box) for i, box in numbered(boxes)])
+    columns = {
+        "classes": kinds,
+        "images": names,
+        "image_class_labels": [d.label + 1 for d in drawings],
+        "train_test_split": [int(d.is_train) for d in drawings],
+        "bounding_boxes": [" ".join(f"{value}.0" for value in box) for box in boxes],
+    }
+    for name, column in columns.items():
+        write_lines(root / f"{name}.txt", [f"{i} {value}" for i, value in enumerate(column, start=1)])

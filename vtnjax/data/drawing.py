@@ -3,13 +3,11 @@
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
 
 HEIGHT, WIDTH = 90, 120
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +52,6 @@ def write_lines(path: Path, lines: list[str]) -> None:
     """Write a text file, and the folders it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def numbered(items: list[_T]) -> list[tuple[int, _T]]:
-    """Each item behind its number, counted from 1."""
-    return list(enumerate(items, start=1))
 
 
 def from_one(drawing: Drawing) -> tuple[int, int, int, int]:

@@ -10,11 +10,9 @@ import numpy as np
 
 from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.drawing import draw_polygon
-from vtnjax.data.drawn_numbers import write_house_numbers
 from vtnjax.data.sets import SETS
 
 _WRITERS = {name: entry.write for name, entry in SETS.items() if entry.write}
-_NUMBERS = "svhn"  # drawn digits instead of polygons
 
 
 def write_drawn(
@@ -48,6 +46,13 @@ def write_drawn(
     _WRITERS[dataset](Path(directory), drawings, classes)
 
 
+_DRAWN = {
+    name: entry.draw or functools.partial(write_drawn, name)
+    for name, entry in SETS.items()
+    if entry.draw or entry.write
+}
+
+
 @functools.cache
 def drawn_directory(dataset: str) -> str:
     """A folder with a tiny set as `write_drawn` or `write_house_numbers` makes it, which lasts as long as the process.
@@ -58,11 +63,8 @@ def drawn_directory(dataset: str) -> str:
     Raises:
         ValueError: If `dataset` is another name.
     """
-    check_choice("dataset", dataset, (*_WRITERS, _NUMBERS))
+    check_choice("dataset", dataset, tuple(_DRAWN))
     directory = tempfile.mkdtemp(prefix="vtnjax-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    if dataset == _NUMBERS:
-        write_house_numbers(directory)
-    else:
-        write_drawn(dataset, directory)
+    _DRAWN[dataset](Path(directory))
     return directory

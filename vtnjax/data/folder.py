@@ -103,8 +103,8 @@ class Folder:
         without = sorted(set(range(len(self.classes))) - {label for _, label in self._records})
         if without:
             raise ValueError(
-                f"{self._directory} must hold a readable picture ({' '.join(sorted(_SUFFIXES))}) of every class, not "
-                f"none of {', '.join(self.classes[label] for label in without)}: remove the class or add pictures"
+                f"{self._directory} must hold a readable picture ({' '.join(sorted(_SUFFIXES))}) of every class, but "
+                f"has none of {', '.join(self.classes[label] for label in without)}: remove the class or add pictures"
             )
 
 
@@ -119,7 +119,7 @@ def _as_shape(size: int | tuple[int, int] | None) -> tuple[int, int] | None:
 
 def _split_directory(data_dir: Path, split: str) -> Path:
     if not data_dir.is_dir():
-        raise FileNotFoundError(f"data_dir must be a folder, not {data_dir}, which is none: {_LAYOUT}")
+        raise FileNotFoundError(f"data_dir must be a folder, but there is none at {data_dir}: {_LAYOUT}")
     if not (data_dir / split).is_dir():
         holds = ", ".join(_subfolders(data_dir)) or "no folder"
         raise FileNotFoundError(f"split must be a folder of {data_dir}, which holds {holds}, not {split!r}: {_LAYOUT}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vtnjax._checks import check_choice
-from vtnjax.data.drawing import HEIGHT, WIDTH, Drawing, numbered, write_jpeg
+from vtnjax.data.drawing import HEIGHT, WIDTH, Drawing, write_jpeg
 from vtnjax.data.lists import check_once, lacking
 from vtnjax.data.photographs import Photographs
 
@@ -108,8 +108,9 @@ def write_inaturalist(directory: Path, drawings: list[Drawing], classes: int) ->
         for label in range(classes)
     ]
     for split in ("train", "val"):
+        chosen = [d for d in drawings if d.is_train == (split == "train")]
         images, annotations = [], []
-        for i, drawing in numbered([d for d in drawings if d.is_train == (split == "train")]):
+        for i, drawing in enumerate(chosen, start=1):
             category = categories[drawing.label]
             name = f"train_val_images/{category['supercategory']}/{category['name']}/{drawing.stem}.jpg"
             write_jpeg(directory / name, drawing.image)

@@ -8,6 +8,7 @@ from vtnjax.data.aircraft import Aircraft, write_aircraft
 from vtnjax.data.cars import Cars, write_cars
 from vtnjax.data.cub import Cub, write_cub
 from vtnjax.data.drawing import Drawing
+from vtnjax.data.drawn_numbers import write_house_numbers
 from vtnjax.data.folder import Folder
 from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
@@ -25,11 +26,13 @@ class Entry(NamedTuple):
         train_images: how many photographs it has to train on; None if it is no published set of photographs.
         write: writes drawn pictures into a folder in the set's layout, given the number of their classes; None if it
             is no such set.
+        draw: writes a small set of drawn pictures into a folder, if its pictures are not those of `write`.
     """
 
     read: Callable[..., Source]
     train_images: int | None = None
     write: Write | None = None
+    draw: Callable[[Path], None] | None = None
 
 
 SETS: dict[str, Entry] = {
@@ -39,5 +42,5 @@ SETS: dict[str, Entry] = {
     "cars": Entry(Cars, 8144, write_cars),
     "aircraft": Entry(Aircraft, 6667, write_aircraft),
     "inat2017": Entry(INaturalist2017, 579_184, write_inaturalist),
-    "svhn": Entry(HouseNumbers),
+    "svhn": Entry(HouseNumbers, draw=write_house_numbers),
 }
