@@ -1,5 +1,6 @@
 """Pictures of warps: where each output pixel read its input. Functions return Matplotlib figures or draw on axes."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,24 +47,19 @@ def draw_grid(
     h, w = coords.shape[:2]
     rows, columns = (np.unique(np.linspace(0, n - 1, lines).round().astype(int)) for n in (h, w))
     inner = [coords[i] for i in rows] + [coords[:, j] for j in columns]
-    border = [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
-    limits = axes.get_xlim(), axes.get_ylim()
-    axes.add_collection(LineCollection(_finite(inner), colors=colour, linewidths=width * 0.6, alpha=0.7))
-    axes.add_collection(LineCollection(_finite(border), colors=colour, linewidths=width * 2))
-    # The top edge in another colour shows turns and reflections.
-    axes.add_collection(LineCollection(_finite([coords[0]]), colors="tab:cyan", linewidths=width * 2))
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
+    with _view_kept(axes):
+        axes.add_collection(LineCollection(_finite(inner), colors=colour, linewidths=width * 0.6, alpha=0.7))
+        axes.add_collection(LineCollection(_finite(_border(coords)), colors=colour, linewidths=width * 2))
+        # The top edge in another colour shows turns and reflections.
+        axes.add_collection(LineCollection(_finite([coords[0]]), colors="tab:cyan", linewidths=width * 2))
 
 
 def draw_box(axes: Axes, box: Float[ArrayLike, "4"], colour: str, *, width: float = 1.5) -> None:
     """Draw a box (left, top, right, bottom), in pixels, over an image already drawn."""
     left, top, right, bottom = np.asarray(box, np.float64)
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
-    limits = axes.get_xlim(), axes.get_ylim()
-    axes.add_collection(LineCollection(_finite([corners]), colors=colour, linewidths=width))
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
+    with _view_kept(axes):
+        axes.add_collection(LineCollection(_finite([corners]), colors=colour, linewidths=width))
 
 
 def before_after(
@@ -112,11 +108,8 @@ def projections(
 def draw_window(axes: Axes, coords: Float[ArrayLike, "h w 2"], colour: str, *, width: float = 1.8) -> None:
     """Draw the border of a window that was read over an image already drawn, in one colour."""
     coords = np.asarray(coords)
-    limits = axes.get_xlim(), axes.get_ylim()
-    border = [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
-    axes.add_collection(LineCollection(_finite(border), colors=colour, linewidths=width))
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
+    with _view_kept(axes):
+        axes.add_collection(LineCollection(_finite(_border(coords)), colors=colour, linewidths=width))
 
 
 def windows(
@@ -229,12 +222,10 @@ def draw_sources(axes: Axes, image: Shaped[ArrayLike, "h w c"], coords: Float[Ar
     axes.images[-1].set_alpha(0.45)
     y, x = np.mgrid[:h, :w]
     colours = colour_coords(np.stack([x, y], axis=-1).astype(np.float64), (h, w)).reshape(-1, 3)
-    limits = axes.get_xlim(), axes.get_ylim()
-    # The map's pixels are patches of the image: the centres of both cover it alike.
-    places = (coords.reshape(-1, 2) + 0.5) * np.array([image.shape[1] / w, image.shape[0] / h]) - 0.5
-    axes.scatter(*places.T, s=max(3.0, 900 / (h * w)), c=colours, linewidths=0)
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])
+    with _view_kept(axes):
+        # The map's pixels are patches of the image: the centres of both cover it alike.
+        places = (coords.reshape(-1, 2) + 0.5) * np.array([image.shape[1] / w, image.shape[0] / h]) - 0.5
+        axes.scatter(*places.T, s=max(3.0, 900 / (h * w)), c=colours, linewidths=0)
 
 
 def fields(
@@ -328,6 +319,20 @@ def save(figure: Figure, path: Path) -> None:
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     figure.savefig(partial, dpi=120)
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def _view_kept(axes):
+    """Around what is drawn over an image: the view stays on the image."""
+    limits = axes.get_xlim(), axes.get_ylim()
+    yield
+    axes.set_xlim(*limits[0])
+    axes.set_ylim(*limits[1])
+
+
+def _border(coords):
+    """The four outer lines of a grid."""
+    return [coords[0], coords[-1], coords[:, 0], coords[:, -1]]
 
 
 def _finite(lines):

@@ -34,12 +34,6 @@ def build(name, **options):
     return backbone
 
 
-def run(backbone, image):
-    """Its features, compiled: faster here than operation by operation."""
-    graphdef, state = nnx.split(backbone)
-    return jax.jit(lambda state, image: nnx.merge(graphdef, state)(image))(state, image)
-
-
 def shapes(backbone, image_shape):
     """The features' shapes without computing them."""
     graphdef, state = nnx.split(backbone)

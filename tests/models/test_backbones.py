@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_backbones import GOLDENS, abstract, build, run, shapes, statistics
+from compiled import run
+from drawn_backbones import GOLDENS, abstract, build, shapes, statistics
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_backbones import SHAPES, abstract, build, run, statistics
+from compiled import run
+from drawn_backbones import SHAPES, abstract, build, statistics
 from flax import nnx
 
 from vtnjax.models import load_pretrained

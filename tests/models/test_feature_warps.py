@@ -1,12 +1,13 @@
 """Warps of features: where they start, what they read, and trunks whose last convolution is deformable."""
 
-import jax
 import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose
+from small_trunk import Trunk
 
 from vtnjax import models, ops
 from vtnjax.models import AffineGroups, FeatureLocaliser
@@ -26,11 +27,6 @@ OPTIONS = {
 
 def features(count=3):
     return jnp.asarray(np.random.default_rng(0).normal(size=(count, *SHAPE)), jnp.float32)
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 @pytest.mark.parametrize("warp", ["stn", "affine_groups", "ssn"])
@@ -73,16 +69,6 @@ def test_each_group_has_an_affine_warp_of_its_own():
     assert_allclose(y, expected, atol=1e-5)
     with pytest.raises(ValueError, match="groups must divide the 8 channels, not be 3"):
         AffineGroups(FeatureLocaliser(SHAPE, 7, rngs=nnx.Rngs(0)), 7, 8, 3, rngs=nnx.Rngs(0))
-
-
-class Trunk(nnx.Module):
-    def __init__(self, rngs):
-        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.last = nnx.Conv(4, 8, (3, 3), strides=2, padding=((1, 1), (1, 1)), rngs=rngs)
-
-    def __call__(self, image):
-        x = nnx.relu(self.first(image))
-        return {"z": x, "a": nnx.relu(self.last(x))}
 
 
 TRUNKS = {

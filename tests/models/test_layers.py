@@ -1,9 +1,9 @@
 """What several networks are made of, each alone."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose
 
@@ -15,11 +15,6 @@ pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 def features():
     return jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 6, 8)), jnp.float32)
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 def test_a_flat_classifier_tells_where_something_is():

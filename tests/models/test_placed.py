@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -23,11 +24,6 @@ def make(**options):
     layers = [ConvPool(1, 4, 3, rngs=rngs), ConvPool(4, 5, 3, rngs=rngs)]
     shape = options.pop("shape", (20, 18, 1))
     return PlacedSTN(layers, lambda cells: nnx.Linear(cells, 6, rngs=nnx.Rngs(1)), shape, **options, rngs=rngs)
-
-
-def run(network, images=IMAGES):
-    graphdef, state = nnx.split(network)
-    return jax.jit(lambda state, images: nnx.merge(graphdef, state, copy=True)(images))(state, images)
 
 
 def predict(network, *thetas):
@@ -51,14 +47,14 @@ def through(layers, x):
 @pytest.mark.parametrize("mode", ["features", "shared", "deep"])
 @pytest.mark.parametrize("placements", [(0,), (1,), (2,), (0, 1)])
 def test_all_start_as_the_network_without_a_transformer(mode, placements):
-    plain, out = run(make(placements=()))
+    plain, out = run(make(placements=()), IMAGES)
     assert set(out) == {"features"}
-    assert_allclose(run(make(mode=mode, placements=placements))[0], plain, atol=1e-5)
+    assert_allclose(run(make(mode=mode, placements=placements), IMAGES)[0], plain, atol=1e-5)
 
 
 def test_features_are_warped_behind_their_layer():
     network = predict(make(placements=(1,)), TURN)
-    _, out = run(network)
+    _, out = run(network, IMAGES)
     wanted, coords = warped(network.layers[0](IMAGES), TURN)
     assert_allclose(out["warped"], wanted, atol=1e-5)
     assert_allclose(out["coords"][0], coords, atol=1e-5)
@@ -68,7 +64,7 @@ def test_features_are_warped_behind_their_layer():
 @pytest.mark.parametrize("mode", ["shared", "deep"])
 def test_the_input_is_warped_by_what_later_features_say(mode):
     network = predict(make(mode=mode, placements=(1,)), TURN)
-    _, out = run(network)
+    _, out = run(network, IMAGES)
     wanted, _ = warped(IMAGES, TURN)
     assert_allclose(out["warped"], wanted, atol=1e-5)
     assert_allclose(out["features"], through(network.layers, wanted), atol=1e-5)
@@ -77,7 +73,7 @@ def test_the_input_is_warped_by_what_later_features_say(mode):
 @pytest.mark.parametrize("mode", ["shared", "deep"])
 def test_several_matrices_are_multiplied_and_the_input_sampled_once(mode):
     network = predict(make(mode=mode, placements=(0, 2)), TURN, SHIFT)
-    _, out = run(network)
+    _, out = run(network, IMAGES)
     # The second warp reads its points in the first one's output, and those in the input.
     point = np.stack([*np.random.default_rng(1).uniform(-1, 1, (2, 5)), np.ones(5)])
     between = np.concatenate([np.asarray(SHIFT) @ point, np.ones((1, 5))])
@@ -90,7 +86,7 @@ def test_the_second_localiser_sees_what_the_first_has_warped():
     network = predict(make(mode="shared", placements=(0, 1)), TURN, SHIFT)
     head = network.transformer[1].transformer.head
     head.kernel[...] = 0.01 * jax.random.normal(jax.random.key(0), head.kernel.shape)
-    _, out = run(network)
+    _, out = run(network, IMAGES)
     seen = network.layers[0](warped(IMAGES, TURN)[0])
     theta = head(network.transformer[1].localiser(seen)).reshape(-1, 2, 3)
     assert_allclose(out["theta"], compose(jnp.tile(jnp.asarray([TURN]), (3, 1, 1)), theta), atol=1e-5)

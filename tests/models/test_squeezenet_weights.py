@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_backbones import abstract, run
+from compiled import run
+from drawn_backbones import abstract
 
 from vtnjax.models import imagenet_input, load_pretrained
 

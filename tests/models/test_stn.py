@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.testing import assert_allclose
@@ -41,11 +42,6 @@ def abstract(model, size=28, **options):
 
 def images(size, count=2, dtype=jnp.float32):
     return jnp.asarray(np.random.default_rng(0).random((count, size, size, 1)), dtype)
-
-
-def run(network, image):
-    graphdef, state = nnx.split(network)
-    return jax.jit(lambda state, image: nnx.merge(graphdef, state)(image))(state, image)
 
 
 def weights(module):

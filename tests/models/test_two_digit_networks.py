@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose
 
@@ -14,11 +15,6 @@ pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 def network(model, classes=100, **options):
     return models.TwoDigitNetwork(model, (42, 42, 2), classes=classes, rngs=nnx.Rngs(0), **options)
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 def images():

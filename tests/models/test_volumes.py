@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 
 from vtnjax import models
@@ -15,11 +16,6 @@ SHAPE = (24, 26, 28, 1)
 
 def network(model="st_fcn", **options):
     return models.VolumeNetwork(model, SHAPE, **options, rngs=nnx.Rngs(0))
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 def volumes():

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
+from small_trunk import Trunk
 
 from vtnjax import models
 from vtnjax.nn import VolumetricTransformer
@@ -14,21 +16,6 @@ pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 VTN = {"window": (3, 3), "widths": (3,), "squeezed": (2,)}
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)
-
-
-class Trunk(nnx.Module):
-    def __init__(self, rngs):
-        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
-        self.last = nnx.Conv(4, 8, (3, 3), strides=2, padding=((1, 1), (1, 1)), rngs=rngs)
-
-    def __call__(self, image):
-        x = nnx.relu(self.first(image))
-        return {"z": x, "a": nnx.relu(self.last(x))}
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 def test_the_last_features_are_warped_and_classified():

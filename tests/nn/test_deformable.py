@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -22,11 +23,6 @@ def features(*sizes, count=2, channels=4, seed=0):
 
 def make(features_in=4, features_out=5, *args, **options):
     return DeformableConv(features_in, features_out, *args, rngs=nnx.Rngs(0), **options)
-
-
-def run(layer, x):
-    graphdef, state = nnx.split(layer)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))(state, x)
 
 
 def ordinary(layer, **options):

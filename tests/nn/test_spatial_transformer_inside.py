@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -118,11 +119,6 @@ def test_a_users_network_trains_in_both_modes_of_nnx(trained, graph):
 
 def test_both_modes_of_nnx_compute_the_same(trained):
     np.testing.assert_array_equal(trained[True][1][2], trained[False][1][2])
-
-
-def run(network, image):
-    graphdef, state = nnx.split(network)
-    return jax.jit(lambda state, image: nnx.merge(graphdef, state)(image))(state, image)
 
 
 def test_a_users_network_starts_at_the_identity_at_every_depth():

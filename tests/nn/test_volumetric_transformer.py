@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from numpy.testing import assert_allclose
@@ -30,11 +31,6 @@ def stirred(module):
     kernel = module.head.kernel
     kernel[...] = jax.random.normal(jax.random.key(1), kernel.shape)
     return module
-
-
-def run(module, x):
-    graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, x: nnx.merge(graphdef, state, copy=True)(x))(state, x)
 
 
 # ---- What the field is
