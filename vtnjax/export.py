@@ -1,4 +1,4 @@
-"""The command `vtnjax export`, also `python -m vtnjax.export`: a trained network as a program that needs JAX alone.
+"""The command `vtnjax export`, also `python -m vtnjax.export`: a trained network as a program that runs without vtnjax.
 
 program = jax.export.deserialize(bytearray(pathlib.Path("birds.bin").read_bytes()))
 probabilities = program.call(images)
@@ -29,7 +29,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def main(words: Sequence[str] | None = None) -> None:
     """Write the program and what is to be known of it."""
     parser = argparse.ArgumentParser(
-        "vtnjax export", description="A trained network as a program that needs JAX alone."
+        "vtnjax export", description="A trained network as a program that runs without vtnjax."
     )
     parser.add_argument("workdir", help="folder of the run")
     parser.add_argument("file", type=epath.Path, help="the program's; FILE.json beside it says what it takes and gives")

@@ -1,5 +1,6 @@
 """Warps of features: where they start, what they read, and trunks whose last convolution is deformable."""
 
+import jax
 import jax.numpy as jnp
 import loops
 import numpy as np
@@ -23,6 +24,9 @@ OPTIONS = {
     "asn": {"dense": 2.0},
     "vtn": {"groups": 4, "window": (3, 3), "widths": (3,), "squeezed": (2,)},
 }
+
+
+FULL = {"stn": {}, "affine_groups": {"groups": 4}}
 
 
 def features(count=3):
@@ -52,6 +56,14 @@ def test_the_attention_sampler_alone_reads_by_the_squared_sum_of_the_features_at
         lines = loops.attention_coords(attention, SHAPE[:2], dense=2.0)
         assert_allclose(coords, np.stack(np.meshgrid(*lines), -1), atol=1e-3)
         assert_allclose(warped, loops.sample(x, np.asarray(coords)), atol=1e-3)
+
+
+def test_theta_is_computed_in_full_precision():
+    # A TPU multiplies in bfloat16 unless it is told otherwise, and theta is multiplied by the size of the map.
+    for name, options in FULL.items():
+        module = FEATURE_WARPS[name](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), **options)
+        program = str(jax.make_jaxpr(module.head)(jnp.ones((2, module.head.in_features))))
+        assert "HIGHEST" in program
 
 
 def test_each_group_has_an_affine_warp_of_its_own():

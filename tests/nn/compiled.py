@@ -4,7 +4,11 @@ import jax
 from flax import nnx
 
 
-def run(module, *arrays):
+def run(module, *arrays, **given):
     """What a module makes of arrays; the module itself stays as it was."""
     graphdef, state = nnx.split(module)
-    return jax.jit(lambda state, *arrays: nnx.merge(graphdef, state, copy=True)(*arrays))(state, *arrays)
+
+    def call(state, arrays, given):
+        return nnx.merge(graphdef, state, copy=True)(*arrays, **given)
+
+    return jax.jit(call)(state, arrays, given)

@@ -35,12 +35,6 @@ def make(warp, *, shape=None, **options):
     return SpatialTransformer(Localiser(3, rngs=rngs), FEATURES, warp=warp, shape=shape, rngs=rngs, **options)
 
 
-def run(transformer, image, **given):
-    """The call, compiled: faster here than operation by operation."""
-    graphdef, state = nnx.split(transformer)
-    return jax.jit(lambda state, image, given: nnx.merge(graphdef, state)(image, **given))(state, image, given)
-
-
 def images(*sizes, count=2, channels=3, seed=0):
     values = np.random.default_rng(seed).normal(size=(count, *(sizes or SHAPE), channels))
     return jnp.asarray(values, jnp.float32)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
-from small_transformers import FEATURES, FLAT, SHAPE, SMALL, affine_basis, images, make, run, stir, tell
+from small_transformers import FEATURES, FLAT, SHAPE, SMALL, affine_basis, images, make, stir, tell
 
 from vtnjax import ops
 from vtnjax.nn import SpatialTransformer

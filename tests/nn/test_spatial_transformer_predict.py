@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
-from small_transformers import FEATURES, FLAT, SHAPE, SMALL, images, make, run, stir
+from small_transformers import FEATURES, FLAT, SHAPE, SMALL, images, make, stir
 
 from vtnjax.nn import SpatialTransformer
 

@@ -59,6 +59,7 @@ class AffineGroups(nnx.Module):
             6 * groups,
             kernel_init=nnx.initializers.zeros,
             bias_init=lambda _, shape, dtype: jnp.tile(jnp.asarray(_IDENTITY, dtype), groups).reshape(shape),
+            precision="highest",  # as in `nn.SpatialTransformer`: a TPU's bfloat16 would be pixels off
             rngs=rngs,
         )
 
