@@ -29,18 +29,8 @@ def get_config(variant: str = "") -> ConfigDict:
         dataset=("digits", "idx", "folder", "generated"),
         smoke=False,
     )
-    warps = chosen["model"].startswith("st_")
     config = presets.run(
-        network={
-            "name": "stn",
-            "model": chosen["model"],
-            "warp": chosen["warp"],
-            "parameters": 400_000,  # about so many, A.4
-            # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
-            "pool": 2 if warps and chosen["distortion"] in ("RTS", "TC") else 1,
-        },
-        input={"name": "images", "distortion": chosen["distortion"]},
-        picture={"name": "before_after" if warps else "gallery"},
+        **presets.distorted_digits(chosen["model"], chosen["warp"], chosen["distortion"]),
         dataset=chosen["dataset"],
         source_options={"channels": 1, "size": 28, "on_error": "raise"} if chosen["dataset"] == "folder" else {},
         steps=6000,

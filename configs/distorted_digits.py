@@ -32,18 +32,8 @@ def get_config(variant: str = "") -> ConfigDict:
         short=False,
         smoke=False,
     )
-    warps = chosen["model"].startswith("st_")
     config = presets.run(
-        network={
-            "name": "stn",
-            "model": chosen["model"],
-            "warp": chosen["warp"],
-            "parameters": 400_000,  # about so many, A.4
-            # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
-            "pool": 2 if warps and chosen["distortion"] in ("RTS", "TC") else 1,
-        },
-        input={"name": "images", "distortion": chosen["distortion"]},
-        picture={"name": "before_after" if warps else "gallery"},
+        **presets.distorted_digits(chosen["model"], chosen["warp"], chosen["distortion"]),
         dataset=chosen["dataset"],
         steps=150_000,
         batch_size=256,

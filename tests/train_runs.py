@@ -142,6 +142,30 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
     assert metrics(one) == metrics(other)
 
 
+def assert_smoke_run_ends(workdir: Path, config: str) -> None:
+    """A short run ends with a figure and a picture."""
+    out, _ = run(workdir, config=config)
+    assert out.splitlines()[-1].startswith("finished: step ")
+    assert "test/accuracy" in metrics(workdir)[-1]
+    assert (workdir / "figures" / "test.png").stat().st_size > 1000
+
+
+def assert_ends_as_if_never_killed(folder: Path, logged: str, *, kill_at: int, steps: int, **options) -> None:
+    """A run killed behind a step ends as one that was not, and every line of its training has a figure."""
+    unbroken, killed = folder / "unbroken", folder / "killed"
+    run(unbroken, steps=steps, **options)
+    process = start(killed, steps=steps, **options)
+    try:
+        stop_when(process, reached(killed, kill_at))
+        assert process.wait(60) == -signal.SIGKILL
+    finally:
+        kill(process)
+    out, _ = run(killed, steps=steps, **options)
+    assert "resuming from step" in out
+    assert_same_run(killed, unbroken, steps)
+    assert all(f"train/{logged}" in line for line in metrics(killed) if "train/loss" in line)
+
+
 def checkpoints(workdir: Path) -> list[int]:
     return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 
 from vtnjax import data, recipes, train
+from vtnjax.recipes.recipe import read_sources
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,9 +35,8 @@ def get_config(config: str):
 def leave(workdir: Path, config: str, figures: Mapping[int, float | None], *, test_images: int = 20) -> recipes.Recipe:
     """Leave a checkpoint of other weights at each step, with its test figure; returns the recipe."""
     values = get_config(config)
-    whole = recipes.read_recipe(values)
-    raw = data.load_source(values.dataset, values.test_split, **values.source_options)
-    recipe = recipes.read_recipe(values, sources=(whole.train, First(raw, test_images)))
+    train_set, test_set = read_sources(values)
+    recipe = recipes.read_recipe(values, sources=(train_set, First(test_set, test_images)))
     train.open_workdir(workdir, values, write=True)
     train.own_data(workdir, recipe.train, recipe.test, write=True)
     checkpoints = train.Checkpoints(workdir)

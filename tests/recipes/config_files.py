@@ -6,7 +6,8 @@ from pathlib import Path
 
 import jax
 
-from vtnjax import data, recipes, train
+from vtnjax import recipes, train
+from vtnjax.recipes.recipe import read_sources
 from vtnjax.train.state import named_leaves
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -18,9 +19,7 @@ def get_config(name, variant=""):
 
 @functools.cache
 def sources(name, variant):
-    config = get_config(name, variant)
-    options = {"data_dir": config.data_dir or None, **config.source_options}
-    return tuple(data.load_source(config.dataset, split, **options) for split in ("train", config.test_split))
+    return read_sources(get_config(name, variant))
 
 
 def read(config, name, variant):

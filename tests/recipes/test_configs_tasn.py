@@ -1,7 +1,5 @@
 """The config of the trilinear attention sampling network: every variant builds, and some run."""
 
-import signal
-
 import config_files
 import optax
 import pytest
@@ -58,28 +56,10 @@ def test_the_references_settings_are_the_defaults():
 
 @pytest.mark.slow
 def test_a_smoke_run_ends_with_a_figure_and_a_picture(tmp_path):
-    out, _ = runs.run(tmp_path, config="configs/cub_tasn.py:smoke,backbone=squeezenet")
-    assert out.splitlines()[-1].startswith("finished: step ")
-    assert "test/accuracy" in runs.metrics(tmp_path)[-1]
-    assert (tmp_path / "figures" / "test.png").stat().st_size > 1000
+    runs.assert_smoke_run_ends(tmp_path, "configs/cub_tasn.py:smoke,backbone=squeezenet")
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_if_never_killed(tmp_path):
-    options = {
-        "config": "configs/hidden_digits.py:smoke",
-        "steps": 40,
-        "log_every": 2,
-        "eval_every": 20,
-        "checkpoint_every": 3,
-    }
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    runs.run(unbroken, **options)
-    process = runs.start(killed, **options)
-    runs.stop_when(process, runs.reached(killed, 8))
-    assert process.wait(60) == -signal.SIGKILL
-    runs.kill(process)
-    out, _ = runs.run(killed, **options)
-    assert "resuming from step" in out
-    runs.assert_same_run(killed, unbroken, 40)
-    assert all("train/soft_loss" in line for line in runs.metrics(killed) if "train/loss" in line)
+    options = {"config": "configs/hidden_digits.py:smoke", "log_every": 2, "eval_every": 20, "checkpoint_every": 3}
+    runs.assert_ends_as_if_never_killed(tmp_path, "soft_loss", kill_at=8, steps=40, **options)

@@ -1,7 +1,5 @@
 """The configs of warped features: every variant builds, and some run."""
 
-import signal
-
 import numpy as np
 import optax
 import pytest
@@ -114,28 +112,11 @@ SMOKES = [
 @pytest.mark.parametrize("name", SMOKES)
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, name):
     config, _, variant = name.partition(":")
-    out, _ = runs.run(tmp_path, config=f"configs/{config}.py:smoke,{variant}")
-    assert out.splitlines()[-1].startswith("finished: step ")
-    assert "test/accuracy" in runs.metrics(tmp_path)[-1]
-    assert (tmp_path / "figures" / "test.png").stat().st_size > 1000
+    runs.assert_smoke_run_ends(tmp_path, f"configs/{config}.py:smoke,{variant}")
 
 
 @pytest.mark.slow
 def test_a_killed_run_with_triplets_of_their_own_ends_as_if_never_killed(tmp_path):
-    options = {
-        "config": "configs/composites.py:smoke,warp=none,consistency=unit,triplets=own",
-        "steps": 60,
-        "log_every": 4,
-        "eval_every": 25,
-        "checkpoint_every": 7,
-    }
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    runs.run(unbroken, **options)
-    process = runs.start(killed, **options)
-    runs.stop_when(process, runs.reached(killed, 20))
-    assert process.wait(60) == -signal.SIGKILL
-    runs.kill(process)
-    out, _ = runs.run(killed, **options)
-    assert "resuming from step" in out
-    runs.assert_same_run(killed, unbroken, 60)
-    assert all("train/consistency" in line for line in runs.metrics(killed) if "train/loss" in line)
+    config = "configs/composites.py:smoke,warp=none,consistency=unit,triplets=own"
+    options = {"config": config, "log_every": 4, "eval_every": 25, "checkpoint_every": 7}
+    runs.assert_ends_as_if_never_killed(tmp_path, "consistency", kill_at=20, steps=60, **options)

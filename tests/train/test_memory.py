@@ -1,7 +1,5 @@
 import types
 
-import pytest
-
 from vtnjax.train import keep_freed_memory, memory
 
 
@@ -14,11 +12,26 @@ def test_glibc_is_told_to_keep_large_blocks(monkeypatch):
     assert options == {-1: 2**31 - 1, -4: 0, -8: 1}
 
 
-def absent(name):
-    raise OSError(f"{name}: cannot open shared object file")
+def test_without_glibc_nothing_is_done(monkeypatch):
+    asked = []
 
+    def absent(name):
+        asked.append(name)
+        raise OSError(f"{name}: cannot open shared object file")
 
-@pytest.mark.parametrize("load", [absent, lambda name: types.SimpleNamespace()])
-def test_without_glibc_nothing_is_done(monkeypatch, load):
-    monkeypatch.setattr(memory.ctypes, "CDLL", load)
+    monkeypatch.setattr(memory.ctypes, "CDLL", absent)
     keep_freed_memory()
+    assert asked == ["libc.so.6"]
+
+
+def test_a_libc_without_mallopt_is_left_as_it_is(monkeypatch):
+    calls = []
+
+    class Libc:
+        def __getattr__(self, name):
+            calls.append(name)
+            raise AttributeError(name)
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", {"libc.so.6": Libc()}.__getitem__)
+    keep_freed_memory()
+    assert calls == ["mallopt"]

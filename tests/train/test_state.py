@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 from flax import nnx
+from normed import Normed
 
 from vtnjax.train import create_state, merged
 from vtnjax.train.state import named_leaves, parameter_table, path_names
@@ -13,17 +14,6 @@ from vtnjax.train.state import named_leaves, parameter_table, path_names
 class TwoHalves(NamedTuple):
     first: jax.Array
     second: jax.Array
-
-
-class Normed(nnx.Module):
-    """A classifier with batch statistics."""
-
-    def __init__(self, rngs):
-        self.norm = nnx.BatchNorm(36, momentum=0.5, rngs=rngs)
-        self.linear = nnx.Linear(36, 3, rngs=rngs)
-
-    def __call__(self, image):
-        return self.linear(self.norm(image.reshape(len(image), -1))), {}
 
 
 @pytest.fixture(scope="module")

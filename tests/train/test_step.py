@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from normed import Normed
 from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import evaluate, models
@@ -19,17 +20,6 @@ BATCH = {
     "image": jnp.array(IMAGES),
     "label": jnp.arange(8) % 3,
 }
-
-
-class Normed(nnx.Module):
-    """A classifier with batch statistics."""
-
-    def __init__(self, rngs):
-        self.norm = nnx.BatchNorm(36, momentum=0.5, rngs=rngs)
-        self.linear = nnx.Linear(36, 3, rngs=rngs)
-
-    def __call__(self, image):
-        return self.linear(self.norm(image.reshape(len(image), -1))), {}
 
 
 def as_they_are(key, images):

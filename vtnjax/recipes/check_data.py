@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from vtnjax import data
+from vtnjax.recipes.recipe import read_sources
 from vtnjax.train.config import Config
 
 
@@ -17,11 +18,8 @@ def check_data(config: Config, say: Callable[[str], None]) -> int:
     Returns:
         The number of pictures that cannot be read.
     """
-    options = {name: value for name, value in config.source_options.items() if name != "on_error"}
-    count, bad = 0, []
-    for split in ("train", config.test_split):
-        source = data.load_source(config.dataset, split, data_dir=config.data_dir or None, **options)
-        count, bad = count + len(source), bad + data.check_source(source)
+    sources = read_sources(config, without=("on_error",))
+    count, bad = sum(map(len, sources)), [found for source in sources for found in data.check_source(source)]
     for name, reason in bad:
         say(f"{name}: {reason}")
     say(f"{len(bad):,} of {count:,} pictures cannot be read")

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from vtnjax import data, evaluate
 from vtnjax.recipes.inputs import make_as_input
-from vtnjax.recipes.trained import find_trained, restore_trained
+from vtnjax.recipes.trained import find_trained, read_trained, restore_trained
 from vtnjax.train.mesh import replicated
 from vtnjax.train.state import TrainState, merged
 from vtnjax.train.workdir import check_classes
@@ -42,9 +42,9 @@ def load_member(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: C
     """
     workdir = find_trained(workdir)
     check_classes(workdir, source.classes)
-    shape = source[0]["image"].shape
-    config, read, graphdef, state = restore_trained(workdir, shape, len(source.classes), replicated(mesh), say)
-    return graphdef, state, make_as_input(read, config.dtype)
+    known, shape = read_trained(workdir), source[0]["image"].shape
+    trained = restore_trained(workdir, known, shape, len(source.classes), replicated(mesh), say)
+    return trained.graphdef, trained.state, make_as_input(trained.read, trained.config.dtype)
 
 
 def averaged(members: Sequence[Member], *, flip: bool) -> evaluate.Averaged:

@@ -52,7 +52,7 @@ PICTURES: dict[str, Picture] = {
     "projections": _projections,
 }
 
-_COLOURS = 4  # channels of an image with opacity
+_COLOURS = 4  # channels of an image with opacity; coordinates have fewer
 # The number of axes of what a picture shows of the output. A network that warps nothing has no "coords", and its images
 # alone are shown.
 _SHOWN: dict[str, dict[str, int]] = {
@@ -72,8 +72,8 @@ def check_picture(name: str, out: Mapping[str, Any]) -> None:
         out: the network's output, arrays or their shapes.
     """
     shown = _SHOWN[name] if "coords" in out or name == "projections" else {}
-    images = [array for part in ("warped", "plane") if part in shown and (array := out.get(part)) is not None]
-    fits = all(part in out and len(out[part].shape) == axes for part, axes in shown.items())
-    if not fits or any(array.shape[-1] > _COLOURS for array in images):
+    shapes = {part: out[part].shape for part in shown if part in out}
+    fits = all(len(shape) == shown[part] and shape[-1] <= _COLOURS for part, shape in shapes.items())
+    if not fits or len(shapes) < len(shown):
         known = ", ".join(f"{part} {tuple(array.shape)}" for part, array in out.items() if hasattr(array, "shape"))
         raise ValueError(f"config.picture.name must fit what the network makes ({known}), not {name!r}")

@@ -73,6 +73,19 @@ def every(log: int, test: Whole, save: Whole | None = None) -> dict[str, Any]:
     return {"log_every": log, "eval_every": test, "checkpoint_every": test if save is None else save}
 
 
+def distorted_digits(model: str, warp: str, distortion: str) -> dict[str, Any]:
+    """A network of the STN paper's Table 1, plain or with a transformer, for digits that a distortion makes."""
+    warps = model.startswith("st_")
+    # A.4 halves what a transformer made of the larger canvases; a plain network reads them as they are.
+    pool = 2 if warps and distortion in ("RTS", "TC") else 1
+    parameters = 400_000  # about so many, A.4
+    return {
+        "network": {"name": "stn", "model": model, "warp": warp, "parameters": parameters, "pool": pool},
+        "input": {"name": "images", "distortion": distortion},
+        "picture": {"name": "before_after" if warps else "gallery"},
+    }
+
+
 def photographs(name: str, **options: Any) -> dict[str, Any]:
     """A set of photographs, read by eight threads.
 

@@ -1,6 +1,6 @@
 """The only place where the names in a config become objects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -70,10 +70,7 @@ class _Named(NamedTuple):
 
 def check_config(config: Config) -> None:
     """Raise a ValueError in a sentence unless the names and the numbers of a config make sense; no data are read."""
-    check_run(config)
-    check_choice("config.dtype", config.dtype, DTYPES)
     _read_names(config)
-    check_numbers(config, BOUNDS)
 
 
 def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | None = None) -> Recipe:
@@ -87,9 +84,8 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         ValueError: if a name is unknown, naming the nearest, or a value is wrong, naming its key.
         OSError: if its data cannot be read.
     """
-    check_config(config)
     named = _read_names(config)
-    train, test = sources or _read_sources(config)
+    train, test = sources or read_sources(config)
     if train.classes != test.classes:
         sets = f"{train.classes} and {test.classes}"
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
@@ -128,14 +124,19 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
 
 
 def _read_names(config):
+    """The objects that need no data, of a config whose names and numbers make sense."""
+    check_run(config)
+    check_choice("config.dtype", config.dtype, DTYPES)
     check_names(config)
-    return _Named(
+    named = _Named(
         read_input(config),
         _make(config, "batches", BATCHES),
         _make(config, "objective", OBJECTIVES),
         _make(config, "evaluation", EVALUATIONS),
         read_picture(config),
     )
+    check_numbers(config, BOUNDS)
+    return named
 
 
 def read_input(config: Config) -> Input:
@@ -158,7 +159,9 @@ def _make(config, key, table):
         return kind(**options)
 
 
-def _read_sources(config):
-    options = {"data_dir": config.data_dir or None, **config.source_options}
+def read_sources(config: Config, *, without: Collection[str] = ()) -> tuple[data.Source, data.Source]:
+    """The training and the test set that a config names; `without` are `source_options` that are left aside."""
+    options = {name: value for name, value in config.source_options.items() if name not in without}
+    options = {"data_dir": config.data_dir or None, **options}
     train, test = (data.load_source(config.dataset, split, **options) for split in ("train", config.test_split))
     return train, test

@@ -155,18 +155,18 @@ def load_run(workdir: epath.PathLike, *, step: int | str = "latest") -> Run:
         OSError: if it cannot be read.
     """
     workdir = find_trained(workdir)
-    read_trained(workdir)  # refuses a config of an older version, whose remedy is another than that of older data
+    known = read_trained(workdir)  # first: of an older version its remedy is another than that of older data
     path = workdir / "data.json"
-    known = read_json(path) if path.is_file() else {}
-    if "image" not in known:
+    data = read_json(path) if path.is_file() else {}
+    if "image" not in data:
         raise ValueError(
             f"{path} must say what images the run reads, but it is of an older version: start the run's training "
             "command once more, which adds it"
         )
-    classes, image = tuple(known["classes"]), tuple(known["image"])
+    classes, image = tuple(data["classes"]), tuple(data["image"])
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with _quiet():
-        trained = restore_trained(workdir, image, len(classes), here, _logger.warning, step=step)
+        trained = restore_trained(workdir, known, image, len(classes), here, _logger.warning, step=step)
     model = merged(trained.graphdef, trained.state)
     return Run(trained.config, int(trained.state.step), classes, model, trained.read, image)
 

@@ -42,6 +42,7 @@ def find_trained(workdir: epath.PathLike) -> epath.Path:
 
 def restore_trained(
     workdir: epath.Path,
+    known: tuple[Config, list[dict[str, Any]]],
     image: Sequence[int],
     classes: int,
     sharding: Sharding,
@@ -53,6 +54,7 @@ def restore_trained(
 
     Args:
         workdir: the path that `find_trained` returned.
+        known: the config and the history that `read_trained` returned.
         image: the shape (h, w, c) of an image of the run's data.
         classes: the number of classes of the data.
         sharding: the sharding of the state.
@@ -62,7 +64,7 @@ def restore_trained(
     Raises:
         ValueError: if there is no such checkpoint, or it is of another network.
     """
-    config, history = read_trained(workdir)
+    config, history = known
     if not isinstance(config.seed, int):
         raise ValueError(f"{workdir} must hold one run, but it holds the seeds {list(config.seed)} trained together")
     read = read_input(config)
