@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import loops
 import numpy as np
+import operators
 import pytest
 from jax.test_util import check_grads
 from numpy.testing import assert_allclose
@@ -80,6 +81,9 @@ def test_marginals_are_the_maxima_as_distributions(x64):
 
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize(("dense", "iterations"), [(4.0, 5), (1.2, 2), (None, 5)])
+@pytest.mark.daily(
+    "4.0-5-square", "4.0-5-tall, enlarged", "1.2-2-wide", "None-5-two columns", "None-5-one output", "1.2-2-one output"
+)
 def test_coordinates_are_the_plain_loop(x64, name, dense, iterations):
     size, shape = MAPS[name]
     attention = random_map(size)
@@ -189,6 +193,7 @@ def lines_and_gradient(attention, dense):
 
 
 @pytest.mark.parametrize("name", BAD_MAPS)
+@pytest.mark.daily("the last cell", "one pixel", "infinite", "a NaN", "of both signs", "huge")
 def test_bad_maps_give_finite_rising_coordinates_inside_and_finite_gradients(name):
     attention = jnp.asarray(BAD_MAPS[name], jnp.float32)
     for dense in (4.0, None):
@@ -241,11 +246,17 @@ def test_empty_outputs():
 
 
 @pytest.mark.parametrize(("dense", "iterations"), [(1.3, 2), (None, 0)])
-def test_gradients_of_coordinates(x64, quick_compile, dense, iterations):
+def test_gradients_of_coordinates(x64, dense, iterations):
     attention = jnp.asarray(random_map((4, 6)))
     check_grads(
         lambda a: attention_coords(a, (5, 7), dense=dense, iterations=iterations), (attention,), order=1, atol=1e-6
     )
+
+
+# Of a compiled function the backward pass is a program of its own, which may round what it computes again otherwise.
+def test_gradients_of_compiled_coordinates(x64):
+    lines = jax.jit(lambda attention: jnp.concatenate(ops.attention_coords(attention, (3, 4))))
+    check_grads(lines, operators.arguments("inverse CDF"), order=1, modes=("rev",), atol=1e-6)
 
 
 def test_a_zero_cell_beside_attention_has_a_gradient():

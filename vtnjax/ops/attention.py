@@ -214,12 +214,20 @@ def attention_coords(
     if dense is not None:
         limit = dense
         for _ in range(iterations):
-            highest = jnp.minimum(*(_highest(density, 0) for density in densities))
-            clipped = [jnp.minimum(density, jnp.minimum(highest, limit)) for density in densities]
+            highest = _lower(*(_highest(density, 0) for density in densities))
+            clipped = [_lower(density, _lower(highest, limit)) for density in densities]
             densities = [density + (1 - density.mean()) for density in clipped]
             limit = jnp.inf
     x, y = (_inverse(density, size, first) for density, size in zip(densities, (width, height), strict=True))
     return x, y
+
+
+def _lower(x, limit):
+    """As `jnp.minimum`, but with a gradient where a compiler computes x again and rounds it otherwise than before.
+
+    That of `jnp.minimum` passes to what equals the result, and is lost where nothing does.
+    """
+    return jnp.where(limit < x, limit, x)
 
 
 def check_density(dense: float | None, iterations: int, first: float) -> None:
@@ -235,7 +243,7 @@ def check_density(dense: float | None, iterations: int, first: float) -> None:
 def _inverse(density, count, first):
     """Where the integral of the density reaches i / count of its total, (count,)."""
     size = density.size
-    density = jnp.maximum(density, _FLOOR)[1:]
+    density = jnp.where(density < _FLOOR, _FLOOR, density)[1:]
     if size == 1 or count == 0:
         return jnp.zeros(count, density.dtype)
     if first > 0:  # what lies between the cell before the first, -1, and the first
