@@ -24,6 +24,11 @@ EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures o
 FLIP = flags.DEFINE_bool("flip", False, "With --eval_only: average with the predictions for the mirrored images.")
 ALSO = flags.DEFINE_multi_string("also", [], "With --eval_only: average with this other run's workdir; may come again.")
 CHECK_DATA = flags.DEFINE_bool("check_data", False, "Only read every picture once and list what cannot be read.")
+KEEP_COMPILED = flags.DEFINE_bool(
+    "keep_compiled",
+    True,
+    "Keep compiled programs in the user's cache (~/.cache/vtnjax), so that a second start is quick.",
+)
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -49,6 +54,8 @@ def run() -> None:
     config = CONFIG.value
     recipes.check_config(config)
     train.keep_freed_memory()
+    if KEEP_COMPILED.value:
+        train.keep_compiled()
 
     # ---- Processes, devices, workdir
     if DISTRIBUTED.value:

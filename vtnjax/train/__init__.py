@@ -5,6 +5,7 @@ from vtnjax._checks import needing
 with needing("train", room=__name__):
     from vtnjax.train.checkpoint import Checkpoints, latest_step, read_state
     from vtnjax.train.command import forget_flags, parse_flags, sentences
+    from vtnjax.train.compiled import keep_compiled
     from vtnjax.train.config import check_config, choose, read_config
     from vtnjax.train.ending import StoppedError, ended_together
     from vtnjax.train.fit import Batches, Job, fit
@@ -58,6 +59,7 @@ __all__ = [
     "find_workdir",
     "fit",
     "forget_flags",
+    "keep_compiled",
     "keep_freed_memory",
     "latest_step",
     "learning_rate_schedule",
