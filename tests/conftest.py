@@ -1,6 +1,16 @@
+import fnmatch
 import os
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+import jaxlib.version
+
+# Without its fusion emitters, which later versions cannot do without, XLA compiles in two thirds of the time.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        *os.environ.get("XLA_FLAGS", "").split(),
+        "--xla_force_host_platform_device_count=8",
+        *(["--xla_cpu_use_fusion_emitters=false"] if jaxlib.version.__version_info__ < (0, 11) else []),
+    ]
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -14,6 +24,7 @@ jaxtyping.install_import_hook("vtnjax", "beartype.beartype")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_disable_most_optimizations", True)  # tests compile much and compute little
 
 hypothesis.settings.register_profile(
     "vtnjax", max_examples=20, deadline=None, derandomize=True, database=None, print_blob=False
@@ -33,15 +44,12 @@ def x64_module():
         yield
 
 
-def _compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+@pytest.fixture(scope="module")
+def optimised():
+    """Compiles as users do, where a test measures or computes much."""
     jax.config.update("jax_disable_most_optimizations", False)
-
-
-# For tests that compile much and compute little.
-quick_compile = pytest.fixture(_compile_quickly)
-quick_compile_module = pytest.fixture(_compile_quickly, scope="module")
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
@@ -72,3 +80,18 @@ def torch():
     module = pytest.importorskip("torch")
     module.set_num_threads(1)
     return module
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem():
+    """Of a test marked `daily`, the cases that one of its patterns fits run by default; the others are slow."""
+    made = yield
+    cases = {item.callspec.id: item for item in made if hasattr(item, "callspec")} if isinstance(made, list) else {}
+    daily = next((item.get_closest_marker("daily") for item in cases.values()), None)
+    if daily:
+        fitting = {pattern: fnmatch.filter(cases, pattern) for pattern in daily.args}
+        if unused := [pattern for pattern, names in fitting.items() if not names]:
+            raise pytest.Collector.CollectError(f"no case fits {unused}; the cases are {list(cases)}")
+        for name in set(cases).difference(*fitting.values()):
+            cases[name].add_marker(pytest.mark.slow)
+    return made

@@ -5,11 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from vtnjax import data, distort
-
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
 
 
 def test_each_channel_of_two_digits_moves_on_its_own():

@@ -7,8 +7,6 @@ import pytest
 
 from vtnjax import distort
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 COUNT = 400
 translate_clutter = jax.jit(distort.translate_clutter)  # compiled once for all tests
 

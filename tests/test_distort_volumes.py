@@ -9,8 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from vtnjax import distort, ops
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 DEPTH, SHAPE = 5, (14, 15, 17)
 
 

@@ -13,8 +13,6 @@ from vtnjax import distort, losses, models, nn
 from vtnjax.models.layers import FCNLocaliser
 from vtnjax.recipes import FEATURE_WARPS
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
@@ -115,8 +113,6 @@ MODULES = {
     "SqueezeNet": (lambda: models.SqueezeNet(classes=10, rngs=rngs()), (32, 32, 3)),
     "VGG": (lambda: models.VGG("vgg16", rngs=rngs()), (16, 16, 3)),
 }
-# Those of which by default the values are compared too; of the others it takes seconds to compile three programs each.
-QUICK = {"AttentionSampler", "DeformableConv", "SaliencySampler", "SpatialTransformer", "VolumetricTransformer"}
 INSIDE = {"AffineGroups", "AttentionNetwork", "AttentionWarp", "ConvPool", "FeatureLocaliser", "FlatClassifier"}
 INSIDE |= {"PooledClassifier", "SaliencyWarp", "SmallTrunk", "WindowLocaliser"}
 
@@ -145,11 +141,21 @@ def assert_alike(found, expected):
         np.testing.assert_allclose(one, other, atol=2e-4, rtol=1e-3)
 
 
-def unless_slow(names):
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in names]
-
-
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.daily(
+    "AttentionSampler",
+    "DeformableConv",
+    "SaliencySampler",
+    "SpatialTransformer",
+    "SpatialTransformer bicubic",
+    "SpatialTransformer volume",
+    "TrilinearAttention self",
+    "VolumetricTransformer",
+    "PlacedSTN features",
+    "TASN none",
+    "VolumeNetwork",
+    "WarpedFeatures affine groups",
+)
 def test_it_is_a_program_for_three_platforms(name):
     make, *shapes = MODULES[name]
     module = nnx.eval_shape(make)
@@ -159,7 +165,8 @@ def test_it_is_a_program_for_three_platforms(name):
     assert program.platforms == PLATFORMS
 
 
-@pytest.mark.parametrize("name", unless_slow(MODULES))
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.daily("DeformableConv", "SpatialTransformer")
 def test_one_program_takes_batches_of_every_size(name):
     make, *shapes = MODULES[name]
     module = make()
@@ -214,6 +221,7 @@ def test_a_loss_is_a_program_for_batches_of_every_size(name):
 
 
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
+@pytest.mark.daily("R", "P", "VOLUME")
 def test_a_distortion_is_a_program_for_batches_of_every_size(name):
     def function(images):
         return distort.distort_batch(name, jax.random.key(0), images)
@@ -225,6 +233,17 @@ def test_a_distortion_is_a_program_for_batches_of_every_size(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
+@pytest.mark.daily(
+    "AttentionSampler",
+    "DeformableConv",
+    "SaliencySampler",
+    "SpatialTransformer*",
+    "TrilinearAttention",
+    "VolumetricTransformer*",
+    "STN st_fcn",
+    "TASN",
+    "WarpedFeatures asn",
+)
 def test_a_structure_can_be_a_static_argument(name):
     graphdefs = [nnx.split(nnx.eval_shape(MODULES[name][0]))[0] for _ in range(2)]
     assert len({*graphdefs}) == 1

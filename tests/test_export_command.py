@@ -12,8 +12,6 @@ import trained_runs as runs
 import vtnjax
 from vtnjax import export
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 CALL = """
 import json, pathlib, sys
 sys.modules["vtnjax"] = sys.modules["flax"] = None

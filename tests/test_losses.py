@@ -10,8 +10,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import losses
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def triplets(shape=(3, 2, 4, 5), seed=0):
     maps = np.random.default_rng(seed).normal(size=(3, *shape))
@@ -47,6 +45,7 @@ def test_the_consistency_loss_is_that_of_a_loop(x64, positions, normalise):
 
 
 @pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.daily("False")
 def test_its_derivatives_to_second_order(x64, normalise):
     check_grads(
         lambda *maps: losses.consistency_loss(*maps, margin=0.7, normalise=normalise), triplets(), order=2, atol=1e-5

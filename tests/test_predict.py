@@ -15,8 +15,6 @@ import trained_runs as runs
 
 from vtnjax import data, predict, recipes
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

@@ -7,8 +7,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax import evaluate, ops
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def test_a_window_that_copies_pixels_has_their_box(x64):
     # 28 x 28 pixels from (x, y) = (5, 40) on of 84 x 84.

@@ -6,8 +6,6 @@ from flax import nnx
 
 from vtnjax import data, evaluate
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 class Table(nnx.Module):
     """Logits read from the image, and a dropout that must not act in evaluation."""

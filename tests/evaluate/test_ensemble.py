@@ -8,8 +8,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax.evaluate import Averaged, Classification
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(6, 3, 4, 1)).astype(np.float32)
 LABELS, MASK = np.array([0, 1, 2, 0, 1, 2]), np.array([1, 1, 1, 1, 1, 0], np.float32)

@@ -91,6 +91,7 @@ def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize(("as_written", "name"), [(False, "T-8-0"), (True, "T-as_written-8-0")])
+@pytest.mark.daily("True-T-as_written-8-0")
 def test_the_try_of_the_lowest_loss_counts(tmp_path, as_written, name):
     class Tried:
         """Windows nearer to the digits, and more of them found, the lower the loss is; seed 1 has the lowest."""
@@ -173,6 +174,7 @@ def test_without_an_encoder_one_is_trained_in_the_checkout(fake, monkeypatch):
 @pytest.mark.parametrize(
     ("network", "shape", "fits"), [("cnn", (28, 28, 1), True), ("cnn", (42, 42, 1), False), ("fcn", (28, 28, 1), False)]
 )
+@pytest.mark.daily("fcn-shape2-False", "cnn-shape0-True")
 def test_an_encoder_is_a_cnn_for_digits_of_28_pixels(monkeypatch, network, shape, fits):
     model = models.STN(network, shape, classes=10, parameters=54_000, rngs=nnx.Rngs(0))
     graphdef, params, statistics = nnx.split(model, nnx.Param, ...)

@@ -13,8 +13,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vtnjax.models import VGG, ResNet, count_parameters
 from vtnjax.models.backbones._layers import ConvNorm
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 SMALL = (2, 32, 32, 3)
 
 # torchvision's counts, and those of its classifiers: a linear layer, fc6 to fc8 of VGG, a 1 x 1 convolution.
@@ -311,6 +309,7 @@ def test_bad_arguments_are_refused_when_it_is_built(arguments, sentence, untyped
         ("googlenet", (2, 14, 32, 3), r"image must be at least 15 x 15 pixels .*, not 14 x 32"),
     ],
 )
+@pytest.mark.daily("resnet18*", "vgg16*", "squeezenet*")
 def test_images_of_another_kind_are_refused(name, shape, sentence, untyped):
     with pytest.raises(ValueError, match=sentence):
         shapes(abstract(name), shape)

@@ -9,8 +9,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax import models, nn
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def test_the_localiser_has_the_layers_of_the_paper_with_stride_two():
     localiser = models.ColocalisationLocaliser((84, 84, 1), rngs=nnx.Rngs(0))

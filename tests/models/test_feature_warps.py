@@ -14,8 +14,6 @@ from vtnjax import models, ops
 from vtnjax.models import AffineGroups, FeatureLocaliser
 from vtnjax.recipes import FEATURE_WARPS
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 SHAPE = (5, 6, 8)
 OPTIONS = {
     "stn": {"localised": 7},
@@ -94,6 +92,7 @@ TRUNKS = {
 @pytest.mark.parametrize(
     "name", ["own", "squeezenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "vgg16"))]
 )
+@pytest.mark.daily("own")
 def test_a_deformed_trunk_starts_as_it_was_and_moves(name):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 33, 32, 3)), jnp.float32)
     trunk = TRUNKS[name]()

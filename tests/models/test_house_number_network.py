@@ -15,8 +15,6 @@ from vtnjax.models.house_numbers import HOUSE_NUMBER_MODELS
 from vtnjax.recipes import CrossEntropy
 from vtnjax.train import create_state, make_train_step
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 32, 32, 3)), jnp.float32)
 SMALL = {"widths": (4, 4, 5, 5, 6, 6, 6, 6), "units": 7}
 
@@ -56,6 +54,7 @@ def test_the_papers_network_has_eleven_hidden_layers_and_five_softmaxes(size):
 
 
 @pytest.mark.parametrize("model", [name for name in HOUSE_NUMBER_MODELS if name != "cnn"])
+@pytest.mark.daily("c0", "multi", "sl3")
 def test_all_start_as_the_plain_network(model):
     network, plain = make(model), make("cnn")
     plain.classifier = network.classifier  # the localisers' weights are drawn before its own

@@ -10,8 +10,6 @@ from numpy.testing import assert_allclose
 from vtnjax import models
 from vtnjax.models import FeatureLocaliser, count_parameters, layers
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def features():
     return jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 6, 8)), jnp.float32)

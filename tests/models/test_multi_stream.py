@@ -15,8 +15,6 @@ from vtnjax.recipes import CrossEntropy
 from vtnjax.recipes.networks import localiser_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 CLASSES = 5
 IMAGES = np.random.default_rng(0).uniform(size=(2, 17, 25, 3)).astype(np.float32)
 

@@ -12,8 +12,6 @@ from vtnjax import ops
 from vtnjax.models import ConvPool, PlacedSTN, count_parameters
 from vtnjax.models.placed import compose
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 20, 18, 1)), jnp.float32)
 TURN = [[0.8, 0.3, 0.2], [-0.2, 0.9, -0.1]]
 SHIFT = [[1.0, 0.1, -0.3], [0.0, 1.1, 0.2]]
@@ -46,6 +44,7 @@ def through(layers, x):
 
 @pytest.mark.parametrize("mode", ["features", "shared", "deep"])
 @pytest.mark.parametrize("placements", [(0,), (1,), (2,), (0, 1)])
+@pytest.mark.daily("placements1-features", "placements2-deep", "placements3-shared", "placements0-shared")
 def test_all_start_as_the_network_without_a_transformer(mode, placements):
     plain, out = run(make(placements=()), IMAGES)
     assert set(out) == {"features"}
@@ -138,6 +137,7 @@ def test_a_deep_localisers_arrays_are_its_own():
 
 
 @pytest.mark.parametrize(("mode", "placement"), [("features", 0), ("features", 1), ("shared", 1), ("deep", 1)])
+@pytest.mark.daily("shared-1", "deep-1", "features-0")
 def test_what_was_warped_may_be_pooled(mode, placement):
     network = make(mode=mode, placements=(placement,), pool=2, shape=(30, 30, 1))
     images = jnp.asarray(np.random.default_rng(3).uniform(size=(2, 30, 30, 1)), jnp.float32)

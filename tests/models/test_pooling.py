@@ -23,6 +23,7 @@ def looped(x, size, reduce, round_up):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.daily("1-shape0", "2-shape1", "3-shape0")
 def test_maxima_and_means_are_those_of_a_loop(shape, size):
     x = np.random.default_rng(0).normal(size=shape) - 3
     for ceil in (False, True):

@@ -51,6 +51,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.daily("resnet18", "resnet50", "vgg16_bn", "squeezenet1_1")
 def test_every_weight_of_torchvision_has_one_place(name):
     backbone, given = abstract(name), constants(name)
     load_pretrained(backbone, given)
@@ -156,6 +157,7 @@ def test_nothing_but_the_classifier_may_be_left_over(arrays, key):
         ),
     ],
 )
+@pytest.mark.daily("*aux3*", "*running_mean*")
 def test_a_googlenets_weights_that_do_not_fit_are_named(without, more, sentence):
     given = change(constants("googlenet"), without=without, **{key: np.zeros(shape) for key, shape in more.items()})
     assert_refused(abstract("googlenet"), given, f"every weight of googlenet and no others; {sentence}")

@@ -10,8 +10,6 @@ from vtnjax import ops
 from vtnjax.models.resampling import resample
 from vtnjax.nn import AttentionSampler
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 16, 3)), jnp.float32)
 
 

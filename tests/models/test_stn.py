@@ -11,8 +11,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax.models import STN, count_parameters, layers, stn
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 WARPS = ("translation", "attention", "affine", "projective", "tps", "linear")
 THETA = {
     "translation": (2,),
@@ -51,6 +49,7 @@ def weights(module):
 
 
 @pytest.mark.parametrize(("model", "warp", "size", "pool"), NETWORKS)
+@pytest.mark.daily("*-28-1", "fcn-translation-42-2", "cnn-translation-60-2", "st_cnn-affine-60-2", "st_fcn-tps-42-2")
 def test_every_network_has_400k_parameters_within_5_percent(model, warp, size, pool):
     network = abstract(model, size, warp=warp, pool=pool)
     assert abs(count_parameters(network) - 400_000) <= 20_000

@@ -12,8 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax.models import TASN, AttentionNetwork, SmallTrunk
 from vtnjax.models.tasn import MultiDilation
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 32, 28, 3)), jnp.float32)
 CLASSES, CHANNELS = 5, 6
 
@@ -113,6 +111,7 @@ def gradients(name, **options):
     return {part: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(found[part])) for part in found}
 
 
+@pytest.mark.slow
 def test_only_its_own_classifier_trains_the_attention_network():
     from_attention = gradients("attention_logits")
     assert {part for part, slope in from_attention.items() if slope} == {"attention_network"}
@@ -143,6 +142,7 @@ def test_the_part_net_may_predict_guided_by_the_plain_sum_of_the_maps():
     assert_allclose(out["detail_coords"][2, 0], sampled(np.asarray(IMAGES[2]), plain)[0], atol=0.02)
 
 
+@pytest.mark.slow
 def test_maps_are_chosen_by_the_key():
     model = make()
     first, again, other = (np.asarray(call(model, key=key)[1]["detail_coords"]) for key in (0, 0, 1))
@@ -159,6 +159,7 @@ def test_random_choices_are_alike_and_ranked_ones_follow_the_response(selection)
     assert_allclose(shares, [0.25] * 4 if selection == "random" else [1 / 8, 2 / 8, 0, 5 / 8], atol=0.03)
 
 
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_is_that_on_one(auto_mesh):
     graphdef, state = nnx.split(make())
 

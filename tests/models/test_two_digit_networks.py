@@ -10,8 +10,6 @@ from numpy.testing import assert_allclose
 from vtnjax import models
 from vtnjax.models.two_digits import MODELS
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def network(model, classes=100, **options):
     return models.TwoDigitNetwork(model, (42, 42, 2), classes=classes, rngs=nnx.Rngs(0), **options)
@@ -22,6 +20,7 @@ def images():
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.daily("fcn", "none", "affine_channels", "2xst_fcn", "vtn_two")
 def test_all_have_400_000_parameters_and_say_what_they_did(model):
     options = {"warp_options": {"window": (3, 3), "widths": (3, 3, 3, 3)}} if model.startswith("vtn") else {}
     built = network(model, **options)

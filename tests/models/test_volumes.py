@@ -9,8 +9,6 @@ from vtnjax import models
 from vtnjax.models.layers import MODELS
 from vtnjax.models.volumes import project_depth
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 SHAPE = (24, 26, 28, 1)
 
 

@@ -12,8 +12,6 @@ from small_trunk import Trunk
 from vtnjax import models
 from vtnjax.nn import VolumetricTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 VTN = {"window": (3, 3), "widths": (3,), "squeezed": (2,)}
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)
 

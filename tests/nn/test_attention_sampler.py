@@ -14,8 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax.nn import AttentionSampler, TrilinearAttention
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
@@ -154,12 +152,14 @@ def trained():
     return found
 
 
+@pytest.mark.slow
 def test_a_users_network_trains_in_both_modes_of_nnx_alike(trained):
     assert np.abs(trained[False][0]["conv"]["kernel"][...]).max() > 1e-6
     for graph, tree in zip(jax.tree.leaves(trained[True]), jax.tree.leaves(trained[False]), strict=True):
         assert_array_equal(graph, tree)
 
 
+@pytest.mark.slow
 def test_linen_users_may_wrap_it():
     model = nnx.bridge.ToLinen(AttentionSampler, args=((8, 10),), kwargs={"dense": None}, skip_rng=True)
     image, attention = normal(2, 9, 11, 3), positive(2, 4, 7)
@@ -168,6 +168,7 @@ def test_linen_users_may_wrap_it():
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.daily("auto_mesh")
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
     mesh = request.getfixturevalue(mesh_name)
     step, params = make_step()

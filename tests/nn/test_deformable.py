@@ -13,8 +13,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vtnjax.nn import DeformableConv
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def features(*sizes, count=2, channels=4, seed=0):
     values = np.random.default_rng(seed).normal(size=(count, *(sizes or (6, 7)), channels))
@@ -235,6 +233,7 @@ def trained():
     return found
 
 
+@pytest.mark.slow
 def test_a_users_network_trains_in_both_modes_of_nnx_alike(trained):
     gradients = trained[False][3]
     for name in ("first", "second"):
@@ -260,6 +259,7 @@ def test_linen_users_train_it_through_the_bridge():
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step(stirred_network())

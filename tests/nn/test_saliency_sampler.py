@@ -14,8 +14,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vtnjax import ops
 from vtnjax.nn import SaliencySampler
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 SMALL = {"size": (5, 6), "fwhm": 3.0}
 
 
@@ -184,12 +182,14 @@ def trained():
     return found
 
 
+@pytest.mark.slow
 def test_a_users_network_trains_in_both_modes_of_nnx_alike(trained):
     assert np.abs(trained[False][0]["saliency"]["kernel"][...]).max() > 1e-6
     for graph, tree in zip(jax.tree.leaves(trained[True]), jax.tree.leaves(trained[False]), strict=True):
         np.testing.assert_array_equal(graph, tree)
 
 
+@pytest.mark.slow
 def test_linen_users_may_wrap_it():
     model = nnx.bridge.ToLinen(SaliencySampler, args=((8, 10),), kwargs={"size": 5}, skip_rng=True)
     image, saliency = normal(2, 9, 11, 3), normal(2, 4, 7, seed=1)
@@ -200,6 +200,7 @@ def test_linen_users_may_wrap_it():
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step()

@@ -12,8 +12,6 @@ from small_transformers import FEATURES, FLAT, SHAPE, SMALL, affine_basis, image
 from vtnjax import ops
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 IDENTITIES = {
     "translation": np.zeros(2),
     "attention": np.array([1, 0, 0]),

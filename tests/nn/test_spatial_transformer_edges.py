@@ -12,8 +12,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 SHAPE, SMALL = (6, 7), (4, 9)
 THETA = np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]])
 CONTROL = np.array([(x, y) for y in np.linspace(-1, 1, 4) for x in np.linspace(-1, 1, 4)])

@@ -12,8 +12,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 class Localiser(nnx.Module):
     def __init__(self, channels, features, *, rngs):
@@ -177,6 +175,7 @@ def test_linen_users_may_wrap_the_transformer_alone():
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.daily("explicit_mesh")
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step(stirred(Network(rngs=nnx.Rngs(0))))

@@ -11,11 +11,10 @@ from small_transformers import FEATURES, FLAT, SHAPE, SMALL, images, make, stir
 
 from vtnjax.nn import SpatialTransformer
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("warp", [*FLAT, "affine3d"])
+@pytest.mark.daily("translation-1", "attention-2", "affine-1", "projective-2", "tps-1", "linear-2", "affine3d-1")
 def test_the_call_is_the_warp_by_what_is_predicted(warp, count):
     transformer = make(warp, count=count)
     stir(transformer)

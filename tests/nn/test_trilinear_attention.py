@@ -9,8 +9,6 @@ from numpy.testing import assert_allclose
 
 from vtnjax.nn import TrilinearAttention
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 
 def test_trilinear_attention_is_one_row_of_the_table():
     x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype(np.float32)

@@ -33,6 +33,7 @@ IDENTITIES = {
 
 @pytest.mark.parametrize("name", IDENTITIES)
 @pytest.mark.parametrize("shape", [(3, 3), (4, 4), (2, 7), (1, 5)])
+@pytest.mark.daily("shape0-attention", "shape1-projective", "shape2-affine", "shape3-tps", "shape1-saliency")
 def test_an_identity_grid_reads_the_image_itself(name, shape):
     grid = IDENTITIES[name](shape)
     assert_allclose(grid, edges(shape), atol=1e-6)
@@ -89,6 +90,7 @@ def test_thin_plate_splines_are_scipys(x64, control, traced):
 
 
 @pytest.mark.parametrize(("size", "shape"), [((4, 5), (4, 5)), ((5, 3), (8, 7)), ((1, 4), (3, 4))])
+@pytest.mark.daily("size2-shape2")
 def test_saliency_grids_are_the_plain_loop(x64, size, shape):
     saliency = np.exp(normal(*size))
     found = ops.saliency_grid(jnp.asarray(saliency), shape, fwhm=2.5, pad=3, align_corners=False)

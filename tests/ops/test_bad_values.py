@@ -134,6 +134,7 @@ def test_bad_coordinates_of_volumes(padding):
 
 @pytest.mark.parametrize("backend", ["lerp", "matmul"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.daily("zeros-matmul", "border-lerp", "reflection-matmul")
 def test_bad_coordinates_of_separable_axes(padding, backend):
     image = normal(4, 5, 2)
     x, y = np.array([[1.2, NAN, INF, -INF, HUGE, -HUGE, 3.4], [0.6, NAN, -INF, INF, 2.0**31, -1e10, 2.2]], np.float32)
@@ -171,6 +172,13 @@ def test_an_infinite_grid_reads_the_only_pixel_of_a_short_axis():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+@pytest.mark.daily(
+    "shape0-nearest-zeros",
+    "shape1-nearest-wrap",
+    "shape1-bilinear-*",
+    "shape2-bilinear-reflection",
+    "shape0-bicubic-zeros",
+)
 def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, padding, shape):
     def total(image, coords):
         return ops.sample(image, coords, method=method, padding=padding).sum()
@@ -196,6 +204,7 @@ def test_large_but_finite_coordinates_still_reflect():
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.daily("bilinear", "nearest")
 def test_beyond_32_bits_float64_coordinates_still_reflect_and_wrap(x64, method):
     image, coords = normal(4, 5, 2).astype(float), np.array([[5e9 + 0.3, 1.2], [-7e9 - 0.4, 2.3], [1.7, 3e12 + 0.25]])
     for options in ({"padding": "reflection"}, {"padding": "wrap"}):

@@ -16,8 +16,6 @@ from vtnjax.nn import (
     VolumetricTransformer,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile_module")
-
 RNGS = nnx.Rngs(0)
 IMAGES, MAPS, DIGITS = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 8, 8)), jnp.ones((8, 28, 28, 1))
 
@@ -78,6 +76,9 @@ def test_compilations_are_noticed(compilations):
 
 
 @pytest.mark.parametrize("name", EVERY)
+@pytest.mark.daily(
+    "bilinear", "matmul", "affine", "tps", "consistency_loss", "translation", "attention sampler", "distortion R"
+)
 def test_a_second_call_compiles_nothing(name, compilations):
     call, *arguments = EVERY[name]
     jax.block_until_ready(call(*arguments))

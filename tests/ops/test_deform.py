@@ -92,6 +92,7 @@ def test_with_groups_of_the_kernel_and_a_bias_it_is_the_plain_loop(x64, name, co
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.daily("explicit_mesh")
 def test_groups_of_the_kernel_over_eight_devices_are_as_on_one(mesh_name, request):
     window = WINDOWS["strided"]
     case = random_case(window, outputs=6, count=2)
@@ -121,6 +122,16 @@ def whole_numbers(*shape, seed=0):
 @pytest.mark.parametrize("size", [(6, 7), (8, 8), (5, 1)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (2, 1))])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 2), ((1, 2), (2, 1))])
+@pytest.mark.daily(
+    "1-1-SAME-size0",
+    "2-1-VALID-size1",
+    "3-2-padding2-size2",
+    "stride3-dilation3-SAME-size1",
+    "1-1-padding2-size1",
+    "2-1-SAME-size2",
+    "3-2-VALID-size0",
+    "stride3-dilation3-padding2-size0",
+)
 def test_without_offsets_it_is_exactly_the_ordinary_convolution(size, padding, stride, dilation):
     image, kernel = whole_numbers(*size, 4), whole_numbers(3, 2, 4, 5, seed=1)
     strides, dilations = ((number, number) if isinstance(number, int) else number for number in (stride, dilation))
@@ -203,7 +214,8 @@ def test_the_coordinates_that_are_read(x64):
 
 
 @pytest.mark.parametrize(("name", "count", "outputs"), [("strided", 1, 3), ("uneven", 2, 6), ("strided", 4, 8)])
-def test_gradients_of_every_argument(x64, quick_compile, name, count, outputs):
+@pytest.mark.daily("strided-1-3")
+def test_gradients_of_every_argument(x64, name, count, outputs):
     window = WINDOWS[name]
 
     def function(image, kernel, offsets, mask, bias):
@@ -218,6 +230,7 @@ BAD = (np.nan, np.inf, -np.inf, 1e30, -3e38)
 
 
 @pytest.mark.parametrize("bad", BAD)
+@pytest.mark.daily("nan", "inf")
 def test_convention_a_bad_offset_reads_zero_and_spoils_nothing_else(bad):
     window = WINDOWS["plain"]
     image, kernel, offsets, mask, _ = (array.astype(np.float32) for array in random_case(window))

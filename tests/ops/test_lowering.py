@@ -26,6 +26,18 @@ CASES = {
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.daily(
+    "sample-*",
+    "nearest-tpu",
+    "channels-tpu",
+    "volume-cuda",
+    "separable-tpu",
+    "deformable-cuda",
+    "saliency-tpu",
+    "trilinear-tpu",
+    "inverse CDF-cuda",
+    "spline-tpu",
+)
 def test_value_and_gradient_lower(name, platform):
     function, *shapes = CASES[name]
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

@@ -31,6 +31,7 @@ def random_map(size, *, contrast=2.0, seed=0):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.daily("square", "wide, even", "cut off early", "one row")
 def test_it_is_the_plain_loop(x64, name):
     size, shape, fwhm, pad = CASES[name]
     saliency = random_map(size)
@@ -56,6 +57,7 @@ def test_the_cases_reach_the_clamp():
         ((4, 4), (3, 3), 0),
     ],
 )
+@pytest.mark.daily("*-float32-0.0", "size1-shape1-5-float64-*")
 def test_convention_a_uniform_map_is_exactly_the_identity(size, shape, pad, value, dtype):
     with jax.enable_x64(dtype == "float64"):
         found = saliency_grid(jnp.full(size, value, dtype), shape, fwhm=13.0, pad=pad)
@@ -144,7 +146,8 @@ def test_a_uniform_map_has_a_gradient_that_draws_the_grid():
 
 
 @pytest.mark.parametrize("name", ["square", "cut off early"])
-def test_gradients(x64, quick_compile, name):
+@pytest.mark.daily("square")
+def test_gradients(x64, name):
     size, shape, fwhm, pad = CASES[name]
     function = functools.partial(saliency_grid, shape=shape, fwhm=fwhm, pad=pad)
     check_grads(function, (jnp.asarray(random_map(size)),), order=1, atol=1e-6, rtol=1e-6)

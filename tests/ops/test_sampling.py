@@ -19,7 +19,7 @@ PADDINGS = ("zeros", "border", "reflection")
 SCIPY = {"zeros": "grid-constant", "border": "nearest", "reflection": "mirror"}
 EVERY = list(itertools.product(METHODS, PADDINGS))
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = pytest.mark.usefixtures("x64", "optimised")
 
 
 def normal(*shape, seed=0):
@@ -43,6 +43,14 @@ def check_golden(function, case, *inputs, image="image"):
 
 
 @pytest.mark.parametrize(("method", "padding", "align"), [(*e, a) for e in EVERY for a in (True, False)])
+@pytest.mark.daily(
+    "nearest-zeros-True",
+    "nearest-border-False",
+    "bilinear-*",
+    "bicubic-zeros-False",
+    "bicubic-border-False",
+    "bicubic-reflection-True",
+)
 def test_grid_sample_and_both_gradients_match_torch(method, padding, align):
     function = functools.partial(ops.grid_sample, method=method, padding=padding, align_corners=align)
     check_golden(function, f"{method}_{padding}_{align}", "image", "grid", "cotangent")
@@ -58,6 +66,7 @@ def test_grid_sample_matches_torch_on_integers_halves_and_borders(method, paddin
 @pytest.mark.parametrize(
     ("padding", "align"), [("zeros", True), ("zeros", False), ("border", True), ("border", False), ("reflection", True)]
 )
+@pytest.mark.daily("zeros-True", "border-False")
 def test_sample_volume_and_both_gradients_match_torch(padding, align):
     def function(volume, grid):
         coords = ops.to_pixels(grid, volume.shape[:-1], align_corners=align)
@@ -75,6 +84,7 @@ def test_sample_is_the_plain_loop(method, padding):
 
 
 @pytest.mark.parametrize(("padding", "align"), list(itertools.product(PADDINGS, (True, False))))
+@pytest.mark.daily("zeros-False", "border-True", "reflection-True")
 def test_grid_sample_of_a_volume_and_both_gradients_match_torch(padding, align):
     function = functools.partial(ops.grid_sample, padding=padding, align_corners=align)
     names = "volume", "volume_grid", "volume_cotangent"
@@ -139,6 +149,7 @@ def test_convention_group_j_of_consecutive_channels_uses_field_j():
     ("groups", "method", "padding"),
     [(1, "bilinear", "zeros"), (6, "bilinear", "border"), (2, "nearest", "zeros"), (2, "bicubic", "reflection")],
 )
+@pytest.mark.daily("1-bilinear-zeros", "6-bilinear-border", "2-nearest-zeros")
 def test_sample_channels_is_sample_group_by_group(groups, method, padding):
     image, coords, cotangent = normal(5, 7, 6), random_coords(4, groups), normal(4, 6)
     options = {"method": method, "padding": padding}
@@ -155,6 +166,7 @@ def test_sample_channels_is_sample_group_by_group(groups, method, padding):
 
 @pytest.mark.parametrize("backend", ["lerp", "matmul"])
 @pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.daily("zeros-matmul", "border-lerp", "reflection-lerp", "reflection-matmul")
 def test_sample_separable_is_sample_of_the_crossed_axes(padding, backend):
     image, cotangent = jnp.asarray(normal(5, 7, 2)), jnp.asarray(normal(4, 6, 2))
     x, y = jnp.asarray(random_coords(6)[:, 0]), jnp.asarray(random_coords(4)[:, 1])

@@ -66,6 +66,7 @@ def test_convention_the_derivative_of_channel_groups_at_integers_is_to_the_right
 
 @pytest.mark.parametrize("backend", ["lerp", "matmul"])
 @pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.daily("zeros-matmul", "border-lerp", "reflection-matmul", "wrap-matmul")
 def test_convention_the_derivative_of_separable_sampling_at_integers_is_to_the_right(x64, padding, backend):
     def function(image, point):
         return ops.sample_separable(image, point[0, :1], point[0, 1:], padding=padding, backend=backend)[0]
@@ -112,7 +113,16 @@ SIDES = {
 
 @pytest.mark.parametrize("name", SIDES)
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_convention_the_derivative_beside_a_pixel_is_that_of_the_cell_there(quick_compile, padding, name):
+@pytest.mark.daily(
+    "zeros-sample",
+    "border-channels",
+    "reflection-rows",
+    "wrap-lerp",
+    "zeros-matmul",
+    "reflection-matmul",
+    "wrap-sample",
+)
+def test_convention_the_derivative_beside_a_pixel_is_that_of_the_cell_there(padding, name):
     image = normal(3, 4, 2).astype(np.float32)
     x, y = near_whole_numbers(4), near_whole_numbers(3)
     coords = np.concatenate([np.stack([x, np.full_like(x, 1.25)], -1), np.stack([np.full_like(y, 2.5), y], -1)])
@@ -123,7 +133,7 @@ def test_convention_the_derivative_beside_a_pixel_is_that_of_the_cell_there(quic
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
-def test_convention_the_derivative_of_a_volume_beside_a_voxel_is_that_of_the_cell_there(quick_compile, padding):
+def test_convention_the_derivative_of_a_volume_beside_a_voxel_is_that_of_the_cell_there(padding):
     volume, z = normal(2, 3, 4, 1).astype(np.float32), near_whole_numbers(2)
     coords = np.stack([np.full_like(z, 1.25), np.full_like(z, 0.5), z], -1)
     coords = np.concatenate([np.roll(coords, axis, -1) for axis in range(3)])
@@ -154,7 +164,7 @@ def torch_identity(size):
 LEFT_OF_ZERO = [size for size in range(2, 257) if torch_identity(size)[0] < 0]
 
 
-def test_the_gradient_at_pytorchs_identity_of_unaligned_corners(quick_compile):
+def test_the_gradient_at_pytorchs_identity_of_unaligned_corners():
     assert 3 in LEFT_OF_ZERO
     assert len(LEFT_OF_ZERO) > 5
     for size in (*LEFT_OF_ZERO[:3], 4, LEFT_OF_ZERO[-1]):
@@ -239,6 +249,14 @@ def test_nearest_has_no_gradient_for_coordinates_and_a_one_for_its_pixel():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
+@pytest.mark.daily(
+    "shape0-nearest-wrap",
+    "shape1-bilinear-*",
+    "shape0-bilinear-zeros",
+    "shape2-bilinear-reflection",
+    "shape1-bicubic-zeros",
+    "shape2-bicubic-border",
+)
 def test_images_of_size_one(method, padding, shape):
     image, coords = normal(*shape, 2), np.concatenate([lattice(shape), lattice(shape, 1) + np.array([0.3, 0.45])])
     found = operators.sample(
@@ -263,6 +281,7 @@ def test_grid_sample_of_one_pixel_with_reflection_reads_it(align_corners):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
+@pytest.mark.daily("nearest-zeros", "bilinear-*", "bicubic-wrap")
 def test_empty_outputs(method, padding):
     image, coords, options = jnp.ones((3, 4, 2)), jnp.zeros((0, 5, 2)), {"method": method, "padding": padding}
     assert operators.sample(image, coords, **options).shape == (0, 5, 2)
@@ -291,7 +310,18 @@ NO_CHANNELS = {
 
 
 @pytest.mark.parametrize("name", NO_CHANNELS)
-def test_images_without_channels(quick_compile, name):
+@pytest.mark.daily(
+    "('nearest', 'border')",
+    "('bilinear', *",
+    "('bicubic', 'zeros')",
+    "channels",
+    "volume",
+    "grid_sample",
+    "lerp",
+    "auto",
+    "fill",
+)
+def test_images_without_channels(name):
     function, image, coords = NO_CHANNELS[name], jnp.zeros((3, 4, 0)), jnp.full((5, 2), 1.3)
     found = jax.jit(lambda *a: (function(*a), jax.grad(lambda i, c: function(i, c).sum(), (0, 1))(*a)))(image, coords)
     assert found[0].shape in ((5, 0), (5, 5, 0))

@@ -17,7 +17,8 @@ SAMPLERS = operators.SAMPLERS
 
 
 @pytest.mark.parametrize("name", ["rows", "lerp", "bicubic", "fill"])
-def test_a_batch_can_be_checked(quick_compile, name):
+@pytest.mark.daily("rows")
+def test_a_batch_can_be_checked(name):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 2, jnp.float32)
 
     def loss(*arguments):
@@ -30,6 +31,7 @@ def test_a_batch_can_be_checked(quick_compile, name):
 
 
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "nearest", "lerp", "volume"])
+@pytest.mark.daily("rows", "bilinear", "volume")
 def test_a_batch_of_any_size_can_be_exported(name):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 3, jnp.float32)
     (count,) = export.symbolic_shape("count")

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from vtnjax import ops
 
-pytestmark = pytest.mark.usefixtures("x64_module", "quick_compile_module")
+pytestmark = pytest.mark.usefixtures("x64_module")
 
 NAN, INF = np.nan, np.inf
 H, W = 4, 5
@@ -126,6 +126,7 @@ def test_reflection_reads_the_last_column_alone_at_the_last_column():
 
 @pytest.mark.parametrize("channels", [1, 2, 17])
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
+@pytest.mark.daily("sample-17", "channels-1", "groups-2", "volume-1", "separable-2", "grid_sample-17")
 def test_the_gradient_of_what_reads_no_bad_pixel_is_a_number(name, channels):
     """Of value, gradient and second derivative by the coordinates, and 0 where nothing is read."""
     function = DIFFERENTIABLE[name]

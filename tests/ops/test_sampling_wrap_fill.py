@@ -53,6 +53,7 @@ def test_wrap_and_fill_are_scipys(method, kind):
 
 @pytest.mark.parametrize("shape", [(4, 5), (1, 3), (3, 1), (1, 1)])
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.daily("nearest-shape0", "nearest-shape3", "bilinear-*", "bicubic-shape1")
 def test_wrap_and_fill_are_the_plain_loop(method, shape):
     image, coords, fill = normal(*shape, 2), scattered(20, sizes=shape), normal(2, seed=2)
     coords = np.concatenate([coords, np.round(coords[:8])])
@@ -89,7 +90,8 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_wraps_and_fills_with_right_derivatives(quick_compile, name):
+@pytest.mark.daily("sample", "channels", "grid_sample")
+def test_every_sampler_wraps_and_fills_with_right_derivatives(name):
     image, coords, fill, cotangent = normal(4, 5, 2), scattered(5), normal(2, seed=2), normal(5, 2, seed=3)
     for padding in ("wrap", "zeros"):
 
@@ -137,6 +139,7 @@ def test_wrap_at_places_that_are_none():
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.daily("nearest", "bilinear")
 def test_fill_at_places_that_are_none(method):
     points = jnp.array([[INF, 0.0], [-INF, 1.0], [1e300, 1.0], [9.0, 1.0], [NAN, 1.0], [1.0, NAN], [1.0, 1.0]])
     found = ops.sample(jnp.ones((3, 4, 1)), points, method=method, fill=5.0)[:, 0]
@@ -146,6 +149,7 @@ def test_fill_at_places_that_are_none(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.daily("bilinear")
 def test_a_fill_that_is_no_number_marks_what_reads_outside_and_nothing_else(method):
     image = jnp.asarray(normal(4, 5, 1))
     whole = ops.identity_coords((4, 5))

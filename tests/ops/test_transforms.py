@@ -11,17 +11,25 @@ from operators import GRIDS, OPERATORS, SAMPLERS
 
 from vtnjax import ops
 
-# the longest to compile run with -m slow; each has a relative that runs every day
-SLOW_MESHES = {"border", "reflection", "channels", "affine 3-D", "projective 8", "to_normalised"}
-SLOW_DERIVATIVES = SLOW_MESHES | {"rows", "volume", "grid_sample", "lerp", "deformable", "saliency", "inverse CDF"}
 
-
-def unless_slow(slow):
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in OPERATORS]
-
-
-@pytest.mark.parametrize("name", unless_slow(SLOW_DERIVATIVES))
-def test_derivatives_to_second_order_forward_and_reverse(x64, quick_compile, name):
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.daily(
+    "bilinear",
+    "nearest",
+    "matmul",
+    "affine",
+    "attention",
+    "projective",
+    "tps",
+    "linear",
+    "to_pixels",
+    "displace",
+    "expectation",
+    "trilinear",
+    "self-attention",
+    "marginals",
+)
+def test_derivatives_to_second_order_forward_and_reverse(x64, name):
     function, _ = OPERATORS[name]
     check_grads(jax.jit(function), operators.arguments(name), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
 
@@ -50,8 +58,19 @@ def value_and_pull_back(function):
 
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.parametrize("name", unless_slow(SLOW_MESHES))
-def test_a_sharded_batch_gives_what_one_device_gives(request, quick_compile, name, mesh):
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.daily(
+    "bilinear-*",
+    "rows-explicit_mesh",
+    "matmul-auto_mesh",
+    "affine-*",
+    "tps-explicit_mesh",
+    "candidates-auto_mesh",
+    "trilinear-explicit_mesh",
+    "marginals-auto_mesh",
+    "deformable depthwise-explicit_mesh",
+)
+def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     mesh = request.getfixturevalue(mesh)
     function = value_and_pull_back(jax.vmap(OPERATORS[name][0]))
     arguments = operators.batch(name, 8, jnp.float32)
@@ -99,6 +118,7 @@ def with_bfloat16_features(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.daily("bilinear", "channels", "nearest", "matmul", "deformable", "volume")
 def test_convention_bfloat16_features_are_interpolated_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = with_bfloat16_features(name)
@@ -121,6 +141,7 @@ def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.daily("bilinear", "channels", "nearest", "matmul", "deformable")
 def test_convention_bfloat16_coordinates_are_used_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)

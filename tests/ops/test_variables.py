@@ -13,7 +13,7 @@ from operators import normal
 from vtnjax import distort, losses, nn, ops
 
 # Type checkers know no nnx.Variable as an array.
-pytestmark = pytest.mark.usefixtures("untyped", "quick_compile")
+pytestmark = pytest.mark.usefixtures("untyped")
 
 KEY = jax.random.key(0)
 PICTURE, OTHERS, BATCH = normal(9, 9, 2), normal(6, 9, 9, 2), normal(7, 9, 9, 2)
@@ -60,6 +60,27 @@ def value_and_gradients(function, grad, arrays):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.daily(
+    "bilinear",
+    "channels",
+    "matmul",
+    "deformable",
+    "affine",
+    "tps",
+    "linear",
+    "trilinear",
+    "self-attention",
+    "marginals",
+    "to_pixels",
+    "footprint",
+    "displace",
+    "candidates",
+    "soft_cross_entropy",
+    "draw_triplets",
+    "rotate",
+    "distort_batch of nothing",
+    "place_in_volume",
+)
 def test_a_variable_is_as_good_as_an_array(name):
     function, arguments = FUNCTIONS[name]
     arrays = [as_jax(argument) for argument in arguments]

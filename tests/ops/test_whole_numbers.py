@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 
 from vtnjax import distort, ops
 
-pytestmark = pytest.mark.usefixtures("untyped", "quick_compile_module")
+pytestmark = pytest.mark.usefixtures("untyped")
 
 OTHERS = {
     "turn": (distort.turn, (operators.IMAGE, np.array(1.0))),

@@ -58,11 +58,13 @@ def test_every_set_is_read_cropped_and_balanced(name):
     "variant",
     [*(f"warp={w}" for w in ("none", "affine_groups", "vtn_one", "deformable")), "ablation=grouping,consistency=eq4"],
 )
+@pytest.mark.daily("warp=none", "warp=affine_groups", "ablation=grouping,consistency=eq4")
 def test_composites_build(variant):
     assert_builds("composites", f"smoke,{variant}", "smoke")
 
 
 @pytest.mark.parametrize("variant", ["model=vtn_two,frozen", "model=affine_channels,label=sum", "model=2xst_fcn"])
+@pytest.mark.daily("model=affine_channels,label=sum")
 def test_two_digits_build(variant):
     label = "smoke,label=sum" if "label=sum" in variant else "smoke"
     assert_builds("two_digits", f"smoke,{variant}", label)

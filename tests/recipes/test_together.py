@@ -94,6 +94,7 @@ def test_the_figures_are_each_seeds_and_their_means(ran):
     assert first["train/loss"] == pytest.approx(np.mean([alone(seed)[1][:2] for seed in (0, 3)]), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_call_goes_on_to_the_same_end(ran, tmp_path, monkeypatch):
     workdir, figures = ran
     real = Loop._save

@@ -4,6 +4,7 @@ from config_files import get_config, read
 from flax import nnx
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_not_asked_for_where_a_checkpoint_has_them(tmp_path):
     config = get_config("cub_vtn", "smoke,backbone=squeezenet,warp=none")
     config.pretrained = str(tmp_path / "moved.pth")

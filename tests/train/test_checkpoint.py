@@ -165,6 +165,7 @@ def test_a_zero_keeps_its_sign(opened):
 # Orbax's interrupted reads are collected with a complaint of their own.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["truncate", "delete", "flip"])
+@pytest.mark.daily("flip")
 def test_a_damaged_one_is_set_aside_and_the_one_before_it_taken(opened, tmp_path, how):
     saved(opened(), 1, 2)
     runs.damage(tmp_path, 2, how)

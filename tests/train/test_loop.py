@@ -141,6 +141,7 @@ def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
 
 
 @pytest.mark.parametrize("at", [*range(1, 16, 2), 18, 19])
+@pytest.mark.daily("1", "5", "11", "19")
 def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path, at):
     def crash():
         raise CrashError
@@ -158,6 +159,7 @@ def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("at", [1, 4, 5, 7, 14, 20])
+@pytest.mark.daily("1-15", "5-2", "14-15", "20-2")
 def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_nothing_had_been(unbroken, tmp_path, at, number):
     run, before = Run(tmp_path), signal.getsignal(number)
     run.data.happens[at - 1] = lambda: os.kill(os.getpid(), number)
