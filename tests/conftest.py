@@ -1,5 +1,6 @@
 import fnmatch
 import os
+import tempfile
 
 import jaxlib.version
 
@@ -25,6 +26,10 @@ jaxtyping.install_import_hook("vtnjax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)  # tests compile much and compute little
+
+# What the commands compile that tests start is kept here, not in the user's cache.
+STARTED = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = STARTED.name
 
 hypothesis.settings.register_profile(
     "vtnjax", max_examples=20, deadline=None, derandomize=True, database=None, print_blob=False

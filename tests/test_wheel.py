@@ -57,7 +57,11 @@ def install(folder, *what):
 def environment():
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "PYTHON", "XLA_"))}
     # Compiled quickly, since it is run for three steps.
-    return {**kept, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "MPLBACKEND": "Agg"}
+    quick = {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"],
+    }
+    return {**kept, **quick, "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -18,14 +17,14 @@ import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/digits_stn.py:smoke"
-CACHE = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")  # most of a short run is compilation
 CHANGING = ("train/images_per_second", "train/input_wait")
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     flags = f"--xla_force_host_platform_device_count={devices}"
-    cache = {"JAX_COMPILATION_CACHE_DIR": CACHE.name, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of tests/conftest.py: most of a short run is compilation
+    cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return {**env, **cache, "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "XLA_FLAGS": flags, **more}
 
 
