@@ -4,7 +4,7 @@ import tempfile
 
 import jaxlib.version
 
-# Without its fusion emitters, which later versions cannot do without, XLA compiles in two thirds of the time.
+# XLA compiles faster without its fusion emitters, which later versions cannot do without.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         *os.environ.get("XLA_FLAGS", "").split(),
@@ -51,7 +51,7 @@ def x64_module():
 
 @pytest.fixture(scope="module")
 def optimised():
-    """Compiles as users do, where a test measures or computes much."""
+    """Brings back the optimisations of the compiler that the other tests do without."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

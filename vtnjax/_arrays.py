@@ -112,3 +112,8 @@ def everywhere(batch: Shaped[Array, "n *rest"]) -> Shaped[Array, "n *rest"]:
     """The whole batch on every device; only explicit sharding asks for it."""
     sharded = jax.typeof(batch).sharding.spec[0] is not None
     return jax.sharding.reshard(batch, PartitionSpec()) if sharded else batch
+
+
+def clamp(array: Float[Array, "*n"], low: ArrayLike, high: ArrayLike) -> Float[Array, "*n"]:
+    """As `jnp.clip`, but at a limit, which an even map meets everywhere, the whole gradient passes."""
+    return jnp.where(array < low, low, jnp.where(array > high, high, array))

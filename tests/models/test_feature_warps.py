@@ -89,9 +89,7 @@ TRUNKS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["own", "squeezenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet18", "vgg16"))]
-)
+@pytest.mark.parametrize("name", TRUNKS)
 @pytest.mark.daily("own")
 def test_a_deformed_trunk_starts_as_it_was_and_moves(name):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 33, 32, 3)), jnp.float32)

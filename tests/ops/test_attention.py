@@ -259,6 +259,14 @@ def test_gradients_of_compiled_coordinates(x64):
     check_grads(lines, operators.arguments("inverse CDF"), order=1, modes=("rev",), atol=1e-6)
 
 
+def test_the_gradient_of_an_even_map_is_whole_where_outputs_lie_on_cells(x64):
+    def line(rise):
+        return ops.attention_coords(jnp.ones((5, 5)).at[:, 2].add(rise), (4, 4), dense=None)[0]
+
+    step = 1e-6
+    assert_allclose(jax.jacfwd(line)(0.0), (line(step) - line(-step)) / (2 * step), atol=1e-5)
+
+
 def test_a_zero_cell_beside_attention_has_a_gradient():
     attention = jnp.ones((5, 5)).at[:, 3].set(0.0)
     gradient = jax.jit(jax.grad(lambda a: ops.attention_coords(a, (4, 4), dense=None)[0].sum()))(attention)

@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax._arrays import as_coords, check_rank, check_sizes
+from vtnjax._arrays import as_coords, check_rank, check_sizes, clamp
 from vtnjax._checks import check_choice
 from vtnjax.ops._gather import take
 
@@ -130,7 +130,7 @@ def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array
         raise ValueError(f"attention must have at least one cell along each axis, but its shape is {attention.shape}")
     # Far enough from the ends of the range that the divisions below neither overflow nor lose everything.
     limits = jnp.finfo(attention.dtype)
-    columns, rows = (jnp.minimum(_highest(attention, axis), math.sqrt(limits.max)) for axis in (0, 1))
+    columns, rows = (_lower(_highest(attention, axis), math.sqrt(limits.max)) for axis in (0, 1))
     highest = lax.stop_gradient(rows.max())  # only the ratios matter
     some = highest > math.sqrt(limits.tiny)
     columns, rows = (jnp.where(some, line / jnp.where(some, highest, 1), 1) for line in (columns, rows))
@@ -243,7 +243,7 @@ def check_density(dense: float | None, iterations: int, first: float) -> None:
 def _inverse(density, count, first):
     """Where the integral of the density reaches i / count of its total, (count,)."""
     size = density.size
-    density = jnp.where(density < _FLOOR, _FLOOR, density)[1:]
+    density = _higher(_FLOOR, density)[1:]
     if size == 1 or count == 0:
         return jnp.zeros(count, density.dtype)
     if first > 0:  # what lies between the cell before the first, -1, and the first
@@ -252,7 +252,7 @@ def _inverse(density, count, first):
     wanted = jnp.arange(count, dtype=density.dtype) / count * integral[-1]
     cell = _search(lax.stop_gradient(integral), lax.stop_gradient(wanted))
     # Rounding may put the integral's steps, where the density is all but zero, out of order with the density.
-    back = jnp.clip((take(integral, cell) - wanted) / take(density, cell), 0, 1)
+    back = clamp((take(integral, cell) - wanted) / take(density, cell), 0, 1)
     return (cell + (size - density.size)).astype(back.dtype) - back
 
 

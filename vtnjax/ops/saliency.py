@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax._arrays import as_coords, check_rank, check_sizes
+from vtnjax._arrays import as_coords, check_rank, check_sizes, clamp
 from vtnjax.ops.grids import affine_grid
 from vtnjax.ops.resizing import resize
 
@@ -85,7 +85,7 @@ def _pull(saliency, fwhm, pad, align_corners):
     pull = jnp.stack([_along_both(ky, uneven, dx), _along_both(dy, uneven, kx)], axis=-1)
     pull = jnp.where(seen[..., None], pull / jnp.where(seen, weight, 1)[..., None], 0)
     here = _identity(pull, align_corners)
-    return _clamp(pull, -1 - here, 1 - here)
+    return clamp(pull, -1 - here, 1 - here)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))  # one program where it is called outside jit, not thirty
@@ -113,11 +113,6 @@ def _seen(function, size, pad, dtype):
 
 def _along_both(rows, array, columns):
     return jnp.einsum("ij,jk,lk->il", rows, array, columns, precision=lax.Precision.HIGHEST)
-
-
-def _clamp(array, low, high):
-    """As `jnp.clip`, but at a limit, where a uniform map's border lies, the whole gradient passes."""
-    return jnp.where(array < low, low, jnp.where(array > high, high, array))
 
 
 def _identity(grid, align_corners):

@@ -37,5 +37,4 @@ def _processor(about: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         lines = []
     kept = sorted({line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))})
-    text = "\n".join([platform.machine(), platform.processor(), *kept])
-    return f"{platform.machine()}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{platform.machine()}-{hashlib.sha256(''.join(kept).encode()).hexdigest()[:12]}"
