@@ -57,6 +57,9 @@ SAMPLERS = {
     "channels": (ops.sample_channels, (IMAGE, coords(3, 2))),
     "rows": (ops.sample_channels, (normal(4, 5, 8), coords(3, 2))),  # groups of several channels
     "volume": (ops.sample_volume, (VOLUME, coords(6, sizes=(2, 3, 4)))),
+    "sample matmul": (sampler(ops.sample, padding="reflection", backend="matmul"), (IMAGE, coords(6))),
+    "rows matmul": (sampler(ops.sample_channels, backend="matmul"), (normal(4, 5, 8), coords(3, 2))),
+    "volume matmul": (sampler(ops.sample_volume, backend="matmul"), (VOLUME, coords(6, sizes=(2, 3, 4)))),
     "lerp": (sampler(ops.sample_separable, backend="lerp"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),
     "matmul": (sampler(ops.sample_separable, backend="matmul"), (IMAGE, coords(4)[:, 0], coords(3)[:, 1])),
     "grid_sample": (

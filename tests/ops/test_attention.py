@@ -9,9 +9,10 @@ import numpy as np
 import operators
 import pytest
 from jax.test_util import check_grads
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
+from vtnjax.ops import attention
 
 trilinear_attention = jax.jit(ops.trilinear_attention, static_argnames=("normalise", "sharpness"))
 attention_coords = jax.jit(ops.attention_coords, static_argnames=("shape", "dense", "iterations", "first"))
@@ -271,3 +272,20 @@ def test_a_zero_cell_beside_attention_has_a_gradient():
     attention = jnp.ones((5, 5)).at[:, 3].set(0.0)
     gradient = jax.jit(jax.grad(lambda a: ops.attention_coords(a, (4, 4), dense=None)[0].sum()))(attention)
     assert np.abs(gradient[:, 3]).max() > 0
+
+
+def test_a_tpus_comparisons_find_and_read_what_gathers_do():
+    rng = np.random.default_rng(0)
+    rising = np.cumsum(rng.uniform(size=13)).astype(np.float32)
+    wanted = np.concatenate([rng.uniform(-1, rising[-1] + 1, 40), rising, [np.nextafter(rising[4], 9)]])
+    wanted = wanted.astype(np.float32)
+    cells = np.minimum(np.searchsorted(rising, wanted), 12)
+    for find in (attention._count_below, attention._halve):
+        found = find(jnp.asarray(rising), jnp.asarray(wanted))
+        assert found.dtype == jnp.int32
+        assert_array_equal(found, cells)
+    read = attention._entries_by_comparison
+    assert_array_equal(read(jnp.asarray(rising), jnp.asarray(cells, jnp.int32)), rising[cells])
+    cotangent = rng.normal(size=cells.size).astype(np.float32)
+    (gradient,) = jax.vjp(lambda line: read(line, jnp.asarray(cells, jnp.int32)), jnp.asarray(rising))[1](cotangent)
+    assert_allclose(gradient, np.bincount(cells, cotangent), rtol=1e-6, atol=1e-6)

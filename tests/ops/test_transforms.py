@@ -17,6 +17,7 @@ from vtnjax import ops
     "bilinear",
     "nearest",
     "matmul",
+    "rows matmul",
     "affine",
     "attention",
     "projective",
@@ -63,6 +64,7 @@ def value_and_pull_back(function):
     "bilinear-*",
     "rows-explicit_mesh",
     "matmul-auto_mesh",
+    "sample matmul-explicit_mesh",
     "affine-*",
     "tps-explicit_mesh",
     "candidates-auto_mesh",
@@ -118,7 +120,7 @@ def with_bfloat16_features(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("bilinear", "channels", "nearest", "matmul", "deformable", "volume")
+@pytest.mark.daily("bilinear", "channels", "nearest", "matmul", "rows matmul", "deformable", "volume")
 def test_convention_bfloat16_features_are_interpolated_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = with_bfloat16_features(name)

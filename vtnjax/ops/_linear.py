@@ -88,7 +88,7 @@ def _spread(image, coords, padding, sizes):
             jnp.where(bit, second[..., None], first[..., None])
             for bit, (first, second) in zip(bits, _each_axis(function, coords, padding, sizes), strict=True)
         ]
-        for function in (axis_weights, axis_truths)
+        for function in (axis_weights, axis_moves)
     )
     few = image.shape[-1] < FEW_CHANNELS
     values = (_read_few if few else _read_corners)(image, base, offsets)
@@ -218,6 +218,14 @@ def axis_truths(x, size, padding):
     return (t >= -1) & (t < 1), (t >= 0) & (t < 2)
 
 
+def axis_moves(x, size, padding):
+    """`axis_truths`, where a tap that weighs nothing but would a little further on counts as read."""
+    _, _, sign = tap(x, size, padding)
+    first, second = axis_truths(x, size, padding)
+    # A pixel is the end of its cell in a mirrored copy, and just left of the image where wrapping rounds to it.
+    return (first, second) if padding == "zeros" else (first | (sign != 0), second)
+
+
 def axis_bits(x, size, padding):
     """`axis_truths` as whole numbers with all bits set or none, by arithmetic that LLVM does not see through."""
     _, t, _ = tap(x, size, padding)
@@ -231,14 +239,12 @@ def axis_bits(x, size, padding):
 def axis_cells(x, size, padding, channels):
     """Where the cell to the right begins, the weights of its two taps, their derivatives, whether they are read."""
     first, _, sign = tap(x, size, padding)
-    moves = sign != 0
     if channels == 1:
-        reads = axis_truths(x, size, padding)
+        reads = axis_moves(x, size, padding)
     else:
-        reads, moves = axis_bits(x, size, padding), -moves.astype(jnp.int32)
-    if padding != "zeros":
-        # A pixel is the end of its cell in a mirrored copy, and just left of the image where wrapping rounds to it.
-        reads = reads[0] | moves, reads[1]
+        reads = axis_bits(x, size, padding)
+        if padding != "zeros":
+            reads = reads[0] | -(sign != 0).astype(jnp.int32), reads[1]
     return first.astype(jnp.int32), axis_weights(x, size, padding), axis_steps(x, size, padding), reads
 
 

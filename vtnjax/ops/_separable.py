@@ -9,7 +9,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from vtnjax.ops._apart import apart
 from vtnjax.ops._gather import take
-from vtnjax.ops._linear import axis_cells, axis_truths, axis_weights, cell_slopes, tap
+from vtnjax.ops._linear import axis_cells, axis_moves, axis_truths, axis_weights, cell_slopes, tap
+from vtnjax.ops._matmul import hat_matrix
 from vtnjax.ops._padding import extend
 from vtnjax.ops._taps import contract
 
@@ -30,19 +31,10 @@ def separable_lerp(image, x, y, padding):
 def separable_matmul(image, x, y, padding):
     """Two products with matrices of hat functions; x and y are of one dtype."""
     h, w, _ = image.shape
-    rows, columns = _hat_matrix(y, h, padding), _hat_matrix(x, w, padding)
+    rows, columns = hat_matrix(y, h, padding), hat_matrix(x, w, padding)
     exact = lax.Precision.HIGHEST
     half = jnp.einsum("ah,hwc->awc", rows, image.astype(x.dtype), precision=exact)
     return jnp.einsum("bw,awc->abc", columns, half, precision=exact).astype(image.dtype)
-
-
-def _hat_matrix(x, size, padding):
-    """The matrix (len(x), size) of the weights with which x reads a line of pixels."""
-    first = tap(x, size, padding)[0][:, None]
-    w0, w1 = axis_weights(x, size, padding)
-    column = jnp.arange(size, dtype=x.dtype)[None]
-    second = jnp.where(first + 1 < size, first + 1, 0) if padding == "wrap" else first + 1
-    return jnp.where(column == first, w0[:, None], 0) + jnp.where(column == second, w1[:, None], 0)
 
 
 def _value(image, x, y, padding, sizes):
@@ -91,20 +83,20 @@ def _pass(image, x, axis, size, padding):
     """Sum the two taps along an axis."""
     low, high = (
         jnp.where(_along(reads, axis), take(image, index, axis=axis), 0) * _along(weights, axis)
-        for index, weights, reads in _taps(x, size, padding)
+        for index, weights, reads in _taps(x, size, padding, axis_truths)
     )
     return low + high
 
 
-def _taps(x, size, padding):
+def _taps(x, size, padding, truths):
     """Of each of the two taps the pixels, the weights and whether they count."""
     # Apart, so that a line's are not computed anew for each pixel.
-    return apart(_line_taps, (size, padding), x)
+    return apart(_line_taps, (size, padding, truths), x)
 
 
-def _line_taps(x, size, padding):
+def _line_taps(x, size, padding, truths):
     first = tap(x, size, padding)[0].astype(jnp.int32)
-    return list(zip((first, first + 1), axis_weights(x, size, padding), axis_truths(x, size, padding), strict=True))
+    return list(zip((first, first + 1), axis_weights(x, size, padding), truths(x, size, padding), strict=True))
 
 
 def _spread(image, x, y, padding, sizes):
@@ -118,6 +110,8 @@ def _spread(image, x, y, padding, sizes):
 
 
 def _spread_rows(rows, y, size, padding):
-    index, weights, reads = (jnp.stack(pair, axis=-1) for pair in zip(*_taps(y, size, padding), strict=True))
+    index, weights, reads = (
+        jnp.stack(pair, axis=-1) for pair in zip(*_taps(y, size, padding, axis_moves), strict=True)
+    )
     taps = jnp.where(reads[..., None], take(rows, index), 0)  # (h', 2, m)
     return jnp.sum(taps * weights[..., None], axis=1)

@@ -252,22 +252,42 @@ def _inverse(density, count, first):
     wanted = jnp.arange(count, dtype=density.dtype) / count * integral[-1]
     cell = _search(lax.stop_gradient(integral), lax.stop_gradient(wanted))
     # Rounding may put the integral's steps, where the density is all but zero, out of order with the density.
-    back = clamp((take(integral, cell) - wanted) / take(density, cell), 0, 1)
+    back = clamp((_entries(integral, cell) - wanted) / _entries(density, cell), 0, 1)
     return (cell + (size - density.size)).astype(back.dtype) - back
 
 
-@jax.jit  # else the loop is compiled anew at every call outside a compiled function
+# Compiled, so that outside jit a second call finds the program of the first.
+@jax.jit
 def _search(rising, wanted):
     """The index of the first entry that is not below the wanted one, or of the last entry.
 
     `jnp.searchsorted` does not run where maps are sharded over an explicit mesh.
     """
+    return lax.platform_dependent(rising, wanted, tpu=_count_below, default=_halve)
 
+
+def _count_below(rising, wanted):
+    below = jnp.sum(rising[None] < wanted[:, None], axis=-1, dtype=jnp.int32)
+    return jnp.minimum(below, rising.size - 1)
+
+
+def _halve(rising, wanted):
     def halve(_, bounds):
         low, high = bounds
         middle = (low + high) // 2
         below = take(rising, middle) < wanted
-        return jnp.where(below, middle + 1, low), jnp.where(below, high, middle)
+        return jnp.where(below, jnp.minimum(middle + 1, high), low), jnp.where(below, high, middle)
 
     low = jnp.zeros_like(wanted, jnp.int32)
     return lax.fori_loop(0, rising.size.bit_length(), halve, (low, low + (rising.size - 1)))[0]
+
+
+@jax.jit
+def _entries(line, index):
+    """Entries of a line; on a TPU by comparisons, since it gathers slowly."""
+    return lax.platform_dependent(line, index, tpu=_entries_by_comparison, default=take)
+
+
+def _entries_by_comparison(line, index):
+    position = lax.broadcasted_iota(index.dtype, (index.size, line.size), 1)
+    return jnp.sum(jnp.where(position == index[:, None], line[None], 0), axis=-1)

@@ -28,6 +28,7 @@ def deformable_conv(
     padding: str | Sequence[Sequence[int]] = "SAME",
     dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
+    backend: str = "auto",
 ) -> Float[Array, "h2 w2 c2"]:
     """Deformable convolution: Dai et al. (2017) Eq. 2, and with a mask Zhu et al. (2019, "v2") Eq. 1.
 
@@ -54,6 +55,7 @@ def deformable_conv(
             kernel so adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` adds ((1, 1), (1, 1)).
         dilation: pixels from one cell of the kernel to the next, or (rows, columns).
         feature_group_count: groups of the kernel, not of the offsets, as PyTorch's `groups`; c makes it depthwise.
+        backend: as in `sample`: how the pixels are read.
 
     Returns:
         (h', w', c') in the image's dtype.
@@ -71,7 +73,7 @@ def deformable_conv(
     mask = None if mask is None else as_coords("mask", mask)
     _check_points(image.shape[-1], coords, mask)
     dtype = widest(*(array.dtype for array in (image, kernel, bias) if array is not None))
-    taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2))
+    taps = sample_channels(image.astype(dtype), jnp.moveaxis(coords, 2, -2), backend=backend)
     taps = taps if mask is None else _modulate(taps, mask)
     out = _contract(taps, kernel.astype(dtype), feature_group_count)
     out = out if bias is None else out + bias.astype(dtype).reshape(1, 1, -1)

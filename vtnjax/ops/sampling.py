@@ -20,6 +20,7 @@ from vtnjax.ops import _separable
 from vtnjax.ops._cubic import cubic
 from vtnjax.ops._fill import as_fill, filled, outside_weight
 from vtnjax.ops._linear import linear
+from vtnjax.ops._matmul import matmul, matmul_on_tpu
 from vtnjax.ops._nearest import nearest
 from vtnjax.ops._padding import EDGE_REFLECTION
 from vtnjax.ops.coords import to_pixels
@@ -27,7 +28,8 @@ from vtnjax.ops.coords import to_pixels
 METHODS = ("bilinear", "nearest", "bicubic")
 VOLUME_METHODS = ("bilinear", "nearest")
 PADDINGS = ("zeros", "border", "reflection", "wrap")
-BACKENDS = ("auto", "lerp", "matmul")
+BACKENDS = ("auto", "gather", "matmul")
+SEPARABLE_BACKENDS = ("auto", "lerp", "matmul")
 
 
 def sample(
@@ -37,6 +39,7 @@ def sample(
     method: str = "bilinear",
     padding: str = "zeros",
     fill: ArrayLike = 0.0,
+    backend: str = "auto",
 ) -> Float[Array, "*points c"]:
     """Sample an image at pixel coordinates (STN Eq. 3-5).
 
@@ -57,6 +60,11 @@ def sample(
             beyond 1/eps (8.4 million in float32, 4.5e15 in float64), where PyTorch goes on reflecting.
         fill: with "zeros" what each tap outside counts, a number or (c,). It may be NaN, which then shows in every
             sample that reads outside.
+        backend: how "bilinear" reads. "gather" reads single pixels. "matmul" makes products with matrices of hat
+            functions, which is what a TPU does best: nothing is gathered, also in the gradients, but a pixel that is
+            NaN or infinite spoils every sample. Between two products it keeps as many numbers as there are points,
+            times h, times c or w, whichever is less. "auto" takes the products on a TPU where these are at most 2 ** 24
+            for an example, and reads pixels elsewhere.
 
     Returns:
         (..., c) in the image's dtype.
@@ -64,11 +72,12 @@ def sample(
     Raises:
         ValueError: if a rank, the last axis of `coords`, a dtype or a name is wrong, the image has no pixels, an axis
             has more pixels than the dtype of `coords` can tell apart (16.8 million in float32), the image has 2 ** 31
-            or more in all, or `fill` has another shape or comes with another padding.
+            or more in all, `fill` has another shape or comes with another padding, or "matmul" with another method than
+            "bilinear".
     """
     image, coords = _check(image, coords, "image", "h w c", padding)
     check_choice("method", method, METHODS)
-    return _sample(image[:, :, None], coords[..., None, :], method, padding, fill)[..., 0, :]
+    return _sample(image[:, :, None], coords[..., None, :], method, padding, fill, backend)[..., 0, :]
 
 
 def sample_channels(
@@ -78,6 +87,7 @@ def sample_channels(
     method: str = "bilinear",
     padding: str = "zeros",
     fill: ArrayLike = 0.0,
+    backend: str = "auto",
 ) -> Float[Array, "*points c"]:
     """Sample each group of channels with a field of its own (VTN section 3.1: one warp for each channel group).
 
@@ -93,6 +103,7 @@ def sample_channels(
         method: as in `sample`.
         padding: as in `sample`.
         fill: as in `sample`.
+        backend: as in `sample`. Each group has points and channels of its own.
 
     Returns:
         (..., c) in the image's dtype.
@@ -108,7 +119,7 @@ def sample_channels(
     groups = coords.shape[-2]
     if groups == 0 or channels % groups:
         raise ValueError(f"coords must have a number of groups that divides the {channels} channels, not {groups}")
-    out = _sample(image.reshape(h, w, groups, channels // groups), coords, method, padding, fill)
+    out = _sample(image.reshape(h, w, groups, channels // groups), coords, method, padding, fill, backend)
     return out.reshape(*coords.shape[:-2], channels)
 
 
@@ -119,6 +130,7 @@ def sample_volume(
     method: str = "bilinear",
     padding: str = "zeros",
     fill: ArrayLike = 0.0,
+    backend: str = "auto",
 ) -> Float[Array, "*points c"]:
     """Sample a volume at pixel coordinates (STN Eq. 9).
 
@@ -133,6 +145,7 @@ def sample_volume(
         method: "bilinear", which is trilinear of a volume, or "nearest".
         padding: as in `sample`.
         fill: as in `sample`.
+        backend: as in `sample`, where h are the rows of all slices.
 
     Returns:
         (..., c) in the volume's dtype.
@@ -142,7 +155,7 @@ def sample_volume(
     """
     volume, coords = _check(volume, coords, "volume", "d h w c", padding)
     check_choice("method", method, VOLUME_METHODS)
-    return _sample(volume[:, :, :, None], coords[..., None, :], method, padding, fill)[..., 0, :]
+    return _sample(volume[:, :, :, None], coords[..., None, :], method, padding, fill, backend)[..., 0, :]
 
 
 def sample_separable(
@@ -181,7 +194,7 @@ def sample_separable(
     """
     image, x = _check(image, x, "image", "h w c", padding, coords_name="x")
     y = as_coords("y", y)
-    check_choice("backend", backend, BACKENDS)
+    check_choice("backend", backend, SEPARABLE_BACKENDS)
     for name, line in (("x", x), ("y", y)):
         if line.ndim != 1:
             raise ValueError(f"{name} must be one line of pixel coordinates, but its shape is {line.shape}")
@@ -202,6 +215,7 @@ def grid_sample(
     method: str = "bilinear",
     padding: str = "zeros",
     fill: ArrayLike = 0.0,
+    backend: str = "auto",
     align_corners: bool,
 ) -> Float[Array, "*points c"]:
     """`torch.nn.functional.grid_sample` for one channels-last example: normalised coordinates.
@@ -218,6 +232,7 @@ def grid_sample(
         padding: as in `sample`. With `align_corners=False`, "reflection" mirrors about the border pixels' outer edges,
             as in PyTorch. The period of "wrap" is the image, whatever `align_corners` says.
         fill: as in `sample`.
+        backend: as in `sample`.
         align_corners: as in `to_pixels`. PyTorch's default is False; this function has none, because a wrong guess
             shifts every pixel.
 
@@ -234,7 +249,7 @@ def grid_sample(
     coords = to_pixels(grid, image.shape[:-1], align_corners=align_corners)
     if padding == "reflection" and not align_corners:
         padding = EDGE_REFLECTION
-    return _sample(image[..., None, :], coords[..., None, :], method, padding, fill)[..., 0, :]
+    return _sample(image[..., None, :], coords[..., None, :], method, padding, fill, backend)[..., 0, :]
 
 
 def _check(image, coords, name, axes, padding, *, coords_name="coords"):
@@ -278,14 +293,23 @@ def _check_axes(name, image, coords_name, coords):
     check_last(coords_name, coords, image.ndim - 1, "(x, y)" if image.ndim == 3 else "(x, y, z)")
 
 
-def _sample(image, coords, method, padding, fill):
+def _sample(image, coords, method, padding, fill, backend):
     """(*sizes, g, c) at (..., g, n): (..., g, c)."""
     *sizes, groups, channels = image.shape
     number = as_fill(fill, groups * channels, padding)
-    read = {"bilinear": linear, "nearest": nearest, "bicubic": cubic}[method]
+    read = _reader(method, backend)
     if number is None:
         return read(image, coords, padding)
     if number.ndim:
         number = number.reshape(groups, channels)
     outside = outside_weight([coords[..., k] for k in range(len(sizes))], sizes[::-1], method)
     return filled(read(image.astype(coords.dtype), coords, padding), outside, number).astype(image.dtype)
+
+
+def _reader(method, backend):
+    check_choice("backend", backend, BACKENDS)
+    if method == "bilinear":
+        return {"auto": matmul_on_tpu, "gather": linear, "matmul": matmul}[backend]
+    if backend == "matmul":
+        raise ValueError(f"backend must be 'auto' or 'gather' with method={method!r}, not 'matmul'")
+    return {"nearest": nearest, "bicubic": cubic}[method]
