@@ -138,6 +138,18 @@ def _steps() -> str:
     return _markdown(["network", "ms a step", "images a second", "GB"], lines)
 
 
+def _products() -> str:
+    """The counts of `benchmarks/products.py`."""
+    header = ["case", "kept, millions", "by products: MFLOP", "MB", "by gathers: MFLOP", "MB", "a TPU takes"]
+    lines = []
+    for name, each in figures("products-cpu").items():
+        products, gathers = each["matmul"], each.get("gather") or each["lerp"]
+        costs = [f"{by[unit]:,.1f}" for by in (products, gathers) for unit in ("megaflop", "megabytes")]
+        taken = {"matmul": "products", "gather": "gathers"}[each["on_tpu"]]
+        lines.append([name, f"{each['kept'] / 1e6:.2f}", *costs, taken])
+    return _markdown(header, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "digits_stn": _digits,
     "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
@@ -155,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
     "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
     "gpu_steps": _steps,
+    "products": _products,
 }
 
 
