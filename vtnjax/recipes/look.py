@@ -1,5 +1,6 @@
 """The picture that a run leaves, of what the network did with the first test images."""
 
+import importlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
-from vtnjax import data, plot
+import vtnjax
+from vtnjax import data
 from vtnjax.recipes.pictures import check_picture
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
@@ -35,6 +37,7 @@ def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainSt
         graphdef: the model's structure.
         state: the state that the run begins with.
     """
+    importlib.import_module("vtnjax.plot")  # says now if Matplotlib is missing
     image, look = recipe.test[0]["image"], make_look(graphdef)
     spec = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
     _, out = jax.eval_shape(lambda state, images: look(state, recipe.as_input(images)), state, spec)
@@ -61,7 +64,7 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     ]
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / epath.Path(path).name
-        plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
+        vtnjax.plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
         epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(epath.Path(path), drawn.read_bytes())
 
