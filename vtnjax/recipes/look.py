@@ -12,7 +12,6 @@ from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
-import vtnjax
 from vtnjax import data
 from vtnjax.recipes.pictures import check_picture
 from vtnjax.recipes.recipe import Recipe
@@ -53,6 +52,8 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
         state: the run's state.
         path: the file to write, whose suffix says the format.
     """
+    from vtnjax import plot
+
     records = _one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])
     look = jax.jit(make_look(graphdef))
@@ -64,7 +65,7 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     ]
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / epath.Path(path).name
-        vtnjax.plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
+        plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
         epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(epath.Path(path), drawn.read_bytes())
 

@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-import vtnjax
-
-# Matplotlib takes as long to import as JAX does: `vtnjax.plot` is imported when something is drawn.
 if TYPE_CHECKING:
     import matplotlib.figure
 
@@ -15,16 +12,23 @@ Figure: TypeAlias = "matplotlib.figure.Figure"
 Picture: TypeAlias = Callable[[np.ndarray, dict[str, Any], Sequence[str], Callable[[np.ndarray], Any]], Figure]
 
 
+def _plot():
+    # Matplotlib takes a third of a second to import, so that it waits until something is drawn.
+    from vtnjax import plot
+
+    return plot
+
+
 def _gallery(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """The images."""
-    return vtnjax.plot.gallery(images, titles)
+    return _plot().gallery(images, titles)
 
 
 def _before_after(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """A warped input: before, the grid, and after."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
-    return vtnjax.plot.before_after(images, out["coords"], as_picture(out["warped"].astype(np.float32)), titles)
+    return _plot().before_after(images, out["coords"], as_picture(out["warped"].astype(np.float32)), titles)
 
 
 def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
@@ -33,19 +37,19 @@ def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_
         return _gallery(images, out, titles, as_picture)
     warped = out["warped"].astype(np.float32)
     shown = as_picture(warped.reshape(-1, *warped.shape[2:])).reshape(warped.shape)
-    return vtnjax.plot.windows(images, out["coords"], shown, titles)
+    return _plot().windows(images, out["coords"], shown, titles)
 
 
 def _fields(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Warped features: where each field reads."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
-    return vtnjax.plot.fields(images, out["coords"], titles)
+    return _plot().fields(images, out["coords"], titles)
 
 
 def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Volumes: two projections, and the plane that the network makes."""
-    return vtnjax.plot.projections(images, out["plane"], titles)
+    return _plot().projections(images, out["plane"], titles)
 
 
 PICTURES: dict[str, Picture] = {
