@@ -150,6 +150,28 @@ def _products() -> str:
     return _markdown(header, lines)
 
 
+def _pod() -> str:
+    """What a file of `benchmarks/pod.py` expects."""
+    names = {
+        "images a chip": ("images_a_chip", 1),
+        "compared": ("compared", 1),
+        "network, ms": ("computing_ms", 1),
+        "all-reduce, ms": ("reducing_ms", 1),
+        "features, ms": ("gathering_ms", 1),
+        "step, ms": ("step_ms", 1),
+        "GB a chip": ("chip_gigabytes", 1),
+        "images/s, a host": ("images_a_second_of_a_host", 0),
+        "MB/s read, a host": ("read_megabytes_a_second_of_a_host", 0),
+        "MB/s to its chips": ("sent_megabytes_a_second_of_a_host", 0),
+    }
+    rows = figures("pod-cpu")["rows"]
+    lines = [
+        [f"{row[key]:,.{0 if isinstance(row[key], int) else digits}f}" for key, digits in names.values()]
+        for row in rows
+    ]
+    return _markdown(list(names), lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "digits_stn": _digits,
     "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
@@ -168,6 +190,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
     "gpu_steps": _steps,
     "products": _products,
+    "pod": _pod,
 }
 
 

@@ -243,7 +243,16 @@ def of_configs():
     }
 
 
+def of_pods():
+    counted = render.figures("pod-cpu")["counted"]
+    return [
+        f"An image takes {counted['gigaflops_an_image']:.0f} GFLOP, forward and backward.",
+        f"of which {100 * render.figures('pod-cpu')['reached']:.0f} % are assumed",
+    ]
+
+
 MEASURED = {
+    "docs/pods.md": of_pods,
     "docs/results/stn.md": of_stn,
     "docs/results/tasn.md": of_tasn,
     "docs/results/vtn.md": of_vtn,
@@ -252,6 +261,7 @@ MEASURED = {
 }
 # Figures of the papers, settings of runs, and what was measured by the command beside it and left no file.
 WITHOUT_A_FILE = {
+    "docs/pods.md": ["and 16 GB of memory"],
     "docs/results/stn.md": [
         "Its error was 5.0 % then, a third of the FCN's.",
         "close to the paper's 3.5 %.",

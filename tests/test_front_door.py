@@ -73,6 +73,25 @@ def test_the_rooms_of_pure_functions_load_neither_flax_nor_what_trains(room):
     assert run(f"import sys; from vtnjax import {room}; print(*[n for n in {HEAVY} if n in sys.modules])").split() == []
 
 
+# Each takes a quarter of a second or more to import, and nothing needs it before something is drawn, read or loaded.
+UNNEEDED = ("matplotlib", "scipy", "tensorflow", "tensorflow_datasets", "h5py", "mlxtend", "huggingface_hub", "torch")
+
+
+def test_the_rooms_that_train_import_nothing_that_is_not_needed_yet():
+    code = "import sys; from vtnjax import nn, models, recipes"
+    assert run(f"{code}; print(*[n for n in {UNNEEDED} if n in sys.modules])").split() == []
+
+
+def test_a_picture_imports_what_draws_it():
+    code = """
+import sys, numpy
+from vtnjax import recipes
+figure = recipes.PICTURES["gallery"](numpy.zeros((2, 4, 4, 1)), {}, ["a", "b"], None)
+print(type(figure).__name__, "matplotlib" in sys.modules)
+"""
+    assert run(code).split() == ["Figure", "True"]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [("opz", "; did you mean 'ops'?"), ("model", "; did you mean 'models'?"), ("_checkz", ""), ("quaternion", "")],

@@ -117,3 +117,35 @@ def everywhere(batch: Shaped[Array, "n *rest"]) -> Shaped[Array, "n *rest"]:
 def clamp(array: Float[Array, "*n"], low: ArrayLike, high: ArrayLike) -> Float[Array, "*n"]:
     """As `jnp.clip`, but at a limit, which an even map meets everywhere, the whole gradient passes."""
     return jnp.where(array < low, low, jnp.where(array > high, high, array))
+
+
+@jax.custom_jvp
+def maximum(x: Float[Array, "*n"], y: Float[Array, "*#n"]) -> Float[Array, "*n"]:
+    """As `jnp.maximum`, but with its gradient also where a compiler computes x or y again and rounds it otherwise.
+
+    The gradient of `jnp.maximum` passes to what equals the result, and is lost where nothing does: XLA fuses what made
+    x into both passes, and one of them may multiply and add with a single rounding. Equal values share the gradient.
+    """
+    return jnp.maximum(x, y)
+
+
+@maximum.defjvp
+def _maximum_jvp(primals, tangents):
+    (x, y), (dx, dy) = primals, tangents
+    return maximum(x, y), jnp.where(x > y, dx, jnp.where(x < y, dy, (dx + dy) / 2))
+
+
+@jax.custom_jvp
+def highest(x: Float[Array, "*n k"]) -> Float[Array, "*n"]:
+    """The highest value along the last axis, with a gradient that is not lost where that of `jnp.max` is.
+
+    See `maximum`. Of equal values the first has the whole gradient.
+    """
+    return x.max(-1)
+
+
+@highest.defjvp
+def _highest_jvp(primals, tangents):
+    (x,), (dx,) = primals, tangents
+    first = jax.nn.one_hot(x.argmax(-1), x.shape[-1], dtype=bool)
+    return highest(x), jnp.where(first, dx, 0).sum(-1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from vtnjax._arrays import check_floating, everywhere, widest
+from vtnjax._arrays import check_floating, clamp, everywhere, maximum, widest
 from vtnjax._checks import check_choice
 from vtnjax.ops.candidates import check_temperature
 
@@ -185,11 +185,11 @@ def _squared_distances(x, y):
     middle = jax.lax.stop_gradient(x.mean(0, keepdims=True))
     x, y = x - middle, y - middle
     squared = jnp.sum(x**2, axis=-1)[:, None] + jnp.sum(y**2, axis=-1)[None, :]
-    return jnp.maximum(squared - 2 * jnp.matmul(x, y.T, precision="highest"), 0)
+    return clamp(squared - 2 * jnp.matmul(x, y.T, precision="highest"), 0, jnp.inf)
 
 
 def _unit(x):
     squared = jnp.sum(x**2, axis=-1, keepdims=True)
     # Rectified features are all but zero at many positions, where the slope of x / |x| would drown all others.
     floor = _SHORT**2 * squared.mean((-3, -2), keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squared, jnp.maximum(floor, _EPSILON)))
+    return x * jax.lax.rsqrt(maximum(squared, clamp(floor, _EPSILON, jnp.inf)))

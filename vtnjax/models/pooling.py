@@ -11,6 +11,8 @@ import operator
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vtnjax._arrays import maximum
+
 
 def average_pool(x: Float[Array, "n *sizes c"], size: int) -> Float[Array, "n *smaller c"]:
     """Means of squares of `size` pixels, or cubes of voxels; what fills none at an axis' end is left out.
@@ -30,7 +32,7 @@ def max_pool(x: Float[Array, "n *sizes c"], size: int, *, ceil: bool = False) ->
     if ceil:
         ends = [(0, -n % size) for n in x.shape[1:-1]]
         x = jnp.pad(x, [(0, 0), *ends, (0, 0)], constant_values=-jnp.inf)
-    return functools.reduce(jnp.maximum, _shifted(x, size))
+    return functools.reduce(maximum, _shifted(x, size))
 
 
 def _shifted(x, size):

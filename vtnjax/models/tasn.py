@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from vtnjax import ops
+from vtnjax._arrays import clamp
 from vtnjax._checks import check_choice
 from vtnjax.models.layers import last_features
 from vtnjax.models.resampling import SAMPLERS, resample
@@ -245,7 +246,7 @@ def _check(attention_network, sampler, parts, selection, predict):
 
 def _to_image(maps: Float[Array, "n h w"], image: Array) -> Float[Array, "n h2 w2"]:
     """Maps at the image's size; what bilinear weights round below 0 stays 0."""
-    return jax.vmap(lambda one: ops.resize(one[..., None], image.shape[1:3])[..., 0])(jnp.maximum(maps, 0))
+    return jax.vmap(lambda one: ops.resize(one[..., None], image.shape[1:3])[..., 0])(clamp(maps, 0, jnp.inf))
 
 
 def _as_logits(x: Any) -> Array:

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax._arrays import widest
+from vtnjax._arrays import highest, maximum, widest
 from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.ops.candidates import BORDERS, check_temperature, check_window
 
@@ -120,7 +120,7 @@ class VolumetricTransformer(nnx.Module):
         if self.groups == self.channels:
             return features[..., None], 2 * features
         grouped = features.reshape(*features.shape[:-1], self.groups, self.channels // self.groups)
-        pooled = jnp.stack([grouped.max(-1), grouped.mean(-1)], axis=-1)
+        pooled = jnp.stack([highest(grouped), grouped.mean(-1)], axis=-1)
         variance = pooled.var((1, 2, 4), keepdims=True)
         normalised = (pooled - pooled.mean((1, 2, 4), keepdims=True)) * lax.rsqrt(variance + _EPSILON)
         return normalised, pooled.sum(-1)
@@ -194,8 +194,8 @@ def _halved(x: Float[Array, "n g h w d"]) -> Float[Array, "n g h2 w2 d"]:
     """2 x 2 max pooling in ceil mode. Of slices: the gradient of a window reduction is ten times slower on a CPU."""
     margins = [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)]
     x = jnp.pad(x, margins, constant_values=-jnp.inf)
-    rows = jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
-    return jnp.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
+    rows = maximum(x[:, :, ::2], x[:, :, 1::2])
+    return maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
 
 
 def _conv(x, kernel, strides, padding, **options):

@@ -1,5 +1,6 @@
 """The picture that a run leaves, of what the network did with the first test images."""
 
+import importlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
-from vtnjax import data, plot
+from vtnjax import data
 from vtnjax.recipes.pictures import check_picture
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
@@ -35,6 +36,7 @@ def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainSt
         graphdef: the model's structure.
         state: the state that the run begins with.
     """
+    importlib.import_module("vtnjax.plot")  # says now if Matplotlib is missing
     image, look = recipe.test[0]["image"], make_look(graphdef)
     spec = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
     _, out = jax.eval_shape(lambda state, images: look(state, recipe.as_input(images)), state, spec)
@@ -50,6 +52,8 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
         state: the run's state.
         path: the file to write, whose suffix says the format.
     """
+    from vtnjax import plot
+
     records = _one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])
     look = jax.jit(make_look(graphdef))

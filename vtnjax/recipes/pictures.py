@@ -1,26 +1,34 @@
 """Pictures by name, of images and of a network's output if it warps anything."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from vtnjax import plot
+if TYPE_CHECKING:
+    import matplotlib.figure
 
+Figure: TypeAlias = "matplotlib.figure.Figure"
 Picture: TypeAlias = Callable[[np.ndarray, dict[str, Any], Sequence[str], Callable[[np.ndarray], Any]], Figure]
+
+
+def _plot():
+    # Matplotlib takes a third of a second to import, so that it waits until something is drawn.
+    from vtnjax import plot
+
+    return plot
 
 
 def _gallery(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """The images."""
-    return plot.gallery(images, titles)
+    return _plot().gallery(images, titles)
 
 
 def _before_after(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """A warped input: before, the grid, and after."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
-    return plot.before_after(images, out["coords"], as_picture(out["warped"].astype(np.float32)), titles)
+    return _plot().before_after(images, out["coords"], as_picture(out["warped"].astype(np.float32)), titles)
 
 
 def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
@@ -29,19 +37,19 @@ def _windows(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_
         return _gallery(images, out, titles, as_picture)
     warped = out["warped"].astype(np.float32)
     shown = as_picture(warped.reshape(-1, *warped.shape[2:])).reshape(warped.shape)
-    return plot.windows(images, out["coords"], shown, titles)
+    return _plot().windows(images, out["coords"], shown, titles)
 
 
 def _fields(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Warped features: where each field reads."""
     if "coords" not in out:
         return _gallery(images, out, titles, as_picture)
-    return plot.fields(images, out["coords"], titles)
+    return _plot().fields(images, out["coords"], titles)
 
 
 def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Volumes: two projections, and the plane that the network makes."""
-    return plot.projections(images, out["plane"], titles)
+    return _plot().projections(images, out["plane"], titles)
 
 
 PICTURES: dict[str, Picture] = {

@@ -14,13 +14,13 @@ from absl import logging as absl_logging
 from etils import epath
 from flax import nnx
 from jaxtyping import Float, Num
-from matplotlib.figure import Figure
 from numpy import ndarray
 
 from vtnjax._checks import check_at_least_1
 from vtnjax.recipes.given import read_given, stacked
 from vtnjax.recipes.inputs import Input, make_as_input
 from vtnjax.recipes.look import short_name
+from vtnjax.recipes.pictures import Figure
 from vtnjax.recipes.recipe import read_picture
 from vtnjax.recipes.trained import find_trained, read_trained, restore_trained
 from vtnjax.train.config import Config, read_json

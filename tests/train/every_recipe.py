@@ -1,0 +1,83 @@
+"""The losses of ten steps of a small run of every recipe, as JSON: `python tests/train/every_recipe.py 1,8 [CASE...]`.
+
+Each number is a mesh of so many devices. Where JAX_COORDINATOR_ADDRESS is set, this is one process of several, whose
+devices count together, and only the first prints.
+"""
+
+import itertools
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vtnjax import recipes, train
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STEPS, BATCH = 10, 8
+TRUNK = {"name": "small", "widths": (4, 6, 8)}
+
+# A config with its variant, and the values that make it smaller.
+CASES: dict[str, dict[str, Any]] = {
+    "digits_stn:smoke": {},
+    "distorted_digits:smoke,warp=tps,distortion=E": {},
+    "two_digits:smoke": {"network.warp_options.widths": (4, 4, 4, 4)},
+    "volume_digits:smoke": {"network.sampled": (8, 16, 16)},
+    "svhn_stn:smoke,model=sl3": {},
+    "feature_maps:smoke,network=stn_c1": {},
+    "cub_stn:smoke,backbone=small": {"network.trunk": TRUNK},
+    "cub_tasn:smoke": {"network.trunk": TRUNK, "network.attention_trunk": TRUNK},
+    "hidden_digits:smoke,method=uniform": {"network.trunk": TRUNK, "network.attention_trunk": TRUNK},
+    "cub_vtn:smoke": {"network.trunk": TRUNK, "network.warp.groups": 4},
+    "composites:smoke,batches=balanced,warp=affine_groups": {"network.trunk": TRUNK},
+    "composites:smoke,consistency=unit,triplets=own": {"network.trunk": TRUNK, "batches.triplet_batch": BATCH},
+}
+
+
+def read_config(case: str) -> Any:
+    """The config of a case."""
+    name, _, variant = case.partition(":")
+    config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](variant)
+    for key, value in {"steps": STEPS, "batch_size": BATCH, "data_threads": 0, **CASES[case]}.items():
+        *parts, last = key.split(".")
+        part = config
+        for each in parts:
+            part = part[each]
+        with part.ignore_type():
+            part[last] = value
+    return config
+
+
+def losses(case: str, meshes: dict[str, Any], share: dict[str, int]) -> dict[str, list[float]]:
+    """The losses of a case on each mesh."""
+    config = read_config(case)
+    recipe = recipes.read_recipe(config)
+    optimiser = train.make_optimiser(config, recipe.rates)
+    graphdef, start = train.create_state(recipe.network(config.seed), optimiser, config.seed)
+    makes = graphdef, optimiser, recipe.prepare, recipe.objective
+    step = train.make_train_step(*makes, frozen_statistics=recipe.frozen_statistics)
+    found = {}
+    for name, mesh in meshes.items():
+        compiled, state, seen = jax.jit(step), jax.device_put(start, train.replicated(mesh)), []
+        for batch in itertools.islice(train.to_devices(recipe.batches(config.seed, **share), mesh), STEPS):
+            state, metrics = compiled(state, batch)
+            seen.append(metrics["loss"])
+        found[name] = [float(loss) for loss in seen]
+    return found
+
+
+def main() -> None:
+    """The command."""
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        train.connect_processes()
+    meshes = {count: train.data_mesh(jax.devices()[: int(count)]) for count in sys.argv[1].split(",")}
+    found = {case: losses(case, meshes, train.own_share()) for case in sys.argv[2:] or CASES}
+    if jax.process_index() == 0:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
