@@ -15,6 +15,12 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# What the commands compile that tests start is kept here, not in the user's cache; pytest's workers share it.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    STARTED = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")
+    os.environ["VTNJAX_TESTS_COMPILED"] = STARTED.name
+os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # the tests themselves compile few programs twice
+
 import hypothesis
 import jax
 import jaxtyping
@@ -27,9 +33,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)  # tests compile much and compute little
 
-# What the commands compile that tests start is kept here, not in the user's cache.
-STARTED = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = STARTED.name
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["VTNJAX_TESTS_COMPILED"]  # of the processes that tests start
+
+
+def no_sharding(tracer):
+    raise AttributeError("a traced array has no sharding")
+
+
+if jax.__version_info__ < (0, 11):
+    # Flax asks for the sharding of what BatchNorm keeps, and JAX composes a long sentence why a traced array has none:
+    # most of the time of tracing a deep network.
+    jax.core.Tracer.sharding = property(no_sharding)
 
 hypothesis.settings.register_profile(
     "vtnjax", max_examples=20, deadline=None, derandomize=True, database=None, print_blob=False

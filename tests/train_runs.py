@@ -1,13 +1,16 @@
 """Runs of train.py in processes of their own, small enough for a test, and what they leave."""
 
 import contextlib
+import functools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,15 +20,19 @@ import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/digits_stn.py:smoke"
+# For runs that compute longer than they compile, such as those of large convolutions.
+OPTIMISED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
 CHANGING = ("train/images_per_second", "train/input_wait")
 
 
 def environment(devices: int = 1, **more: str) -> dict[str, str]:
+    """As the tests themselves compile: most of a short run is compilation."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of tests/conftest.py: most of a short run is compilation
+    flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
+    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of tests/conftest.py
     cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return {**env, **cache, "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "XLA_FLAGS": flags, **more}
+    quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags}
+    return {**env, **cache, **quick, "MPLBACKEND": "Agg", **more}
 
 
 def two_processes() -> list[dict[str, str]]:
@@ -58,6 +65,50 @@ def run(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, st
     return end(start(workdir, *words, **options), expect=expect)
 
 
+# Runs of train.py one after the other, as `%run train.py` in a notebook makes them: a line in and a line out for each.
+IN_TURN = """
+import contextlib, gc, io, json, runpy, sys
+
+answers = sys.stdout
+for line in sys.stdin:
+    sys.argv = json.loads(line)
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    gc.collect()  # a run that failed holds its workdir for as long as its frames are there
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), file=answers, flush=True)
+"""
+
+
+@functools.cache
+def interpreter() -> subprocess.Popen:
+    """A process that makes one run after the other; it ends with the tests, which close its input."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", IN_TURN], cwd=ROOT, env=environment(), text=True, **pipes)
+
+
+def run_in_turn(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, str]:
+    """Stdout and stderr of a run in the interpreter of those before it: most of a run of few steps is its start."""
+    process = interpreter()
+    print(json.dumps(command("--workdir", workdir, *words, **options)[1:]), file=process.stdin, flush=True)
+    too_long = threading.Timer(180, process.kill)
+    too_long.start()
+    answer = process.stdout.readline()
+    too_long.cancel()
+    if not answer:
+        interpreter.cache_clear()
+        raise AssertionError(f"the interpreter ended with {process.wait()}")
+    code, out, err = json.loads(answer)
+    assert code == expect, (code, out, err)
+    return out, err
+
+
 def end(process: subprocess.Popen, *, expect: int = 0) -> tuple[str, str]:
     try:
         out, err = process.communicate(timeout=180)
@@ -74,8 +125,8 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def complaint(workdir: Path, *words: str, **options) -> str:
-    """What a run that cannot be says: one line on stderr."""
-    _, err = run(workdir, *words, expect=1, **options)
+    """What a run that cannot be says: one line on stderr. With an environment it has a process of its own."""
+    _, err = (run if "env" in options else run_in_turn)(workdir, *words, expect=1, **options)
     lines = err.strip().splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith("train.py: ")
@@ -141,9 +192,9 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
     assert metrics(one) == metrics(other)
 
 
-def assert_smoke_run_ends(workdir: Path, config: str) -> None:
-    """A short run ends with a figure and a picture."""
-    out, _ = run(workdir, config=config)
+def assert_smoke_run_ends(workdir: Path, config: str, **options) -> None:
+    """A short run ends with a figure and a picture. With an environment it has a process of its own."""
+    out, _ = (run if "env" in options else run_in_turn)(workdir, config=config, **options)
     assert out.splitlines()[-1].startswith("finished: step ")
     assert "test/accuracy" in metrics(workdir)[-1]
     assert (workdir / "figures" / "test.png").stat().st_size > 1000

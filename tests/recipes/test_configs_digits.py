@@ -95,19 +95,23 @@ def test_a_network_has_about_the_parameters_of_its_config(parameters):
     assert count_parameters(network) == pytest.approx(parameters, rel=0.02)
 
 
+CONVOLVES = {"steps": 10, "batch_size": 16, "env": runs.environment(**runs.OPTIMISED)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "overrides"),
     [
         ("", {}),
         ("model=fcn,distortion=R", {"dtype": "bfloat16"}),
-        ("model=st_cnn,distortion=TC,warp=tps", {"localiser_multiplier": 0.1, "optimiser": "adam", "steps": 10}),
-        ("model=cnn,distortion=none", {"schedule": "step", "warmup_steps": 2, "steps": 10}),
+        ("model=st_cnn,distortion=TC,warp=tps", {"localiser_multiplier": 0.1, "optimiser": "adam", **CONVOLVES}),
+        ("model=cnn,distortion=none", {"schedule": "step", "warmup_steps": 2, **CONVOLVES}),
         ("distortion=E,warp=projective", {"weight_decay": 0.001}),
     ],
 )
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant, overrides):
-    out, _ = runs.run(tmp_path, config=f"{runs.CONFIG},{variant}", **overrides)
+    run = runs.run if "env" in overrides else runs.run_in_turn
+    out, _ = run(tmp_path, config=f"{runs.CONFIG},{variant}", **overrides)
     last = runs.metrics(tmp_path)[-1]
     assert last["step"] == overrides.get("steps", 40)
     assert 0 <= last["test/accuracy"] <= 1
@@ -119,7 +123,7 @@ def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant, overrides
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["network=stn_c1,distortion=R", "network=stn_sl1,distortion=TC"])
 def test_smoke_runs_of_placed_transformers_end_with_a_picture(tmp_path, variant):
-    runs.run(tmp_path, config=f"configs/feature_maps.py:smoke,{variant}")
+    runs.run_in_turn(tmp_path, config=f"configs/feature_maps.py:smoke,{variant}")
     last = runs.metrics(tmp_path)[-1]
     assert last["step"] == 10
     assert 0 <= last["test/accuracy"] <= 1
@@ -128,7 +132,7 @@ def test_smoke_runs_of_placed_transformers_end_with_a_picture(tmp_path, variant)
 
 @pytest.mark.slow
 def test_a_smoke_run_of_house_numbers_ends_with_a_picture(tmp_path):
-    runs.run(tmp_path, config="configs/svhn_stn.py:smoke,model=sl3")
+    runs.run_in_turn(tmp_path, config="configs/svhn_stn.py:smoke,model=sl3")
     last = runs.metrics(tmp_path)[-1]
     assert (last["step"], 0 <= last["test/accuracy"] <= 1) == (6, True)
     assert (tmp_path / "figures" / "test.png").stat().st_size > 10_000

@@ -82,7 +82,7 @@ def test_weights_that_are_missing_are_named(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["transformers=4,resolution=448", "transformers=0"])
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):
-    out, _ = runs.run(tmp_path, config=f"configs/cub_stn.py:smoke,backbone=small,{variant}")
+    out, _ = runs.run_in_turn(tmp_path, config=f"configs/cub_stn.py:smoke,backbone=small,{variant}")
     assert out.splitlines()[-1].startswith("finished: step ")
     assert 0 <= runs.metrics(tmp_path)[-1]["test/accuracy"] <= 1
     assert (tmp_path / "figures" / "test.png").stat().st_size > 10_000

@@ -13,7 +13,7 @@ def test_a_run_whose_images_have_several_labels_is_scored_as_in_training(tmp_pat
     out, _ = runs.run(tmp_path, config=HOUSE_NUMBERS, **TINY)
     finished = out.splitlines()[-1].partition(", ")[2]
     assert "test error" in finished
-    out, _ = runs.run(tmp_path, "--eval_only", config=HOUSE_NUMBERS, **TINY)
+    out, _ = runs.run_in_turn(tmp_path, "--eval_only", config=HOUSE_NUMBERS, **TINY)
     assert out.splitlines()[-1] == f"step 2: {finished}"
-    out, _ = runs.run(tmp_path, "--eval_only", "--flip", config=HOUSE_NUMBERS, **TINY)
+    out, _ = runs.run_in_turn(tmp_path, "--eval_only", "--flip", config=HOUSE_NUMBERS, **TINY)
     assert out.splitlines()[-1].startswith("step 2: test error")

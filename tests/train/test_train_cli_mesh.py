@@ -62,9 +62,9 @@ def test_two_processes_of_four_devices_train_as_one_device_does(one_device, tmp_
 LONGER = {
     "optimiser": "adam",
     "learning_rate": 0.001,
-    "steps": 80,
+    "steps": 40,
     "log_every": 4,
-    "eval_every": 35,
+    "eval_every": 15,
     "checkpoint_every": 7,
     "batch_size": 32,
 }
@@ -79,7 +79,7 @@ def unbroken_pair(tmp_path_factory):
 
 def test_two_processes_killed_while_they_write_a_checkpoint_resume_exactly(unbroken_pair, tmp_path):
     processes = pair(tmp_path, **LONGER)
-    runs.stop_when(processes[0], runs.writing(tmp_path, 28))
+    runs.stop_when(processes[0], runs.writing(tmp_path, 14))
     for process in processes:
         runs.kill(process)
     (out, _), _ = run_pair(tmp_path, **LONGER)
@@ -92,13 +92,13 @@ def test_two_processes_agree_that_a_checkpoint_is_damaged(unbroken_pair, tmp_pat
     runs.damage(workdir, LONGER["steps"], "flip")
     (out, _), _ = run_pair(workdir, **LONGER)
     assert f"checkpoint {LONGER['steps']} is damaged" in out
-    assert "resuming from step 77" in out
+    assert "resuming from step 35" in out
     runs.assert_same_run(workdir, unbroken_pair, LONGER["steps"])
 
 
 def test_sigterm_to_one_process_stops_both_at_one_step(unbroken_pair, tmp_path):
     processes = pair(tmp_path, **LONGER)
-    runs.stop_when(processes[0], runs.reached(tmp_path, 20), signal.SIGTERM)
+    runs.stop_when(processes[0], runs.reached(tmp_path, 12), signal.SIGTERM)
     (out, _), _ = [runs.end(process, expect=143) for process in processes]
     assert "stopped by SIGTERM" in out
     run_pair(tmp_path, **LONGER)
@@ -119,10 +119,10 @@ def faulty(*arguments):
 setattr(where, name, faulty)
 runpy.run_path("train.py", run_name="__main__")
 """
-BATCH = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, ValueError)"
+BATCH = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 20, ValueError)"
 TEST = "(evaluate.Classification, '__call__', lambda *_: True, OSError)"
 START = "(train, 'create_state', lambda *_: True, ValueError)"
-FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 40, KeyError)"
+FAULT = "(pipeline._StreamBatches, '__getitem__', lambda self, index: index == 20, KeyError)"
 
 
 def start(workdir, env, how):
@@ -148,13 +148,13 @@ def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, h
             runs.kill(process)
     (heard,) = errors[1 - faulty].strip().splitlines()
     assert heard.startswith(f"train.py: process {faulty} ended: ")
-    kept = "" if how == START else "the last good checkpoint is step 35. The same command goes on from there"
+    kept = "" if how == START else "the last good checkpoint is step 15. The same command goes on from there"
     for said in (errors[faulty], heard):
         assert "cat.jpg is cut off" in said
         assert kept in said
     if how != FAULT:
         assert len(errors[faulty].strip().splitlines()) == 1
-    assert how == START or runs.checkpoints(tmp_path)[-1] == 35
+    assert how == START or runs.checkpoints(tmp_path)[-1] == 15
 
 
 def test_two_processes_make_up_for_the_test_in_which_one_failed(unbroken_pair, tmp_path):
@@ -162,5 +162,5 @@ def test_two_processes_make_up_for_the_test_in_which_one_failed(unbroken_pair, t
     for process in processes:
         runs.end(process, expect=1)
     (out, _), _ = run_pair(tmp_path, **LONGER)
-    assert "resuming from step 35" in out
+    assert "resuming from step 15" in out
     runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])

@@ -72,7 +72,7 @@ def test_a_start_that_failed_does_not_own_the_workdir(tmp_path):
     workdir = tmp_path / "run"
     said = runs.complaint(workdir, dataset="folder", data_dir=tmp_path / "nothing", **TINY)
     assert "nothing" in said
-    runs.run(workdir, **TINY)
+    runs.run_in_turn(workdir, **TINY)
     assert runs.checkpoints(workdir) == [2]
     assert json.loads((workdir / "config.json").read_text())["dataset"] == "generated"
 
@@ -84,7 +84,7 @@ def test_after_a_divergence_a_lower_rate_and_clipping_go_on(tmp_path):
     assert "the last good checkpoint is step 1" in said
     tame = {**wild, "learning_rate": 0.01, "clip_norm": 1.0}
     assert "batch_size must be 8, not 16" in runs.complaint(tmp_path, **{**tame, "batch_size": 16})
-    out, _ = runs.run(tmp_path, **tame)
+    out, _ = runs.run_in_turn(tmp_path, **tame)
     assert "resuming from step 1" in out
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["history"] == [
@@ -93,7 +93,7 @@ def test_after_a_divergence_a_lower_rate_and_clipping_go_on(tmp_path):
     ]
     assert (config["learning_rate"], config["clip_norm"]) == (0.01, 1.0)
     last = out.splitlines()[-1].removeprefix("finished: step 3, ")
-    out, _ = runs.run(tmp_path, "--eval_only", "--also", str(tmp_path), **tame)
+    out, _ = runs.run_in_turn(tmp_path, "--eval_only", "--also", str(tmp_path), **tame)
     assert out.splitlines()[-1] == f"step 3: {last}"
     assert "learning_rate must be 0.01, not 0.001" in runs.complaint(tmp_path, **{**tame, "learning_rate": 0.001})
 
@@ -106,7 +106,7 @@ def test_a_renamed_class_is_refused_by_name(copied, trained):
     assert f"the 3 classes of the run in {workdir}: class 0 must be 'a', not 'b'" in said
     assert "class 0 must be 'a', not 'b'" in runs.complaint(workdir, **options)
     other = workdir.with_name("other")
-    runs.run(other, **options)
+    runs.run_in_turn(other, **options)
     said = runs.complaint(other, "--eval_only", "--also", str(trained / "run"), **options)
     assert f"the 3 classes of the run in {trained / 'run'}: class 0 must be 'a'" in said
 
@@ -115,10 +115,10 @@ def test_a_run_does_not_depend_on_where_its_images_lie(copied):
     workdir, images = copied
     moved = images.rename(images.with_name("moved"))
     options = {"dataset": "folder", **TINY}
-    first, _ = runs.run(workdir, "--eval_only", data_dir=moved, **options)
-    again, _ = runs.run(workdir, "--eval_only", data_dir=f"{moved}/", **options)
+    first, _ = runs.run_in_turn(workdir, "--eval_only", data_dir=moved, **options)
+    again, _ = runs.run_in_turn(workdir, "--eval_only", data_dir=f"{moved}/", **options)
     assert first.splitlines()[-1] == again.splitlines()[-1]
-    assert "this run is finished: step 2" in runs.run(workdir, data_dir=f"{moved}/", **options)[0]
+    assert "this run is finished: step 2" in runs.run_in_turn(workdir, data_dir=f"{moved}/", **options)[0]
     (moved / "train" / "a" / "7.png").unlink()
     said = runs.complaint(workdir, data_dir=moved, **options)
     assert "must have the 24 training images of the run in" in said
@@ -130,12 +130,12 @@ def test_a_run_does_not_depend_on_the_weights_it_began_with(tmp_path):
         "config": "configs/cub_vtn.py:smoke,backbone=squeezenet,warp=none",
         "batches.images_per_class": 2,
     }
-    runs.run(tmp_path / "run", **options)
+    runs.run_in_turn(tmp_path / "run", **options)
     options["pretrained"] = tmp_path / "moved.pth"
-    out, _ = runs.run(tmp_path / "run", "--eval_only", **options)
+    out, _ = runs.run_in_turn(tmp_path / "run", "--eval_only", **options)
     assert out.splitlines()[-1].startswith("step 2: test error ")
-    assert "this run is finished: step 2" in runs.run(tmp_path / "run", **options)[0]
-    out, _ = runs.run(tmp_path / "run", "--eval_only", "--also", str(tmp_path / "run"), **options)
+    assert "this run is finished: step 2" in runs.run_in_turn(tmp_path / "run", **options)[0]
+    out, _ = runs.run_in_turn(tmp_path / "run", "--eval_only", "--also", str(tmp_path / "run"), **options)
     assert out.splitlines()[-1].startswith("step 2: test error ")
     assert "moved.pth" in runs.complaint(tmp_path / "other", **options)
 
