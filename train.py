@@ -7,6 +7,7 @@ The same command goes on where a stopped run left off. With --config, --help tel
 """
 
 import functools
+import os
 import sys
 
 import jax
@@ -14,7 +15,7 @@ from absl import app, flags, logging
 from etils import epath
 from ml_collections import config_flags
 
-from vtnjax import recipes, train
+from vtnjax import cpu_flags, recipes, train
 
 train.forget_flags()
 CONFIG = config_flags.DEFINE_config_file("config", lock_config=True)
@@ -51,6 +52,7 @@ def find_workdir() -> epath.Path:
 
 def run() -> None:
     """The whole of a run, read from top to bottom."""
+    os.environ.setdefault("XLA_FLAGS", cpu_flags())  # before JAX first computes
     config = CONFIG.value
     recipes.check_config(config)
     train.keep_freed_memory()

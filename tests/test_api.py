@@ -25,6 +25,7 @@ MODULES = sorted(m.name for m in pkgutil.iter_modules([str(PACKAGE)]) if not m.i
 ROOMS = {
     "_arrays": set(),
     "_checks": set(),
+    "_cpu": set(),
     "ops": set(),
     "nn": {"ops"},
     "models": {"nn", "ops"},
@@ -40,10 +41,11 @@ ROOMS = {
     "export": {"recipes", "train", "predict"},
     "experiments": {"recipes", "train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
 }
-SHARED = {"_arrays", "_checks"}  # What belongs to no room, and every room may import.
+SHARED = {"_arrays", "_checks", "_cpu"}  # What belongs to no room, and every room may import.
 OUTSIDE = {  # Third-party packages, where the room's list is closed.
     "_arrays": {"jax", "jaxtyping", "numpy"},
     "_checks": set(),
+    "_cpu": set(),
     "ops": {"jax", "jaxtyping", "numpy"},
     "nn": {"jax", "jaxtyping", "numpy", "flax"},
     "models": {"jax", "jaxtyping", "numpy", "flax"},

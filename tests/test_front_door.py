@@ -18,7 +18,7 @@ from vtnjax._checks import needing
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("main", "predict", "export")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(vtnjax.__path__) if m.name not in COMMANDS and m.name[0] != "_")
-FUNCTIONS = ["load_run"]
+FUNCTIONS = ["cpu_flags", "load_run"]
 HEAVY = ("flax", "optax", "orbax", "grain", "cv2", "PIL", "matplotlib", "tensorflow", "tensorflow_datasets", "scipy")
 LIGHT_ROOMS = ("ops", "nn", "losses", "distort", "models")
 ROOMS_THAT_TRAIN = ("data", "plot", "train", "recipes", "experiments")

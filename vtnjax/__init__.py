@@ -10,6 +10,7 @@ from vtnjax._checks import nearest
 
 if TYPE_CHECKING:
     from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, train
+    from vtnjax._cpu import cpu_flags
     from vtnjax.recipes import load_run
 
 __version__ = "0.1.0"
@@ -25,15 +26,17 @@ __all__ = (
     "plot",
     "recipes",
     "train",
+    "cpu_flags",
     "load_run",
 )
+_FUNCTIONS = {"cpu_flags": "_cpu", "load_run": "recipes"}  # with their modules
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")
-    if name == "load_run":
-        return importlib.import_module(f"{__name__}.recipes").load_run
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
     return importlib.import_module(f"{__name__}.{name}")
 
 

@@ -6,6 +6,7 @@ probabilities = program.call(images)
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax import export
 
 from vtnjax._checks import needing
+from vtnjax._cpu import cpu_flags
 
 with needing("train", room=__name__):
     from etils import epath
@@ -28,6 +30,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def main(words: Sequence[str] | None = None) -> None:
     """Write the program and what is to be known of it."""
+    os.environ.setdefault("XLA_FLAGS", cpu_flags())
     parser = argparse.ArgumentParser(
         "vtnjax export", description="A trained network as a program that runs without vtnjax."
     )

@@ -4,6 +4,7 @@ import argparse
 import csv
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ import jax
 import numpy as np
 
 from vtnjax._checks import needing
+from vtnjax._cpu import cpu_flags
 
 with needing("train", room=__name__):
     from tqdm import tqdm
@@ -42,6 +44,7 @@ class Answer(NamedTuple):
 
 def main(words: Sequence[str] | None = None) -> None:
     """Answer for every picture; exit code 1 if one was skipped."""
+    os.environ.setdefault("XLA_FLAGS", cpu_flags())
     given = parse(words)
     try:
         answers = run(given)
