@@ -6,6 +6,7 @@
 The same command goes on where a stopped run left off. With --config, --help tells of the config's variants too.
 """
 
+import contextlib
 import functools
 import os
 import sys
@@ -50,8 +51,8 @@ def find_workdir() -> epath.Path:
     return workdir
 
 
-def run() -> None:
-    """The whole of a run, read from top to bottom."""
+def run(held: contextlib.ExitStack) -> None:
+    """The whole of a run, read from top to bottom; what is held is let go when it ends."""
     os.environ.setdefault("XLA_FLAGS", cpu_flags())  # before JAX first computes
     config = CONFIG.value
     recipes.check_config(config)
@@ -70,7 +71,7 @@ def run() -> None:
     train.check_batch_size(config.batch_size)
     workdir = find_workdir()
     writes = first and not EVAL_ONLY.value
-    lock = train.Lock(workdir, say=say) if writes else None
+    lock = held.enter_context(train.Lock(workdir, say=say)) if writes else None
     history = train.open_workdir(workdir, config, write=writes)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
@@ -127,8 +128,8 @@ def main(_: list[str]) -> None:
     """Run, and end what went wrong with a sentence instead of a traceback."""
     logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and of an error by pages before raising it
     recipes.show_left_out()
-    with train.sentences(), train.ended_together():
-        run()
+    with train.sentences(), train.ended_together(), contextlib.ExitStack() as held:
+        run(held)
 
 
 if __name__ == "__main__":

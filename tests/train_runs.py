@@ -67,7 +67,7 @@ def run(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, st
 
 # Runs of train.py one after the other, as `%run train.py` in a notebook makes them: a line in and a line out for each.
 IN_TURN = """
-import contextlib, gc, io, json, runpy, sys
+import contextlib, io, json, runpy, sys
 
 answers = sys.stdout
 for line in sys.stdin:
@@ -81,7 +81,6 @@ for line in sys.stdin:
         if isinstance(code, str):
             print(code, file=sys.stderr)
             code = 1
-    gc.collect()  # a run that failed holds its workdir for as long as its frames are there
     print(json.dumps([code, out.getvalue(), err.getvalue()]), file=answers, flush=True)
 """
 

@@ -120,7 +120,7 @@ def clamp(array: Float[Array, "*n"], low: ArrayLike, high: ArrayLike) -> Float[A
 
 
 @jax.custom_jvp
-def maximum(x: Float[Array, "*n"], y: Float[Array, "*#n"]) -> Float[Array, "*n"]:
+def maximum(x: Float[Array, "*n"], y: Float[Array, "..."]) -> Float[Array, "*n"]:
     """As `jnp.maximum`, but with its gradient also where a compiler computes x or y again and rounds it otherwise.
 
     The gradient of `jnp.maximum` passes to what equals the result, and is lost where nothing does: XLA fuses what made

@@ -241,7 +241,8 @@ def test_two_processes_train_in_a_bucket_and_go_on_there(tmp_path):
     there = tmp_path / "gs" / "bucket" / "run"
 
     def pair():
-        return [start("gs://bucket/run", tmp_path, "--distributed", env=env, **TINY) for env in runs.two_processes()]
+        envs = [env | runs.OPTIMISED for env in runs.two_processes()]
+        return [start("gs://bucket/run", tmp_path, "--distributed", env=env, **TINY) for env in envs]
 
     processes = pair()
     runs.stop_when(processes[0], lambda: (there / "checkpoints" / "9" / "commit_success.txt").exists())
@@ -249,7 +250,7 @@ def test_two_processes_train_in_a_bucket_and_go_on_there(tmp_path):
         runs.kill(process)
     (out, _), _ = [runs.end(process) for process in pair()]
     assert "resuming from step" in out
-    runs.run(tmp_path / "here", **TINY)
+    runs.run(tmp_path / "here", env=runs.environment(**runs.OPTIMISED), **TINY)
     assert runs.checkpoints(there) == [7, 18, 20]
     for one, other in zip(runs.metrics(there), runs.metrics(tmp_path / "here"), strict=True):
         assert one == pytest.approx(other, rel=1e-3)

@@ -8,7 +8,7 @@ import train_runs as runs
 
 pytestmark = pytest.mark.slow
 
-STEPS = 150
+STEPS = 80
 # Nothing is aligned: lines, tests and checkpoints fall on different steps.
 TINY = {
     "steps": STEPS,
@@ -16,7 +16,7 @@ TINY = {
     "optimiser": "momentum",
     "learning_rate": 0.01,
     "log_every": 4,
-    "eval_every": 35,
+    "eval_every": 15,
     "checkpoint_every": 7,
 }
 
@@ -34,7 +34,7 @@ def resumed_from(out: str) -> int:
 
 
 def test_a_run_killed_three_times_ends_as_if_never_killed(unbroken, tmp_path):
-    moments = [runs.reached(tmp_path, 10), runs.writing(tmp_path, 40), runs.reached(tmp_path, 106)]
+    moments = [runs.reached(tmp_path, 10), runs.writing(tmp_path, 28), runs.reached(tmp_path, 56)]
     for moment in moments:
         process = runs.start(tmp_path, **TINY)
         runs.stop_when(process, moment)
@@ -60,14 +60,14 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("number", [1, 2, 6])
 def test_a_run_killed_between_a_save_and_its_test_makes_that_test_first(unbroken, tmp_path, number):
     python, _, *words = runs.command("--workdir", tmp_path, **TINY)
     died = subprocess.run(
         [python, "-c", DIES_IN_A_TEST, str(number), *words], cwd=runs.ROOT, env=runs.environment(), check=False
     )
     assert died.returncode == 9
-    at = [35, 70, 105, 140, STEPS][number - 1]
+    at = [15, 30, 45, 60, 75, STEPS][number - 1]
     assert runs.checkpoints(tmp_path)[-1] == at
     assert not [line for line in runs.metrics(tmp_path) if line["step"] == at and "test/loss" in line]
     out, _ = runs.run(tmp_path, **TINY)
@@ -99,7 +99,7 @@ def test_a_damaged_latest_checkpoint_is_reported_and_the_one_before_it_used(unbr
     *_, before, latest = runs.checkpoints(workdir)
     assert latest == STEPS
     runs.damage(workdir, latest, how)
-    out, _ = runs.run(workdir, **TINY)
+    out, _ = runs.run_in_turn(workdir, **TINY)
     assert f"checkpoint {latest} is damaged" in out
     assert resumed_from(out) == before
     assert (workdir / "checkpoints" / f"damaged-{latest}").is_dir()
@@ -124,7 +124,7 @@ def test_a_second_trainer_is_refused_a_reader_is_not_and_a_killed_one_is_followe
 
 def test_a_finished_run_says_so_and_changes_nothing(unbroken):
     before = (unbroken / "metrics.jsonl").read_bytes()
-    out, _ = runs.run(unbroken, **TINY)
+    out, _ = runs.run_in_turn(unbroken, **TINY)
     accuracy = runs.metrics(unbroken)[-1]["test/accuracy"]
     assert f"this run is finished: step {STEPS}, test error {100 * (1 - accuracy):.2f} %" in out
     assert (unbroken / "metrics.jsonl").read_bytes() == before
@@ -134,7 +134,7 @@ def test_a_finished_run_makes_up_for_lost_figures_and_pictures(unbroken, tmp_pat
     workdir = runs.copy(unbroken, tmp_path / "run")
     (workdir / "metrics.jsonl").unlink()
     shutil.rmtree(workdir / "figures")
-    out, _ = runs.run(workdir, **TINY)
+    out, _ = runs.run_in_turn(workdir, **TINY)
     assert runs.metrics(workdir) == runs.metrics(unbroken)[-1:]
     assert "finished: step" in out.splitlines()[-1]
     assert (workdir / "figures" / "test.png").exists()
@@ -142,7 +142,7 @@ def test_a_finished_run_makes_up_for_lost_figures_and_pictures(unbroken, tmp_pat
 
 def test_eval_only_prints_the_figures_and_writes_nothing(unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
-    out, _ = runs.run(unbroken, "--eval_only", **TINY)
+    out, _ = runs.run_in_turn(unbroken, "--eval_only", **TINY)
     accuracy = runs.metrics(unbroken)[-1]["test/accuracy"]
     assert f"step {STEPS}: test error {100 * (1 - accuracy):.2f} %" in out.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
@@ -150,9 +150,9 @@ def test_eval_only_prints_the_figures_and_writes_nothing(unbroken):
 
 def test_predictions_are_averaged_with_the_mirrored_images_and_other_runs(unbroken, tmp_path):
     other = tmp_path / "other"
-    runs.run(other, **{**TINY, "seed": 5, "learning_rate": 0.003})
-    out, _ = runs.run(unbroken, "--eval_only", "--flip", "--also", str(other), "--also", str(unbroken), **TINY)
-    alone, _ = runs.run(unbroken, "--eval_only", **TINY)
+    runs.run_in_turn(other, **{**TINY, "seed": 5, "learning_rate": 0.003})
+    out, _ = runs.run_in_turn(unbroken, "--eval_only", "--flip", "--also", str(other), "--also", str(unbroken), **TINY)
+    alone, _ = runs.run_in_turn(unbroken, "--eval_only", **TINY)
     assert out.splitlines()[-1].startswith(f"step {STEPS}: test error ")
     assert out.splitlines()[-1] != alone.splitlines()[-1]
     said = runs.complaint(unbroken, "--eval_only", "--also", str(tmp_path), **TINY)
@@ -170,5 +170,5 @@ def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
     lines = runs.metrics(unbroken)
     assert lines[-1].keys() == {"step", "test/loss", "test/accuracy"}
     assert lines[-1]["step"] == STEPS
-    assert [line["step"] for line in lines if "test/loss" in line] == [35, 70, 105, 140, STEPS]
+    assert [line["step"] for line in lines if "test/loss" in line] == [15, 30, 45, 60, 75, STEPS]
     assert [line["step"] for line in lines if "train/loss" in line] == [*range(4, STEPS, 4), STEPS]
