@@ -30,6 +30,15 @@ def test_a_batch_can_be_checked(name):
         assert_allclose(found, jax.jit(checked)(*arguments), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "volume"])
+def test_a_loss_behind_a_sampler_is_not_compiled_into_its_gathers(name, optimised):
+    function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 8, jnp.float32)
+    program = jax.jit(lambda *arguments: (function(*arguments) ** 2).sum()).lower(*arguments).compile().as_text()
+    computations = program.split("\n\n")
+    assert any(" gather(" in each for each in computations)
+    assert not [each for each in computations if " gather(" in each and " reduce(" in each]
+
+
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "nearest", "lerp", "volume"])
 @pytest.mark.daily("rows", "bilinear", "volume")
 def test_a_batch_of_any_size_can_be_exported(name):

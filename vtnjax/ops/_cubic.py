@@ -21,6 +21,10 @@ _A = -0.75  # torch's and OpenCV's; SciPy's and Pillow's cubic kernels are other
 
 
 def _value(image, coords, padding):
+    return apart(_sum, (padding,), image, coords)  # as in `_linear.py`
+
+
+def _sum(image, coords, padding):
     pixels, weights, reads = _axes(axis_taps, image, coords, padding)
     return interpolate(_values(image, pixels, coords.dtype), weights, reads).astype(image.dtype)
 
