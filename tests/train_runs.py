@@ -67,7 +67,7 @@ def run(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, st
 
 # Runs of train.py one after the other, as `%run train.py` in a notebook makes them: a line in and a line out for each.
 IN_TURN = """
-import contextlib, io, json, runpy, sys
+import contextlib, io, json, runpy, sys, traceback
 
 answers = sys.stdout
 for line in sys.stdin:
@@ -78,6 +78,9 @@ for line in sys.stdin:
             code = 0
         except SystemExit as end:
             code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
         if isinstance(code, str):
             print(code, file=sys.stderr)
             code = 1
@@ -102,7 +105,8 @@ def run_in_turn(workdir: Path, *words: str, expect: int = 0, **options) -> tuple
     too_long.cancel()
     if not answer:
         interpreter.cache_clear()
-        raise AssertionError(f"the interpreter ended with {process.wait()}")
+        kill(process)
+        raise AssertionError(f"the interpreter ended with {process.returncode}")
     code, out, err = json.loads(answer)
     assert code == expect, (code, out, err)
     return out, err
