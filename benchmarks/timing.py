@@ -10,7 +10,7 @@ import jax
 CALLS = 5
 
 
-def medians(
+def turns(
     contenders: Mapping[str, Callable[[], Any]],
     rounds: int,
     wait: Callable[[Any], Any] = jax.block_until_ready,
@@ -18,8 +18,8 @@ def medians(
     calls: int = CALLS,
     burst: int = 1,
     warm_seconds: float = 0.03,
-) -> dict[str, float]:
-    """Median milliseconds of a call of each, the contenders taking turns after one untimed call.
+) -> dict[str, list[float]]:
+    """Milliseconds of every timed call of each, the contenders taking turns after one untimed call.
 
     Args:
         contenders: what to call, by name.
@@ -46,7 +46,17 @@ def medians(
                     call()
                 wait(call())
                 times[name].append(1000 * (time.perf_counter() - began) / burst)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def medians(
+    contenders: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    wait: Callable[[Any], Any] = jax.block_until_ready,
+    **options: Any,
+) -> dict[str, float]:
+    """Median milliseconds of a call of each; the arguments are those of `turns`."""
+    return {name: statistics.median(values) for name, values in turns(contenders, rounds, wait, **options).items()}
 
 
 def median(call: Callable[[], Any], rounds: int, *, burst: int = 1) -> float:

@@ -172,6 +172,15 @@ def _pod() -> str:
     return _markdown(list(names), lines)
 
 
+def _beside_torch(name: str) -> str:
+    """Milliseconds and ratios of a file of `benchmarks/steps.py` or `benchmarks/composed.py`."""
+    lines = [
+        [what, f"{each['vtnjax']:.1f}", f"{each['torch']:.1f}", f"{each['ratio']:.2f}"]
+        for what, each in figures(name)["results"].items()
+    ]
+    return _markdown(["", "ms", "PyTorch's ms", "ratio"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "digits_stn": _digits,
     "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
@@ -188,6 +197,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "milliseconds": _milliseconds,
     "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
     "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
+    "composed": lambda: _beside_torch("composed-cpu"),
+    "whole_steps": lambda: _beside_torch("steps-cpu"),
     "gpu_steps": _steps,
     "products": _products,
     "pod": _pod,

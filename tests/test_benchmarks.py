@@ -11,7 +11,7 @@ import pytest
 from vtnjax.experiments import read_record
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in ("timing", "saving"))
+SCRIPTS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in ("timing", "saving", "torch_networks"))
 
 
 def load(name):
@@ -62,6 +62,13 @@ def test_contenders_take_turns(timing):
     calls = {name: clock.worker(name, *[1] * 9) for name in "ab"}
     module.medians(calls, 2, lambda work: work(), calls=2, warm_seconds=0)
     assert "".join(clock.order) == "ab" + "aabb" * 2
+
+
+def test_what_was_timed_side_by_side_stays_paired(timing):
+    module, clock = timing
+    calls = {"a": clock.worker("a", 9, 1, 2, 4), "b": clock.worker("b", 9, 3, 6, 5)}
+    found = module.turns(calls, 3, lambda work: work(), calls=1, warm_seconds=0)
+    assert found == {"a": [1000.0, 2000.0, 4000.0], "b": [3000.0, 6000.0, 5000.0]}
 
 
 def test_a_turn_begins_with_untimed_calls(timing):

@@ -29,6 +29,28 @@ def apart(function: Callable, options: tuple[Hashable, ...], *arrays: jax.Array)
     return lax.platform_dependent(*arrays, cpu=partial(_in_a_branch, call), default=call)
 
 
+def read_apart(function: Callable, options: tuple[Hashable, ...], image: jax.Array, coords: jax.Array) -> jax.Array:
+    """`apart` of a sampler: an image (*sizes, g, c) at (*points, g, n) gives (*points, g, c).
+
+    The groups cross the border merged with what is last: of an array with axes of size 1 XLA chooses another layout
+    there, and copies it slowly.
+    """
+    flat = apart(_read, (function, options, image.shape[-2]), _merged(image), _merged(coords))
+    return _split(flat, image.shape[-2])
+
+
+def _read(image, coords, function, options, groups):
+    return _merged(function(_split(image, groups), _split(coords, groups), *options))
+
+
+def _merged(x):
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
+
+
+def _split(x, groups):
+    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+
+
 def _in_a_branch(call, *arrays):
     shapes = jax.eval_shape(call, *arrays)
 

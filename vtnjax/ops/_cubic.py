@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from vtnjax.ops._apart import apart
+from vtnjax.ops._apart import apart, read_apart
 from vtnjax.ops._gather import flat_index, take_pixels
 from vtnjax.ops._padding import fold_index, period
 from vtnjax.ops._taps import FEW_CHANNELS, contract, interpolate, read, slopes
@@ -21,7 +21,7 @@ _A = -0.75  # torch's and OpenCV's; SciPy's and Pillow's cubic kernels are other
 
 
 def _value(image, coords, padding):
-    return apart(_sum, (padding,), image, coords)  # as in `_linear.py`
+    return read_apart(_sum, (padding,), image, coords)  # as in `_linear.py`
 
 
 def _sum(image, coords, padding):

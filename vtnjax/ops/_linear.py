@@ -26,7 +26,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from vtnjax.ops._apart import apart
+from vtnjax.ops._apart import apart, read_apart
 from vtnjax.ops._gather import flat_index, take, take_pixels
 from vtnjax.ops._padding import extend, fold
 from vtnjax.ops._taps import FEW_CHANNELS, UNROLLED_CHANNELS, contract, interpolate, product, read, slopes, stack
@@ -47,7 +47,8 @@ def linear(
 def _value(image, coords, padding, sizes):
     # Compiled into a loss or a pooling that reads the samples, the loops no longer vectorise and are ten times slower.
     # Compiled into what merges groups and channels, the gathers of several groups lose sight of their contiguous rows.
-    return apart(_sum, (padding, sizes), image, coords)
+    keep = apart if _reads_rows(image) else read_apart
+    return keep(_sum, (padding, sizes), image, coords)
 
 
 def _sum(image, coords, padding, sizes):
