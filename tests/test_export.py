@@ -1,6 +1,7 @@
 """Every module, network, loss and batch of distortions as a StableHLO program for a batch of any size."""
 
 import inspect
+import re
 
 import jax
 import jax.export
@@ -196,8 +197,10 @@ def test_its_gradient_is_such_a_program_too(name):
 
 def test_candidates_of_an_unknown_number_are_computed_again_in_the_backward_pass():
     gradient, inputs = gradient_of("VolumetricTransformer"), batch((6, 5, 8))
-    assert "optimization_barrier" in export(gradient, *inputs).mlir_module()
-    assert "optimization_barrier" not in jax.jit(gradient).lower(*inputs).as_text()
+    # Barriers of one truth value are those of samplers that are compiled apart.
+    again = re.compile(r"optimization_barrier [^:]*: (?!tensor<i1>(?: loc|$))", re.MULTILINE)
+    assert again.search(export(gradient, *inputs).mlir_module())
+    assert not again.search(jax.jit(gradient).lower(*inputs).as_text())
 
 
 # ---- Losses and distortions
