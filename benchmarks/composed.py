@@ -8,7 +8,6 @@ results/composed-<platform>.json. Needs PyTorch, on a CPU.
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from saving import save
-from timing import CALLS, turns
+from timing import CALLS, beside_torch
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 from vtnjax import ops
@@ -157,9 +156,7 @@ def main() -> None:
     print("| what | vtnjax ms | torch ms | ratio |\n|---|---|---|---|", flush=True)
     for name in arguments.only or mine:
         check(name, mine[name](), other[name]())
-        times = turns({"vtnjax": mine[name], "torch": other[name]}, arguments.rounds)
-        found = results[name] = {who: statistics.median(each) for who, each in times.items()}
-        found["ratio"] = statistics.median(a / b for a, b in zip(times["vtnjax"], times["torch"], strict=True))
+        found = results[name] = beside_torch(mine[name], other[name], arguments.rounds)
         print(f"| {name} | {found['vtnjax']:.2f} | {found['torch']:.2f} | {found['ratio']:.2f} |", flush=True)
     if arguments.only is None:
         command = f"python benchmarks/composed.py --rounds {arguments.rounds}"

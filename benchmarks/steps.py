@@ -10,7 +10,6 @@ PyTorch, on a CPU. As train.py does it, freed memory is kept and XLA_FLAGS are `
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch_networks as theirs
 from flax import nnx
 from saving import save
-from timing import turns
+from timing import beside_torch
 
 from vtnjax import models, nn, recipes, train
 from vtnjax.train.memory import keep_freed_memory
@@ -171,13 +170,11 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     theirs.load(network, model)
     data = make_data(case.shape)
     ours, other = (our_step, their_step) if case.train else (our_forward, their_forward)
-    calls = {"vtnjax": ours(model, data), "torch": other(network, data)}
+    calls = ours(model, data), other(network, data)
     for tolerance in (1e-4, 5e-2):  # after a step too, where a ResNet of random weights magnifies the rounding
-        found, wanted = (np.asarray(call()) for call in calls.values())
+        found, wanted = (np.asarray(call()) for call in calls)
         np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
-    times = turns(calls, rounds, calls=1)
-    ratio = statistics.median(a / b for a, b in zip(times["vtnjax"], times["torch"], strict=True))
-    return {**{who: statistics.median(found) for who, found in times.items()}, "ratio": ratio}
+    return beside_torch(*calls, rounds, calls=1)
 
 
 def main() -> None:

@@ -59,6 +59,13 @@ def medians(
     return {name: statistics.median(values) for name, values in turns(contenders, rounds, wait, **options).items()}
 
 
+def beside_torch(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, **options: Any) -> dict[str, float]:
+    """Median milliseconds of both, and the median of the ratios of neighbouring turns."""
+    times = turns({"vtnjax": ours, "torch": theirs}, rounds, **options)
+    ratios = [a / b for a, b in zip(*times.values(), strict=True)]
+    return {**{who: statistics.median(values) for who, values in times.items()}, "ratio": statistics.median(ratios)}
+
+
 def median(call: Callable[[], Any], rounds: int, *, burst: int = 1) -> float:
     """Median milliseconds of a call, after one untimed call; `burst` is as `medians` takes it."""
     return medians({"": call}, rounds, calls=1, burst=burst, warm_seconds=0.0)[""]

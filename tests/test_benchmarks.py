@@ -71,6 +71,13 @@ def test_what_was_timed_side_by_side_stays_paired(timing):
     assert found == {"a": [1000.0, 2000.0, 4000.0], "b": [3000.0, 6000.0, 5000.0]}
 
 
+def test_the_ratio_is_that_of_neighbouring_turns(timing):
+    module, clock = timing
+    ours, theirs = clock.worker("a", 9, 1, 8, 9), clock.worker("b", 9, 2, 4, 10)
+    found = module.beside_torch(ours, theirs, 3, wait=lambda work: work(), calls=1, warm_seconds=0)
+    assert found == {"vtnjax": 8000.0, "torch": 4000.0, "ratio": 0.9}
+
+
 def test_a_turn_begins_with_untimed_calls(timing):
     module, clock = timing
     call = clock.worker("a", 9, 4, 4, 1, 3, 4, 4, 2, 2)  # at first one; twice two to warm up, and two that count

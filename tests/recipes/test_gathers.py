@@ -11,20 +11,11 @@ import optax
 import pytest
 from config_files import CONFIGS, get_config, sources
 
-from vtnjax import recipes, train
+from vtnjax import data, recipes, train
 
-
-class Photographs:
-    """Black pictures of 200 classes."""
-
-    classes = tuple(map(str, range(200)))
-
-    def __len__(self):
-        return 2 * len(self.classes)
-
-    def __getitem__(self, index):
-        return {"image": np.zeros((512, 600, 3), np.uint8), "label": np.int32(index % len(self.classes))}
-
+CLASSES = tuple(map(str, range(200)))
+BLACK = np.broadcast_to(np.uint8(0), (2 * len(CLASSES), 512, 600, 3))
+PHOTOGRAPHS = data.Arrays(BLACK, np.arange(len(BLACK)) % len(CLASSES), CLASSES)
 
 # (config, variant): the gathers and scatters of its step on a TPU, and on a GPU. On a TPU an image of 224 x 224 read at
 # as many points, and a volume, would keep too much between two products; all else is computed by products.
@@ -99,7 +90,7 @@ def spatial(shape, axes, batch, classes):
 @pytest.mark.daily("digits_stn-*", "feature_maps-*")
 def test_steps_gather_and_scatter_as_often_as_named(name, variant):
     config = get_config(name, variant)
-    pair = (Photographs(), Photographs()) if name.startswith("cub") else sources(name, variant)
+    pair = (PHOTOGRAPHS, PHOTOGRAPHS) if name.startswith("cub") else sources(name, variant)
     recipe = recipes.read_recipe(config, sources=pair)
     traced = traced_step(recipe)
     counts = []

@@ -5,9 +5,8 @@ Y[p, h] X[p, w] image[h, w]. Summed over columns first, that keeps (points, h, c
 hats multiplied out first, (points, h, w). What is less is taken. The rows of a volume are those of all its slices.
 """
 
-import functools
 import math
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ def matmul(
     *sizes, groups, channels = image.shape
     width, rows = sizes[-1], math.prod(sizes[:-1])
     in_row, *others = (hat_matrix(coords[..., k], size, padding) for k, size in enumerate(reversed(sizes)))
-    of_rows = functools.reduce(_multiplied_out, reversed(others))
+    of_rows = reduce(_multiplied_out, reversed(others))
     pixels = image.astype(coords.dtype)
     if width < channels:
         pixels = pixels.reshape(rows * width, groups, channels)

@@ -110,8 +110,7 @@ def _spread(image, x, y, padding, sizes):
 
 
 def _spread_rows(rows, y, size, padding):
-    index, weights, reads = (
-        jnp.stack(pair, axis=-1) for pair in zip(*_taps(y, size, padding, axis_moves), strict=True)
-    )
+    both = zip(*_taps(y, size, padding, axis_moves), strict=True)
+    index, weights, reads = (jnp.stack(pair, axis=-1) for pair in both)
     taps = jnp.where(reads[..., None], take(rows, index), 0)  # (h', 2, m)
     return jnp.sum(taps * weights[..., None], axis=1)

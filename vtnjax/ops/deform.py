@@ -55,7 +55,7 @@ def deformable_conv(
             kernel so adds ((0, 1), (0, 1)) to even sizes, where PyTorch's `padding=1` adds ((1, 1), (1, 1)).
         dilation: pixels from one cell of the kernel to the next, or (rows, columns).
         feature_group_count: groups of the kernel, not of the offsets, as PyTorch's `groups`; c makes it depthwise.
-        backend: as in `sample`: how the pixels are read.
+        backend: as in `sample`.
 
     Returns:
         (h', w', c') in the image's dtype.
@@ -64,9 +64,7 @@ def deformable_conv(
         ValueError: if a rank, a dtype or an option is wrong, the image has no pixels, the groups do not divide its
             channels, or kernel, offsets, mask or bias have not the shape that the others ask for.
     """
-    image, kernel = jnp.asarray(image), jnp.asarray(kernel)
-    bias = None if bias is None else jnp.asarray(bias)
-    _check(image, kernel, bias, feature_group_count)
+    image, kernel, bias = _check(image, kernel, bias, feature_group_count)
     coords = deformable_coords(
         offsets, image.shape[:2], kernel.shape[:2], stride=stride, padding=padding, dilation=dilation
     )
@@ -124,6 +122,9 @@ def check_feature_groups(count: int, channels: int, outputs: int) -> None:
 
 
 def _check(image, kernel, bias, count):
+    """The three as arrays that fit each other, or a ValueError."""
+    image, kernel = jnp.asarray(image), jnp.asarray(kernel)
+    bias = None if bias is None else jnp.asarray(bias)
     check_rank("image", image, "h w c")
     check_not_empty("image", image)
     check_floating("image", image)
@@ -142,6 +143,7 @@ def _check(image, kernel, bias, count):
         check_floating("bias", bias)
         if bias.shape != (outputs,):
             raise ValueError(f"bias must have the shape {(outputs,)} of the kernel's outputs, but it is {bias.shape}")
+    return image, kernel, bias
 
 
 def _check_points(channels, coords, mask):

@@ -62,9 +62,9 @@ def sample(
             sample that reads outside.
         backend: how "bilinear" reads. "gather" reads single pixels. "matmul" makes products with matrices of hat
             functions, which is what a TPU does best: nothing is gathered, also in the gradients, but a pixel that is
-            NaN or infinite spoils every sample. Between two products it keeps as many numbers as there are points,
-            times h, times c or w, whichever is less. "auto" takes the products on a TPU where these are at most 2 ** 24
-            for an example, and reads pixels elsewhere.
+            NaN or infinite spoils every sample. Between the two products it keeps, for each point, h times c numbers or
+            h times w, whichever is less. "auto" takes the products on a TPU where an example's points keep at most
+            2 ** 24 numbers together, and reads single pixels elsewhere.
 
     Returns:
         (..., c) in the image's dtype.
