@@ -1,5 +1,7 @@
 """README.md and docs/ say what `results/` holds, in tables and in sentences, and name everything that there is."""
 
+import ast
+import builtins
 import importlib.util
 import re
 import shlex
@@ -133,6 +135,20 @@ def test_commands_are_ones_that_there_are(path):
         source = next(each for end in (".py", "/__main__.py") if (each := ROOT / (module + end)).is_file()).read_text()
         for flag in {word for word in rest if word.startswith("--")} - {*given, "--config", "--help"}:
             assert re.search(rf'"(--)?{flag[2:]}"', source), f"{script} has no {flag}"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_python_blocks_import_what_they_use(path):
+    for block in re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+        nodes = list(ast.walk(ast.parse(block)))
+        names = [node for node in nodes if isinstance(node, ast.Name)]
+        known = {node.id for node in names if not isinstance(node.ctx, ast.Load)} | set(dir(builtins))
+        known |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        known |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                known |= {(each.asname or each.name).partition(".")[0] for each in node.names}
+        assert {node.id for node in names} <= known, block
 
 
 def test_there_are_commands():
