@@ -257,6 +257,7 @@ EXCEPTIONS = {
     "models/colocalisation.py": "models/test_colocalisation_networks.py",
     "models/house_numbers.py": "models/test_house_number_network.py",
     "models/two_digits.py": "models/test_two_digit_networks.py",
+    "nn/pooling.py": "nn/test_second_order.py",
     "recipes/given.py": "recipes/test_runs.py",
     "recipes/trained.py": "recipes/test_runs.py",
 }

@@ -103,6 +103,16 @@ def as_coords(name: str, coords: ArrayLike) -> Float[Array, "..."]:
     return coords.astype(widest(coords.dtype, jnp.float32))
 
 
+def as_positions(name: str, features: ArrayLike) -> Float[Array, "p c"]:
+    """A feature map (h, w, c) of at least one position as (h * w, c), row by row, at least float32."""
+    features = as_coords(name, features)
+    check_rank(name, features, "h w c")
+    h, w, c = features.shape
+    if 0 in (h, w):
+        raise ValueError(f"{name} must have at least one position, but their shape is {features.shape}")
+    return features.reshape(h * w, c)
+
+
 def widest(*dtypes: DTypeLike) -> jnp.dtype:
     """The floating dtype of most bits: what `jnp.promote_types` says, but also under strict promotion."""
     return max((jnp.dtype(dtype) for dtype in dtypes), key=lambda dtype: jnp.finfo(dtype).bits)

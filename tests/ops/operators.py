@@ -109,7 +109,29 @@ ATTENTION = {
     "inverse CDF": (lambda attention: jnp.concatenate(ops.attention_coords(attention, (3, 4))), (SALIENCY,)),
 }
 
-OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION
+FEATURES = normal(3, 4, 3)
+HASHES, SIGNS = np.array([[5, 1, 5], [0, 6, 3], [2, 2, 4]]), np.array([[1, -1, 1], [-1, -1, 1], [1, 1, -1]])
+SECOND_ORDER = {
+    "covariance": (ops.covariance, (FEATURES,)),
+    "isqrt": (ops.isqrt_covariance, (FEATURES,)),
+    "power": (ops.matrix_power_covariance, (FEATURES,)),
+    "bilinear pool": (ops.bilinear_pool, (FEATURES,)),
+    # Of many positions by products, of few by spectra. Where a sketch is 0, its signed root has a kink.
+    "compact": (
+        lambda x: ops.compact_bilinear_pool(x, HASHES[:2], SIGNS[:2], 7, normalise=False),
+        (FEATURES,),
+    ),
+    "compact by spectra": (
+        lambda x: ops.compact_bilinear_pool(x, HASHES[:2], SIGNS[:2], 7, normalise=False),
+        (FEATURES[:1, :1],),
+    ),
+    "kernel pool": (
+        lambda x, a: ops.kernel_pool(x, HASHES, SIGNS, 7, a, normalise=False),
+        (FEATURES, np.array([0.8, 0.6, 0.3, 0.2])),
+    ),
+}
+
+OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION | SECOND_ORDER
 
 LOSSES = {
     "consistency_loss": (

@@ -12,8 +12,11 @@ from vtnjax import ops
 
 SECTION = re.compile(r"^Convention:\n((?:    .*\n)+)", re.MULTILINE)
 LINES = re.compile(r"    Direction: \S.*\.\n    Origin and order: \S.*\.\n    Outside: \S.*\.\n")
-# These make maps of maps, and neither read nor make places.
-WITHOUT_PLACES = {"attention_marginals", "self_attention", "trilinear_attention"}
+# These make maps of maps, or one vector of all positions, and neither read nor make places.
+WITHOUT_PLACES = {"attention_marginals", "self_attention", "trilinear_attention"} | {
+    *("bilinear_pool", "compact_bilinear_pool", "covariance", "isqrt_covariance", "kernel_pool"),
+    "matrix_power_covariance",
+}
 
 
 @pytest.mark.parametrize("name", ops.__all__)

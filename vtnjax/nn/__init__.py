@@ -2,6 +2,7 @@
 
 from vtnjax.nn.attention_sampler import AttentionSampler
 from vtnjax.nn.deformable import DeformableConv
+from vtnjax.nn.pooling import ISQRTCOV, MPNCOV, BilinearPool, CompactBilinearPool, KernelPool
 from vtnjax.nn.saliency_sampler import SaliencySampler
 from vtnjax.nn.spatial_transformer import SpatialTransformer
 from vtnjax.nn.trilinear_attention import TrilinearAttention
@@ -9,7 +10,12 @@ from vtnjax.nn.volumetric_transformer import VolumetricTransformer
 
 __all__ = [
     "AttentionSampler",
+    "BilinearPool",
+    "CompactBilinearPool",
     "DeformableConv",
+    "ISQRTCOV",
+    "KernelPool",
+    "MPNCOV",
     "SaliencySampler",
     "SpatialTransformer",
     "TrilinearAttention",

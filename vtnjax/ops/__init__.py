@@ -3,6 +3,14 @@
 from vtnjax.ops.attention import attention_coords, attention_marginals, self_attention, trilinear_attention
 from vtnjax.ops.candidates import candidate_offsets, candidate_probabilities, expected_displacement
 from vtnjax.ops.coords import displace, footprint_coords, identity_coords, to_normalised, to_pixels
+from vtnjax.ops.covariance import (
+    bilinear_pool,
+    compact_bilinear_pool,
+    covariance,
+    isqrt_covariance,
+    kernel_pool,
+    matrix_power_covariance,
+)
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
 from vtnjax.ops.resizing import resize
@@ -14,15 +22,21 @@ __all__ = [
     "attention_coords",
     "attention_grid",
     "attention_marginals",
+    "bilinear_pool",
     "candidate_offsets",
     "candidate_probabilities",
+    "compact_bilinear_pool",
+    "covariance",
     "deformable_conv",
     "displace",
     "expected_displacement",
     "footprint_coords",
     "grid_sample",
     "identity_coords",
+    "isqrt_covariance",
+    "kernel_pool",
     "linear_grid",
+    "matrix_power_covariance",
     "projective_grid",
     "resize",
     "saliency_grid",

@@ -11,7 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from vtnjax._arrays import as_coords, check_rank, check_sizes, clamp
+from vtnjax._arrays import as_coords, as_positions, check_rank, check_sizes, clamp
 from vtnjax._checks import check_choice
 from vtnjax.ops._gather import take
 
@@ -56,7 +56,7 @@ def trilinear_attention(
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or an option is wrong.
     """
-    x = _positions(features)
+    x = as_positions("features", features)
     chosen = check_normalise(normalise, sharpness)
     sharp = jax.nn.softmax(sharpness * x, axis=0)
     left, right = (sharp if name in chosen else x for name in ("spatial", "spatial_right"))
@@ -82,7 +82,7 @@ def self_attention(features: Float[ArrayLike, "h w c"]) -> Float[Array, "h w n"]
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
     """
-    x = _positions(features)
+    x = as_positions("features", features)
     alike = jnp.einsum("pc,kc->pk", x, x, precision=lax.Precision.HIGHEST)
     return jax.nn.softmax(alike, axis=0).reshape(*jnp.shape(features)[:2], -1)
 
@@ -96,16 +96,6 @@ def check_normalise(normalise: Sequence[str], sharpness: float) -> tuple[str, ..
     if not sharpness > 0:
         raise ValueError(f"sharpness must be above 0, not {sharpness!r}")
     return tuple(normalise)
-
-
-def _positions(features):
-    """The features as (h * w, c)."""
-    features = as_coords("features", features)
-    check_rank("features", features, "h w c")
-    if 0 in features.shape[:2]:
-        raise ValueError(f"features must have at least one position, but their shape is {features.shape}")
-    h, w, c = features.shape
-    return features.reshape(h * w, c)
 
 
 def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array, " w"], Float[Array, " h"]]:
