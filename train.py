@@ -100,6 +100,7 @@ def run(held: contextlib.ExitStack) -> None:
         spec=recipe.spec,
         evaluate=lambda state: evaluate(train.merged(graphdef, state)),
         figure=recipe.evaluation.figure,
+        how=recipe.evaluation.how,
         predict=jax.jit(lambda state, images: train.merged(graphdef, state)(recipe.as_input(images))),
     )
     state, ran = train.fit(config, workdir, job, state, mesh=mesh, lock=lock, active=first, say=say)
@@ -110,7 +111,7 @@ def run(held: contextlib.ExitStack) -> None:
         recipes.save_figure(recipe, graphdef, state, picture)
         say(f"{picture}: the first test images and what the network made of them")
     words = "finished" if ran else "this run is finished"
-    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, job.figure)}")
+    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, job.figure, job.how)}")
 
 
 def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
@@ -121,7 +122,7 @@ def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
     members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
     evaluate = recipes.make_evaluate(recipe, CONFIG.value.batch_size, mesh, as_stored=True, **share)
     found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
-    return f"step {state.step}: {train.describe(found, recipe.evaluation.figure)}"
+    return f"step {state.step}: {train.describe(found, recipe.evaluation.figure, recipe.evaluation.how)}"
 
 
 def main(_: list[str]) -> None:

@@ -17,12 +17,22 @@ class Table(nnx.Module):
         return self.dropout(image.reshape(len(image), -1)), {}
 
 
-def score(images, labels, batch_size):
+def score(images, labels, batch_size, **options):
     model = Table()
     model.eval()
     source = data.Arrays(images, labels, ("a", "b", "c"))
     batches = [jax.tree.map(jnp.asarray, b) for b in data.eval_batches(source, batch_size=batch_size)]
-    return evaluate.Classification()(model, lambda: batches)
+    return evaluate.Classification(**options)(model, lambda: batches)
+
+
+def test_logits_of_mirror_images_are_averaged_in():
+    images = np.random.default_rng(0).normal(size=(7, 1, 3, 1)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    mean = (images + images[:, :, ::-1]) / 2
+    assert score(images, labels, 3, flip=True) == pytest.approx(score(mean, labels, 3))
+    assert score(images, labels, 3, flip=True) != pytest.approx(score(images, labels, 3))
+    assert evaluate.Classification(flip=True).how == "of images and their mirror images"
+    assert evaluate.Classification().how == ""
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])

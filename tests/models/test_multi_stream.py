@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from vtnjax.models import Inception, MultiStreamSTN, SmallTrunk, WindowLocaliser
 from vtnjax.models.multi_stream import tile_centres
 from vtnjax.recipes import CrossEntropy
-from vtnjax.recipes.networks import localiser_rates
+from vtnjax.recipes.networks import parameter_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
 
 CLASSES = 5
@@ -212,7 +212,7 @@ CONFIG |= {"weight_decay": 0.0, "clip_norm": 0.0, "batch_size": 2}
 def test_the_whole_localiser_and_nothing_else_has_the_multiplied_rate():
     model = make()
     config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0, "network": {"name": "multi_stream"}})
-    optimiser = make_optimiser(config, localiser_rates(config))
+    optimiser = make_optimiser(config, parameter_rates(config))
     graphdef, state = create_state(randomise(model), optimiser, 0)
     before = jax.tree.map(np.array, state.params)
     batch = {"image": jnp.asarray(IMAGES), "label": jnp.asarray([0, 3], jnp.int32)}

@@ -43,7 +43,7 @@ def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
         ({"warp": {"temprature": 1.0}}, "config.network.warp must not have 'temprature'"),
         (
             {"head": {"name": "flt"}},
-            "config.network.head.name must be one of 'pooled', 'flat', not 'flt'; did you mean",
+            "config.network.head.name must be one of 'pooled', 'flat', .*, not 'flt'; did you mean 'flat'",
         ),
         ({"head": {"width": -1.0, "hat": 1}}, "config.network.head must not have 'hat'"),
         ({"trunk": {"widths": (4, 8), "name": "smal"}}, "config.network.trunk.name must be .* did you mean 'small'"),

@@ -29,9 +29,18 @@ CASES: dict[str, dict[str, Any]] = {
     "svhn_stn:smoke,model=sl3": {},
     "feature_maps:smoke,network=stn_c1": {},
     "cub_stn:smoke,backbone=small": {"network.trunk": TRUNK},
-    "cub_tasn:smoke": {"network.trunk": TRUNK, "network.attention_trunk": TRUNK},
+    "cub_tasn:smoke,warp=vtn,head=isqrt": {
+        "network.trunk": TRUNK,
+        "network.attention_trunk": TRUNK,
+        "network.warp.groups": 4,
+        "network.head": {"name": "isqrt", "reduced": 4},
+    },
     "hidden_digits:smoke,method=uniform": {"network.trunk": TRUNK, "network.attention_trunk": TRUNK},
-    "cub_vtn:smoke": {"network.trunk": TRUNK, "network.warp.groups": 4},
+    "cub_vtn:smoke,head=kp": {
+        "network.trunk": TRUNK,
+        "network.warp.groups": 4,
+        "network.head": {"name": "kp", "size": 16},
+    },
     "composites:smoke,batches=balanced,warp=affine_groups": {"network.trunk": TRUNK},
     "composites:smoke,consistency=unit,triplets=own": {"network.trunk": TRUNK, "batches.triplet_batch": BATCH},
 }

@@ -59,6 +59,7 @@ def test_other_processes_write_nothing(tmp_path):
 
 def test_figures_in_words():
     assert describe({"test/loss": 0.5, "test/accuracy": 0.9875}) == "test error 1.25 %, test loss 0.5000"
+    assert describe({"test/accuracy": 0.5}, how="of two views") == "test error 50.00 % (of two views)"
 
 
 def test_lines_are_plain_where_there_is_no_terminal(capsys):

@@ -18,6 +18,11 @@ class Evaluation(Protocol):
         """The name of the figure, the higher the better, by which the best checkpoint is chosen."""
         ...
 
+    @property
+    def how(self) -> str:
+        """What is said beside the figures, such as "of images and their mirror images"; mostly nothing."""
+        ...
+
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """Compute the figures.
 

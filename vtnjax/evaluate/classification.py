@@ -19,7 +19,18 @@ class Classification:
 
     The batches of the test set hold "image", "label" and "mask", which is 0 where a record only fills the batch up.
     Labels are (n,), or (n, k): then the k losses are added, and all k labels must be right.
+
+    Attributes:
+        flip: whether the logits are the means of those of each image and of its mirror image, left to right, as
+            iSQRT-COV and TASN are tested.
     """
+
+    flip: bool = False
+
+    @property
+    def how(self) -> str:
+        """What is said beside the figures."""
+        return "of images and their mirror images" if self.flip else ""
 
     @property
     def figure(self) -> str:
@@ -38,7 +49,7 @@ class Classification:
         graphdef, state = nnx.split(model)
         total: dict[str, float] = {"loss": 0.0, "correct": 0.0, "count": 0.0}
         # All batches are under way before the first result is waited for.
-        for sums in jax.device_get([_score(graphdef, state, batch) for batch in test()]):
+        for sums in jax.device_get([_score(graphdef, state, batch, self.flip) for batch in test()]):
             total = {name: total[name] + float(sums[name]) for name in total}
         if not total["count"]:
             raise ValueError("test must give at least one record, not none")
@@ -51,9 +62,12 @@ def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) 
     return right.all(tuple(range(1, right.ndim)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array]) -> dict[str, Array]:
-    logits, _ = nnx.merge(graphdef, state, copy=True)(batch["image"])
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], flip: bool) -> dict[str, Array]:
+    model, image = nnx.merge(graphdef, state, copy=True), batch["image"]
+    logits, _ = model(image)
+    if flip:
+        logits = (logits + model(image[..., ::-1, :])[0]) / 2
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
     losses = losses.sum(tuple(range(1, losses.ndim)))
     correct, mask = all_right(logits, batch["label"]).astype(jnp.float32), batch["mask"]

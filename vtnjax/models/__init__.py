@@ -11,6 +11,7 @@ from vtnjax.models.feature_warps import (
 from vtnjax.models.house_numbers import house_number_network
 from vtnjax.models.layers import (
     ConvPool,
+    DescriptorClassifier,
     FeatureLocaliser,
     FlatClassifier,
     PooledClassifier,
@@ -33,6 +34,7 @@ __all__ = [
     "AttentionWarp",
     "ColocalisationLocaliser",
     "ConvPool",
+    "DescriptorClassifier",
     "FeatureLocaliser",
     "FlatClassifier",
     "Inception",

@@ -96,6 +96,20 @@ class PooledClassifier(nnx.Module):
         return self.linear(features.mean((1, 2)))
 
 
+class DescriptorClassifier(nnx.Module):
+    """A pooling of the positions to a descriptor of each image, and one linear layer."""
+
+    def __init__(self, pooling: Any, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
+        """Put it together; `pooling`, such as `nn.ISQRTCOV`, takes (n, h, w, c) and makes (n, `pooling.size`)."""
+        self.pooling = pooling
+        self.linear = nnx.Linear(pooling.size, classes, dtype=dtype, rngs=rngs)
+
+    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
+        """Logits."""
+        descriptor = self.pooling(features)
+        return self.linear(descriptor if self.linear.dtype is None else descriptor.astype(self.linear.dtype))
+
+
 class FlatClassifier(nnx.Module):
     """One linear layer on all positions, or a hidden layer of `width` units before it: it tells where something is."""
 

@@ -107,7 +107,8 @@ class TASN(nnx.Module):
     Calling it with images (n, h, w, c) returns `(logits, out)`. `out` holds `features` of the trunk, `attention` (n, h,
     w), which guided the master's sampling, `warped` and `coords`, what it read and where, `attention_logits` and
     `master_logits`; where the part-net runs also `part_logits` and `shared_part_logits` (n, parts, classes), `detail`
-    and `detail_coords`, (n, parts, ...).
+    and `detail_coords`, (n, parts, ...). Where both nets warp their features, as VTN's Table 3 combines them,
+    `warped_features` and `feature_coords` are the master-net's.
     """
 
     draws = True
@@ -125,6 +126,8 @@ class TASN(nnx.Module):
         parts: int = 1,
         selection: str = "random",
         predict: str = "master",
+        transformer: Callable[[Array], tuple[Array, dict[str, Array]]] | None = None,
+        pooling: Any = None,
         dense: float | None = 4.0,
         iterations: int = 5,
         dtype: DTypeLike | None = None,
@@ -143,6 +146,9 @@ class TASN(nnx.Module):
             parts: detail-preserved images for each image in training; 0 trains the master-net alone.
             selection: of their maps: "random", all alike, or "ranked", by their mean response (the paper: 0.2 worse).
             predict: "master" or "part", whose shared logits are the network's in evaluation mode.
+            transformer: a module from the trunk's features to `(warped, out)`, such as a VTN, of both nets; None: none.
+            pooling: a module from features to descriptors (n, `pooling.size`), such as `nn.ISQRTCOV`, of both nets;
+                None: the mean over the positions.
             dense: where the inverse CDF clips attention, at least 1, or None, as `ops.attention_coords` takes it.
             iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
             dtype: of the computation.
@@ -157,8 +163,10 @@ class TASN(nnx.Module):
         self.selection, self.predict, self.dense, self.iterations = selection, predict, dense, iterations
         self.deterministic = False
 
+        self.transformer, self.pooling = transformer, pooling
+
         def head():
-            return nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
+            return nnx.Linear(pooling.size if pooling else channels, classes, dtype=dtype, rngs=rngs)
 
         self.master_head, self.shared_head = head(), head()
         if parts:
@@ -191,8 +199,8 @@ class TASN(nnx.Module):
         images, coords = self._sample(image, out.get("attention"))
         out |= {"warped": images, "coords": coords}
         if maps is None or (self.deterministic and self.predict == "master") or not self.parts:
-            out["features"] = last_features(self.trunk, images)
-            pooled = out["features"].mean((1, 2))
+            out["features"], pooled, seen = self._describe(images)
+            out |= seen
             out["master_logits"] = _as_logits(self.master_head(pooled))
             return _as_logits(self.shared_head(pooled)), out
         return self._with_parts(image, maps, chosen, rngs, out)
@@ -203,16 +211,25 @@ class TASN(nnx.Module):
         out["detail"], out["detail_coords"] = (jnp.stack(each, axis=1) for each in zip(*samples, strict=True))
         # An image beside its details, not all images before all details: a batch spread over devices stays where it is.
         both = jnp.concatenate([out["warped"][:, None], out["detail"]], axis=1)
-        features = last_features(self.trunk, both.reshape(-1, *both.shape[2:]))
-        features = features.reshape(*both.shape[:2], *features.shape[1:])
-        out["features"] = features[:, 0]
-        pooled = features.mean((2, 3))
+        described = self._describe(both.reshape(-1, *both.shape[2:]))
+        features, pooled, seen = jax.tree.map(lambda x: x.reshape(*both.shape[:2], *x.shape[1:]), described)
+        out |= {"features": features[:, 0], **{name: each[:, 0] for name, each in seen.items()}}
         shared = _as_logits(self.shared_head(pooled))
         out["master_logits"] = _as_logits(self.master_head(pooled[:, 0]))
         out["part_logits"] = _as_logits(self.part_head(pooled[:, 1:]))
         out["shared_part_logits"] = shared[:, 1:]
         by_part = self.deterministic and self.predict == "part"
         return shared[:, 1] if by_part else shared[:, 0], out
+
+    def _describe(self, images):
+        """The trunk's features of a batch, its descriptors (n, size), and what there is to see of warped features."""
+        features = last_features(self.trunk, images)
+        warped, seen = features, {}
+        if self.transformer is not None:
+            warped, out = self.transformer(features)
+            seen = {"warped_features": warped, "feature_coords": out["coords"]}
+        pooled = warped.mean((1, 2)) if self.pooling is None else self.pooling(warped)
+        return features, pooled.astype(features.dtype), seen
 
     def _select(self, maps, chosen, rngs):
         """The chosen maps of each image, (n, parts, h', w')."""

@@ -7,13 +7,13 @@ with needing("train", room=__name__):
     from vtnjax.recipes.batches import BATCHES
     from vtnjax.recipes.check_data import check_data, show_left_out
     from vtnjax.recipes.evaluating import make_evaluate
-    from vtnjax.recipes.heads import HEADS
+    from vtnjax.recipes.heads import HEADS, POOLINGS
     from vtnjax.recipes.inputs import INPUTS, Images, Input, Photographs, Volumes, to_float
     from vtnjax.recipes.look import check_look, make_look, save_figure
     from vtnjax.recipes.members import averaged, load_member, load_members
     from vtnjax.recipes.moved import MOVED
     from vtnjax.recipes.networks import NETWORKS
-    from vtnjax.recipes.objectives import OBJECTIVES, Consistency, CrossEntropy, Distillation
+    from vtnjax.recipes.objectives import OBJECTIVES, Consistency, ConsistentDistillation, CrossEntropy, Distillation
     from vtnjax.recipes.pictures import PICTURES
     from vtnjax.recipes.recipe import EVALUATIONS, Recipe, check_config, read_recipe
     from vtnjax.recipes.runs import Run, load_run
@@ -25,6 +25,7 @@ with needing("train", room=__name__):
 __all__ = [
     "BATCHES",
     "Consistency",
+    "ConsistentDistillation",
     "CrossEntropy",
     "Distillation",
     "EVALUATIONS",
@@ -37,6 +38,7 @@ __all__ = [
     "NETWORKS",
     "OBJECTIVES",
     "PICTURES",
+    "POOLINGS",
     "Photographs",
     "Recipe",
     "Run",

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
 
 from vtnjax import models, nn
-from vtnjax.recipes.heads import HEADS
+from vtnjax.recipes.heads import HEADS, POOLINGS
 from vtnjax.recipes.names import look_up
 from vtnjax.recipes.trunks import TRUNKS, build_trunk
 from vtnjax.recipes.warps import FEATURE_WARPS
@@ -71,12 +72,17 @@ def _placed(given: Given, *, width: int, **options: Any) -> models.PlacedSTN:
 def _warped_features(given: Given, *, trunk: Config, warp: Config, head: Config) -> models.WarpedFeatures:
     modules, backbone = given.options, given.trunk("network.trunk", trunk, "pretrained")
     features = models.features_shape(backbone, given.shape)
-    make_warp, options = look_up("network.warp", warp, FEATURE_WARPS)
-    with naming("network.warp"):
-        transformer = make_warp(backbone, features, **options, **modules)
+    transformer = _warp(given, backbone, features, warp)
     make_head, options = look_up("network.head", head, HEADS)
     with naming("network.head"):
         return models.WarpedFeatures(backbone, transformer, make_head(features, given.classes, **options, **modules))
+
+
+def _warp(given: Given, backbone: nnx.Module, features: Sequence[int], warp: Config) -> Any:
+    """What warps a trunk's last features, of the shape (h, w, c), or None."""
+    make_warp, options = look_up("network.warp", warp, FEATURE_WARPS)
+    with naming("network.warp"):
+        return make_warp(backbone, features, **options, **given.options)
 
 
 def _tasn(
@@ -88,6 +94,8 @@ def _tasn(
     attention_size: int,
     resolution: int,
     sampler: str,
+    warp: Config = MappingProxyType({"name": "none"}),
+    head: Config = MappingProxyType({"name": "pooled"}),
     **options: Any,
 ) -> models.TASN:
     modules, channels = given.options, given.shape[-1]
@@ -100,9 +108,13 @@ def _tasn(
         features = models.features_shape(attentive, (*size, channels))[-1]
         network = models.AttentionNetwork(attentive, features, given.classes, size=size, **modules)
     shape = (resolution, resolution)
-    features = models.features_shape(backbone, (*shape, channels))[-1]
+    features = models.features_shape(backbone, (*shape, channels))
+    options["transformer"] = _warp(given, backbone, features, warp)
+    make_pooling, pooling = look_up("network.head", head, _TASN_HEADS)
+    with naming("network.head"):
+        options["pooling"] = make_pooling(features[-1], **pooling, **modules)
     options |= {"shape": shape, "attention": maps, "sampler": sampler}
-    return models.TASN(network, backbone, features, given.classes, **options, **modules)
+    return models.TASN(network, backbone, features[-1], given.classes, **options, **modules)
 
 
 def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> models.MultiStreamSTN:
@@ -111,12 +123,24 @@ def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> 
     return models.MultiStreamSTN(backbone, given.shape, given.classes, **options)
 
 
+def _mean(channels: int, **_: Any) -> None:
+    """The mean over the positions, which a TASN makes itself."""
+
+
+_TASN_HEADS: dict[str, Callable[..., Any]] = {"pooled": _mean, **POOLINGS}
+
+
 class Network(NamedTuple):
-    """A builder; which names on a parameter's path say that it places a warp, or belongs to a trunk; named parts."""
+    """A builder; which names on a parameter's path say what it belongs to; named parts.
+
+    A parameter places a warp, or is a trunk's, if one of the names stands anywhere on its path, and is a head's if one
+    stands first.
+    """
 
     build: Callable[..., nnx.Module]
     localisers: tuple[str, ...] = ("transformer",)
     trunks: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     parts: Mapping[str, Mapping[str, Any]] = {}  # each an option with a name of its own, and the table of such names
 
 
@@ -130,9 +154,16 @@ NETWORKS = {
         _warped_features,
         localisers=("transformer", "predictor"),
         trunks=("backbone",),
+        heads=("classifier",),
         parts={"trunk": TRUNKS, "warp": FEATURE_WARPS, "head": HEADS},
     ),
-    "tasn": Network(_tasn, localisers=(), trunks=("trunk",), parts={"trunk": TRUNKS, "attention_trunk": TRUNKS}),
+    "tasn": Network(
+        _tasn,
+        localisers=("transformer", "predictor"),
+        trunks=("trunk",),
+        heads=("pooling", "master_head", "part_head", "shared_head"),
+        parts={"trunk": TRUNKS, "attention_trunk": TRUNKS, "warp": FEATURE_WARPS, "head": _TASN_HEADS},
+    ),
     "multi_stream": Network(_multi_stream, trunks=("streams", "trunk"), parts={"trunk": TRUNKS}),
 }
 
@@ -143,7 +174,8 @@ def check_names(config: Config) -> None:
     with naming("network"):
         inspect.signature(network.build).bind(None, **options)
     for part, table in network.parts.items():
-        look_up(f"network.{part}", options[part], table)
+        if part in options:
+            look_up(f"network.{part}", options[part], table)
 
 
 def build_network(config: Config, shape: Sequence[int], classes: int, *, seed: int, pretrained: bool) -> nnx.Module:
@@ -164,16 +196,24 @@ def build_network(config: Config, shape: Sequence[int], classes: int, *, seed: i
         return network.build(Given(shape, classes, config, seed, pretrained), **options)
 
 
-def localiser_rates(config: Config) -> Rates | None:
-    """The rates of a network's parameters: those that place its warps learn at `config.localiser_multiplier` of it.
+def parameter_rates(config: Config) -> Rates | None:
+    """The rates of a network's parameters; None: all learn alike.
 
-    They are the parameters of transformers (STN appendix A.5, A.6), and those that predict the offsets of a deformable
-    convolution.
+    Those that place its warps learn at `config.localiser_multiplier` of the rate: they are the parameters of
+    transformers (STN appendix A.5, A.6), and those that predict the offsets of a deformable convolution. Those of its
+    head learn at `config.head_multiplier` of it, and before step `config.head_alone_steps` they alone learn.
     """
-    multiplier, names = config.localiser_multiplier, _network(config).localisers
-    if multiplier == 1:
+    network, placing = _network(config), config.localiser_multiplier
+    own, alone = config.get("head_multiplier", 1.0), config.get("head_alone_steps", 0)
+    if (placing, own, alone) == (1, 1, 0):
         return None
-    return lambda path: (multiplier if any(name in path for name in names) else 1.0, 0)
+
+    def rates(path):
+        if path[0] in network.heads:
+            return own, 0
+        return placing if any(name in path for name in network.localisers) else 1.0, alone
+
+    return rates
 
 
 def frozen_statistics(config: Config) -> Where | None:
@@ -184,14 +224,16 @@ def frozen_statistics(config: Config) -> Where | None:
 
 def check_knobs(config: Config, network: nnx.Module) -> None:
     """Raise a ValueError unless the network has what `localiser_multiplier` and `frozen_statistics` are for."""
-    rates, frozen = localiser_rates(config), frozen_statistics(config)
-    paths = [tuple(name.split("/")) for name in named_leaves(nnx.state(network, nnx.Param))]
-    if rates and all(rates(path) == (1.0, 0) for path in paths):
-        multiplier = config.localiser_multiplier
+    frozen, names, multiplier = frozen_statistics(config), _network(config), config.localiser_multiplier
+    paths = [name.split("/") for name in named_leaves(nnx.state(network, nnx.Param))]
+    if multiplier != 1 and not any(name in path for path in paths for name in names.localisers):
         raise ValueError(
             "config.localiser_multiplier must be 1 for a network none of whose parameters place a warp, "
             f"not {multiplier}"
         )
+    own = [key for key in ("head_multiplier", "head_alone_steps") if key in config]
+    if own and not any(path[0] in names.heads for path in paths):
+        raise ValueError(f"config must have no {own[0]} for a network without a head of its own")
     if frozen and not any(map(frozen, batch_norms(network))):
         raise ValueError("config.frozen_statistics must be False for a network without a trunk that has BatchNorm")
 

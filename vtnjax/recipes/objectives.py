@@ -41,9 +41,10 @@ class CrossEntropy:
 
 @dataclasses.dataclass(frozen=True)
 class Consistency(CrossEntropy):
-    """VTN's consistency loss beside the task's: L_task + weight * L_cons (section 3.4), on `out["warped"]`.
+    """VTN's consistency loss beside the task's: L_task + weight * L_cons (section 3.4), on the warped features.
 
-    The triplets are drawn from the batch, or from its "triplet_image" and "triplet_label" where it holds them.
+    They are `out["warped_features"]` of a network that warps images too, else `out["warped"]`. The triplets are drawn
+    from the batch, or from its "triplet_image" and "triplet_label" where it holds them.
     "consistency" is logged before its weight.
 
     Attributes:
@@ -75,13 +76,18 @@ class Consistency(CrossEntropy):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
         logits, out = call(model, inputs["image"], key)
-        if "warped" not in out:
-            raise ValueError("config.objective.name must not be 'consistency' for a network that warps nothing")
-        warped, labels = out["warped"], inputs["label"]
+        consistency = self.consistency(model, out, inputs, key)
+        loss = cross_entropy(logits, inputs["label"]) + self.weight * consistency
+        return loss, {**_accuracy(logits, inputs), "consistency": consistency}
+
+    def consistency(self, model: Any, out: dict[str, Array], inputs: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss, before its weight, of what the network returned for the batch's images."""
+        warped, labels = _warped_features(out), inputs["label"]
         if "triplet_image" in inputs:
-            warped, labels = call(model, inputs["triplet_image"], key)[1]["warped"], inputs["triplet_label"]
+            out = call(model, inputs["triplet_image"], key)[1]
+            warped, labels = _warped_features(out), inputs["triplet_label"]
         positive, negative = losses.draw_triplets(_triplet_keys(key)[1], labels)
-        consistency = losses.consistency_loss(
+        return losses.consistency_loss(
             warped,
             warped[positive],
             warped[negative],
@@ -89,8 +95,6 @@ class Consistency(CrossEntropy):
             positions=self.positions,
             normalise=self.normalise,
         )
-        loss = cross_entropy(logits, inputs["label"]) + self.weight * consistency
-        return loss, {**_accuracy(logits, inputs), "consistency": consistency}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +132,18 @@ class Distillation(CrossEntropy):
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
+        loss, logged, _ = self.distilled(model, inputs, key)
+        return loss, logged
+
+    def distilled(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
+        """The loss, what is logged beside it, and what the network returned beside its logits."""
         if inputs["label"].ndim > 1:
             raise ValueError("config.objective.name must not be 'distillation' for images with several labels")
         logits, out = call(model, inputs["image"], key)
         loss, terms = self.terms(logits, out, inputs["label"])
-        return loss, {**_accuracy(logits, inputs), **terms}
+        return loss, {**_accuracy(logits, inputs), **terms}, out
 
     def terms(
         self, logits: Float[Array, "n classes"], out: dict[str, Array], labels: Int[Array, "n"]
@@ -151,7 +162,37 @@ class Distillation(CrossEntropy):
         return loss, terms
 
 
-OBJECTIVES = {"cross_entropy": CrossEntropy, "consistency": Consistency, "distillation": Distillation}
+@dataclasses.dataclass(frozen=True)
+class ConsistentDistillation(Distillation, Consistency):
+    """The loss of a `models.TASN` whose nets warp their features: that of `Distillation` and weight * L_cons.
+
+    The consistency loss is that of the master-net's features (VTN Table 3). Its attributes are those of `Consistency`.
+    """
+
+    def __post_init__(self) -> None:
+        Distillation.__post_init__(self)
+        Consistency.__post_init__(self)
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        loss, logged, out = self.distilled(model, inputs, key)
+        if "warped_features" not in out:
+            raise ValueError(
+                "config.objective.name must not be 'consistent_distillation' for a network that does not warp its "
+                "features"
+            )
+        consistency = self.consistency(model, out, inputs, key)
+        return loss + self.weight * consistency, {**logged, "consistency": consistency}
+
+
+OBJECTIVES = {
+    "cross_entropy": CrossEntropy,
+    "consistency": Consistency,
+    "distillation": Distillation,
+    "consistent_distillation": ConsistentDistillation,
+}
 
 
 def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str, Array]]:
@@ -165,6 +206,13 @@ def cross_entropy(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k
     """The mean over the images; the losses of several labels of an image are added."""
     each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     return each.sum(tuple(range(1, each.ndim))).mean()
+
+
+def _warped_features(out):
+    warped = out.get("warped_features", out.get("warped"))
+    if warped is None:
+        raise ValueError("config.objective.name must not be 'consistency' for a network that warps nothing")
+    return warped
 
 
 def _of_each(logits, labels):

@@ -103,6 +103,23 @@ def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, tes
     return {"steps": count * steps, **every(log, test * steps)}
 
 
+def second_order(head: str, alone: Whole) -> dict[str, Any]:
+    """What a head of second-order pooling is trained and tested with: its own rate, and mirrored test images.
+
+    iSQRT-COV and MPN-COV learn at 5 times the network's rate, the others at 10 times, and alone at first.
+
+    Args:
+        head: a name of `recipes.POOLINGS`; any other asks for nothing.
+        alone: the number of steps at the beginning in which the heads "bp", "cbp" and "kp" alone learn.
+    """
+    mirrored = {"evaluation": {"name": "classification", "flip": True}}
+    if head in ("isqrt", "mpncov"):
+        return {**mirrored, "head_multiplier": 5.0}
+    if head in ("bp", "cbp", "kp"):
+        return {**mirrored, "head_multiplier": 10.0, "head_alone_steps": alone}
+    return {}
+
+
 def make_short(config: Config, *, steps: int, log: int, test: int, batch_size: int) -> None:
     """Make a run just long enough to see that everything runs, with tests and checkpoints on the way."""
     config.steps, config.batch_size = steps, batch_size

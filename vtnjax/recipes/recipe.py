@@ -13,7 +13,7 @@ from vtnjax._checks import check_choice
 from vtnjax.recipes.batches import BATCHES, Batching, Spec
 from vtnjax.recipes.inputs import INPUTS, Input, make_as_input, make_prepare
 from vtnjax.recipes.names import look_up
-from vtnjax.recipes.networks import BOUNDS, build_network, check_knobs, check_names, frozen_statistics, localiser_rates
+from vtnjax.recipes.networks import BOUNDS, build_network, check_knobs, check_names, frozen_statistics, parameter_rates
 from vtnjax.recipes.objectives import OBJECTIVES, CrossEntropy
 from vtnjax.recipes.pictures import PICTURES, Picture
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
@@ -118,7 +118,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         objective=named.objective,
         evaluation=named.evaluation,
         picture=named.picture,
-        rates=localiser_rates(config),
+        rates=parameter_rates(config),
         frozen_statistics=frozen_statistics(config),
     )
 

@@ -84,6 +84,7 @@ def _run(config, seeds, workdir, say, lock):
         spec={name: _stacked(len(seeds), spec) for name, spec in recipe.spec.items()},
         evaluate=evaluate_all,
         figure=recipe.evaluation.figure,
+        how=recipe.evaluation.how,
     )
     fit(config, workdir, job, jax.device_put(state, replicated(mesh)), mesh=mesh, lock=lock, say=say)
     final = MetricsFile(workdir).final(config.steps) or {}

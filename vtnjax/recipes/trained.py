@@ -10,7 +10,7 @@ from jax.sharding import Sharding
 from ml_collections import ConfigDict
 
 from vtnjax.recipes.inputs import Input
-from vtnjax.recipes.networks import build_network, localiser_rates
+from vtnjax.recipes.networks import build_network, parameter_rates
 from vtnjax.recipes.recipe import read_input
 from vtnjax.train.checkpoint import read_state
 from vtnjax.train.config import Config, read_config
@@ -69,7 +69,7 @@ def restore_trained(
         raise ValueError(f"{workdir} must hold one run, but it holds the seeds {list(config.seed)} trained together")
     read = read_input(config)
     model = build_network(config, read.read(image), classes, seed=config.seed, pretrained=False)
-    optimiser = make_optimiser(config, localiser_rates(config), history=history)
+    optimiser = make_optimiser(config, parameter_rates(config), history=history)
     graphdef, state = create_state(model, optimiser, config.seed)
     state = read_state(workdir, jax.device_put(state, sharding), say, step=step)
     if state is None:

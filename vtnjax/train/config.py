@@ -47,6 +47,8 @@ BOUNDS = {
     "weight_decay": AT_LEAST_0,
     "clip_norm": AT_LEAST_0,
     "localiser_multiplier": AT_LEAST_0,
+    "head_multiplier": ABOVE_0,
+    "head_alone_steps": WHOLE,
 }
 
 

@@ -48,6 +48,7 @@ class Job(NamedTuple):
         evaluate: the function from a state to the figures of the test set.
         figure: the name of the test figure, the higher the better, by which the best checkpoint is chosen.
         predict: the function `(state, input) -> prediction`, for batches that are `Renewed`.
+        how: what is said beside the test figures, or nothing.
     """
 
     step: Step
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     evaluate: Callable[[TrainState], dict[str, float]]
     figure: str = "accuracy"
     predict: Callable[[TrainState, Any], Any] | None = None
+    how: str = ""
 
 
 def fit(
@@ -107,7 +109,7 @@ def fit(
         console = Console(config.steps, start, active=active, figure=job.figure)
         shown = learning_rate_schedule(config), checkpoints, metrics, console, lock, job.figure, job.predict
         with remembered_divergence(workdir, write=active):
-            loop, batches = Loop(config, step, job.evaluate, *shown), to_devices(iter(job.batches), mesh)
+            loop, batches = Loop(config, step, job.evaluate, *shown, how=job.how), to_devices(iter(job.batches), mesh)
             renewed = job.batches if isinstance(job.batches, Renewed) else None
             return loop.run(state, start, batches, job.batches.get_state, recent, renewed=renewed), True
     finally:

@@ -68,6 +68,7 @@ class Loop:
         lock: the lock of the workdir, if this process holds one: the loop ends when it is lost.
         figure: the name of the test figure, the higher the better, by which the best checkpoint is chosen.
         predict: the function `(state, input) -> prediction`, for batches that are `Renewed`.
+        how: what is said beside the test figures, or nothing.
     """
 
     config: Config
@@ -80,6 +81,7 @@ class Loop:
     lock: Lock | None = None
     figure: str = "accuracy"
     predict: Callable[[TrainState, Any], Any] | None = None
+    how: str = ""
 
     def run(
         self,
@@ -217,7 +219,7 @@ class Loop:
         named = {f"{group}/{name}": value for name, value in figures.items()}
         self.metrics.write(step, named)
         if group == "test":
-            self.console.say(f"step {step}: {describe(named, self.figure)}")
+            self.console.say(f"step {step}: {describe(named, self.figure, self.how)}")
         else:
             self.console.show(step, figures)
 

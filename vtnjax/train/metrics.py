@@ -102,13 +102,14 @@ class Console:
             self._bar.close()
 
 
-def describe(figures: dict[str, float], figure: str = "accuracy") -> str:
-    """Test figures in a line: an accuracy as the error in percent, another `figure` as it is; and the loss, if any."""
+def describe(figures: dict[str, float], figure: str = "accuracy", how: str = "") -> str:
+    """Test figures in a line: an accuracy as the error in percent, another `figure` as it is; the loss; and `how`."""
     if not figures:
         return "no test figures"
     value, loss = figures[f"test/{figure}"], figures.get("test/loss")
     shown = f"test error {100 * (1 - value):.2f} %" if figure == "accuracy" else f"test {figure} {value:.4f}"
-    return shown if loss is None else f"{shown}, test loss {loss:.4f}"
+    shown = shown if loss is None else f"{shown}, test loss {loss:.4f}"
+    return f"{shown} ({how})" if how else shown
 
 
 def _parse(line: str) -> Any:
