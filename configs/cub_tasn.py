@@ -97,11 +97,11 @@ def tasn_options(chosen: dict) -> dict:
 
 def features_options(chosen: dict) -> dict:
     """What both nets do with their last features, where it is not the mean alone."""
-    options, wide = {}, chosen["backbone"] in ("resnet50", "resnet101")
+    options = {}
     if chosen["warp"] == "vtn":
         options["warp"] = {"name": "vtn", "groups": 32, "window": (11, 11), "temperature": 10.0}
     if chosen["head"] != "pooled":
-        options["head"] = {"name": chosen["head"], **({"reduced": 512} if wide and chosen["head"] == "bp" else {})}
+        options["head"] = presets.head(chosen["head"], chosen["backbone"])
     if chosen["head"] in ("mpncov", "isqrt") and chosen["backbone"].startswith("resnet"):
         options["trunk"] = {"name": chosen["backbone"], "strides": (1, 2, 2, 1)}
     return options

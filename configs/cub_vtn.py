@@ -53,7 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
             "name": "warped_features",
             "trunk": trunk(chosen),
             "warp": {"name": warp, **warp_options(chosen)},
-            "head": head(chosen),
+            "head": presets.head(chosen["head"], chosen["backbone"]),
         },
         batches={"name": "balanced", "images_per_class": 4},
         objective=objective(chosen),
@@ -72,12 +72,6 @@ def trunk(chosen: dict) -> dict:
     """The roots of covariances want more positions: the last stage of a ResNet keeps the resolution."""
     fine = chosen["head"] in ("mpncov", "isqrt") and chosen["backbone"].startswith("resnet")
     return {"name": chosen["backbone"], **({"strides": (1, 2, 2, 1)} if fine else {})}
-
-
-def head(chosen: dict) -> dict:
-    """Of 2,048 channels bilinear pooling would make 4 million numbers."""
-    wide = chosen["backbone"] in ("resnet50", "resnet101")
-    return {"name": chosen["head"], **({"reduced": 512} if wide and chosen["head"] == "bp" else {})}
 
 
 def schedule(chosen: dict, batch_size: FieldReference) -> dict:

@@ -103,6 +103,21 @@ def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, tes
     return {"steps": count * steps, **every(log, test * steps)}
 
 
+def head(name: str, backbone: str) -> dict[str, Any]:
+    """A head that pools the last features of a backbone, with the options of its paper.
+
+    Of the 2,048 channels of a ResNet-50 or -101 bilinear pooling would make 4 million numbers: they are reduced first.
+    """
+    options = {
+        "bp": {"reduced": 512} if backbone in ("resnet50", "resnet101") else {},
+        "cbp": {"size": 8192},
+        "kp": {"size": 4096, "orders": 4},
+        "mpncov": {"reduced": 256},
+        "isqrt": {"reduced": 256, "iterations": 5},
+    }
+    return {"name": name, **options.get(name, {})}
+
+
 def second_order(head: str, alone: Whole) -> dict[str, Any]:
     """What a head of second-order pooling is trained and tested with: its own rate, and mirrored test images.
 
