@@ -20,6 +20,9 @@ import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parents[1]
 CONFIG = "configs/digits_stn.py:smoke"
+SMALLER = "tests/smaller.py"
+# A network without a transformer, whose tracing is most of a short run, for tests of what does not depend on one.
+PLAIN = {"config": f"{SMALLER}:digits_stn:smoke,model=fcn,distortion=R", "network.parameters": 8000}
 # For runs that compute longer than they compile, such as those of large convolutions.
 OPTIMISED = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
 CHANGING = ("train/images_per_second", "train/input_wait")
@@ -89,15 +92,15 @@ for line in sys.stdin:
 
 
 @functools.cache
-def interpreter() -> subprocess.Popen:
+def interpreter(devices: int) -> subprocess.Popen:
     """A process that makes one run after the other; it ends with the tests, which close its input."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", IN_TURN], cwd=ROOT, env=environment(), text=True, **pipes)
+    return subprocess.Popen([sys.executable, "-c", IN_TURN], cwd=ROOT, env=environment(devices), text=True, **pipes)
 
 
-def run_in_turn(workdir: Path, *words: str, expect: int = 0, **options) -> tuple[str, str]:
+def run_in_turn(workdir: Path, *words: str, expect: int = 0, devices: int = 1, **options) -> tuple[str, str]:
     """Stdout and stderr of a run in the interpreter of those before it: most of a run of few steps is its start."""
-    process = interpreter()
+    process = interpreter(devices)
     print(json.dumps(command("--workdir", workdir, *words, **options)[1:]), file=process.stdin, flush=True)
     too_long = threading.Timer(180, process.kill)
     too_long.start()
@@ -206,14 +209,14 @@ def assert_smoke_run_ends(workdir: Path, config: str, **options) -> None:
 def assert_ends_as_if_never_killed(folder: Path, logged: str, *, kill_at: int, steps: int, **options) -> None:
     """A run killed behind a step ends as one that was not, and every line of its training has a figure."""
     unbroken, killed = folder / "unbroken", folder / "killed"
-    run(unbroken, steps=steps, **options)
+    run_in_turn(unbroken, steps=steps, **options)
     process = start(killed, steps=steps, **options)
     try:
         stop_when(process, reached(killed, kill_at))
         assert process.wait(60) == -signal.SIGKILL
     finally:
         kill(process)
-    out, _ = run(killed, steps=steps, **options)
+    out, _ = run_in_turn(killed, steps=steps, **options)
     assert "resuming from step" in out
     assert_same_run(killed, unbroken, steps)
     assert all(f"train/{logged}" in line for line in metrics(killed) if "train/loss" in line)

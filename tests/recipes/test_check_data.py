@@ -78,12 +78,12 @@ def test_what_is_left_out_is_said_once_however_often_it_is_set_up(folder, bad, c
 @pytest.mark.slow
 def test_the_flag_lists_the_bad_pictures_and_leaves_no_workdir(folder, bad, tmp_path):
     options = {"config": CONFIG, "data_dir": folder}
-    out, err = runs.run(tmp_path / "run", "--check_data", expect=1, **options)
+    out, err = runs.run_in_turn(tmp_path / "run", "--check_data", expect=1, **options)
     assert [line.partition(": ")[0] for line in out.strip().splitlines()[:-1]] == list(map(str, bad))
     assert "Traceback" not in err
     for path in bad:
         path.rmdir() if path.is_dir() else path.unlink()
-    out, _ = runs.run(tmp_path / "run", "--check_data", **options)
+    out, _ = runs.run_in_turn(tmp_path / "run", "--check_data", **options)
     assert "0 of 14 pictures cannot be read" in out
     assert not (tmp_path / "run").exists()
 
@@ -91,7 +91,7 @@ def test_the_flag_lists_the_bad_pictures_and_leaves_no_workdir(folder, bad, tmp_
 @pytest.mark.slow
 def test_a_run_names_what_it_skips_and_leaves_out(folder, bad, tmp_path):
     options = {"config": CONFIG, "data_dir": folder, "source_options.on_error": "skip", "batch_size": 500}
-    _, err = runs.run(tmp_path / "run", expect=1, **options)
+    _, err = runs.run_in_turn(tmp_path / "run", expect=1, **options)
     lines = err.strip().splitlines()
     assert f"Skipped 2 of 9 files that do not decode: {bad[0]}, {bad[1]}" in lines
     assert f"Skipped 2 of 9 files that do not decode: {bad[2]}, {bad[3]}" in lines

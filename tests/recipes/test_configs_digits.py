@@ -95,7 +95,7 @@ def test_a_network_has_about_the_parameters_of_its_config(parameters):
     assert count_parameters(network) == pytest.approx(parameters, rel=0.02)
 
 
-CONVOLVES = {"steps": 10, "batch_size": 16, "env": runs.environment(**runs.OPTIMISED)}
+CONVOLVES = {"steps": 10, "batch_size": 8, "network.parameters": 100_000, "env": runs.environment(**runs.OPTIMISED)}
 
 
 @pytest.mark.slow
@@ -110,8 +110,9 @@ CONVOLVES = {"steps": 10, "batch_size": 16, "env": runs.environment(**runs.OPTIM
     ],
 )
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant, overrides):
+    config = f"{runs.SMALLER}:digits_stn:smoke,{variant}" if variant else runs.CONFIG
     run = runs.run if "env" in overrides else runs.run_in_turn
-    out, _ = run(tmp_path, config=f"{runs.CONFIG},{variant}", **overrides)
+    out, _ = run(tmp_path, config=config, **overrides)
     last = runs.metrics(tmp_path)[-1]
     assert last["step"] == overrides.get("steps", 40)
     assert 0 <= last["test/accuracy"] <= 1
@@ -123,7 +124,7 @@ def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant, overrides
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["network=stn_c1,distortion=R", "network=stn_sl1,distortion=TC"])
 def test_smoke_runs_of_placed_transformers_end_with_a_picture(tmp_path, variant):
-    runs.run_in_turn(tmp_path, config=f"configs/feature_maps.py:smoke,{variant}")
+    runs.run_in_turn(tmp_path, config=f"{runs.SMALLER}:feature_maps:smoke,{variant}")
     last = runs.metrics(tmp_path)[-1]
     assert last["step"] == 10
     assert 0 <= last["test/accuracy"] <= 1

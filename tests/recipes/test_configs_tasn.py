@@ -57,10 +57,11 @@ def test_the_references_settings_are_the_defaults():
 
 @pytest.mark.slow
 def test_a_smoke_run_ends_with_a_figure_and_a_picture(tmp_path):
-    runs.assert_smoke_run_ends(tmp_path, "configs/cub_tasn.py:smoke,backbone=squeezenet")
+    runs.assert_smoke_run_ends(tmp_path, f"{runs.SMALLER}:cub_tasn:smoke")
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_if_never_killed(tmp_path):
-    options = {"config": "configs/hidden_digits.py:smoke", "log_every": 2, "eval_every": 20, "checkpoint_every": 3}
+    config = f"{runs.SMALLER}:hidden_digits:smoke"
+    options = {"config": config, "log_every": 2, "eval_every": 20, "checkpoint_every": 3}
     runs.assert_ends_as_if_never_killed(tmp_path, "soft_loss", kill_at=8, steps=40, **options)

@@ -104,23 +104,27 @@ def test_steps_in_epochs_follow_the_batch():
 SMOKES = [
     "cub_vtn:backbone=squeezenet",
     "cub_vtn:backbone=resnet18,warp=deformable,dataset=aircraft",
-    "two_digits:model=vtn_two",
-    "volume_digits:model=st_fcn",
-    "volume_digits:model=cnn",
 ]
+SMALLER = ["two_digits:model=vtn_two", "volume_digits:model=st_fcn", "volume_digits:model=cnn"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMOKES)
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, name):
     config, _, variant = name.partition(":")
-    options = {"env": runs.environment(**runs.OPTIMISED)} if config == "volume_digits" else {}
-    runs.assert_smoke_run_ends(tmp_path, f"configs/{config}.py:smoke,{variant}", **options)
+    runs.assert_smoke_run_ends(tmp_path, f"configs/{config}.py:smoke,{variant}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLER)
+def test_smaller_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, name):
+    config, _, variant = name.partition(":")
+    options = {"steps": 4, "eval_every": 4, "log_every": 2} if config == "two_digits" else {}
+    runs.assert_smoke_run_ends(tmp_path, f"{runs.SMALLER}:{config}:smoke,{variant}", **options)
 
 
 @pytest.mark.slow
 def test_a_killed_run_with_triplets_of_their_own_ends_as_if_never_killed(tmp_path):
-    config = "configs/composites.py:smoke,warp=none,consistency=unit,triplets=own"
-    options = {"config": config, "log_every": 4, "eval_every": 25, "checkpoint_every": 7}
-    options["env"] = runs.environment(**runs.OPTIMISED)
+    config = f"{runs.SMALLER}:composites:smoke,warp=none,consistency=unit,triplets=own"
+    options = {"config": config, "log_every": 4, "eval_every": 25, "checkpoint_every": 7, "batch_size": 8}
     runs.assert_ends_as_if_never_killed(tmp_path, "consistency", kill_at=20, steps=60, **options)

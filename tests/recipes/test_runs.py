@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import smaller
 import train_runs
 import trained_runs as runs
 from flax import nnx
@@ -315,7 +316,7 @@ def test_a_folder_that_is_no_run_or_an_older_ones_is_refused(digits, tmp_path):
 def test_every_network_predicts_and_exports(name):
     from vtnjax.export import describe, export_run
 
-    config = runs.get_config(f"{name}:smoke")
+    config = smaller.get_config(f"{name}:smoke")
     recipe = recipes.read_recipe(config)
     image = recipe.train[0]["image"].shape
     model = recipe.network(0, pretrained=False)

@@ -7,56 +7,42 @@ devices count together, and only the first prints.
 import itertools
 import json
 import os
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest has it
+
+import smaller
+
 from vtnjax import recipes, train
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 STEPS, BATCH = 10, 8
-TRUNK = {"name": "small", "widths": (4, 6, 8)}
+SMALL = {"steps": STEPS, "batch_size": BATCH, "data_threads": 0}
 
-# A config with its variant, and the values that make it smaller.
+# A config with its variant, and the values that make it smaller yet.
 CASES: dict[str, dict[str, Any]] = {
     "digits_stn:smoke": {},
     "distorted_digits:smoke,warp=tps,distortion=E": {},
-    "two_digits:smoke": {"network.warp_options.widths": (4, 4, 4, 4)},
-    "volume_digits:smoke": {"network.sampled": (8, 16, 16)},
+    "two_digits:smoke": {},
+    "volume_digits:smoke": {},
     "svhn_stn:smoke,model=sl3": {},
     "feature_maps:smoke,network=stn_c1": {},
-    "cub_stn:smoke,backbone=small": {"network.trunk": TRUNK},
-    "cub_tasn:smoke,warp=vtn,head=isqrt": {
-        "network.trunk": TRUNK,
-        "network.attention_trunk": TRUNK,
-        "network.warp.groups": 4,
-        "network.head": {"name": "isqrt", "reduced": 4},
-    },
-    "hidden_digits:smoke,method=uniform": {"network.trunk": TRUNK, "network.attention_trunk": TRUNK},
-    "cub_vtn:smoke,head=kp": {
-        "network.trunk": TRUNK,
-        "network.warp.groups": 4,
-        "network.head": {"name": "kp", "size": 16},
-    },
-    "composites:smoke,batches=balanced,warp=affine_groups": {"network.trunk": TRUNK},
-    "composites:smoke,consistency=unit,triplets=own": {"network.trunk": TRUNK, "batches.triplet_batch": BATCH},
+    "cub_stn:smoke,backbone=small": {"input.size": 32, "input.crop": 28, "network.size": 28},
+    "cub_tasn:smoke,warp=vtn,head=isqrt": {"network.warp.groups": 4, "network.head.reduced": 4},
+    "hidden_digits:smoke,method=uniform": {},
+    "cub_vtn:smoke,head=kp": {"network.head.size": 16},
+    "composites:smoke,batches=balanced,warp=affine_groups": {},
+    "composites:smoke,consistency=unit,triplets=own": {"batches.triplet_batch": BATCH},
 }
 
 
 def read_config(case: str) -> Any:
     """The config of a case."""
-    name, _, variant = case.partition(":")
-    config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](variant)
-    for key, value in {"steps": STEPS, "batch_size": BATCH, "data_threads": 0, **CASES[case]}.items():
-        *parts, last = key.split(".")
-        part = config
-        for each in parts:
-            part = part[each]
-        with part.ignore_type():
-            part[last] = value
+    config = smaller.get_config(case)
+    smaller.put(config, SMALL | CASES[case])
     return config
 
 

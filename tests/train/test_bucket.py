@@ -211,13 +211,13 @@ def start(workdir, folder, *words, env=None, **overrides):
     return subprocess.Popen([python, "-c", TRAIN, *rest], cwd=runs.ROOT, env=env, text=True, **pipes)
 
 
-TINY = {"steps": 20, "batch_size": 32, "log_every": 4, "eval_every": 7, "checkpoint_every": 3}
+TINY = {**runs.PLAIN, "steps": 20, "batch_size": 32, "log_every": 4, "eval_every": 7, "checkpoint_every": 3}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["gs", "s3"])
 def test_a_run_in_a_bucket_is_that_in_a_folder_though_it_is_killed(tmp_path, scheme):
-    runs.run(tmp_path / "here", **TINY)
+    runs.run_in_turn(tmp_path / "here", **TINY)
     place, there = f"{scheme}://bucket/run", tmp_path / scheme / "bucket" / "run"
     process = start(place, tmp_path, **TINY)
     runs.stop_when(process, lambda: (there / "checkpoints" / "9" / "commit_success.txt").exists())

@@ -86,9 +86,9 @@ def test_processors_of_other_features_have_folders_of_their_own(tmp_path):
 def start(workdir, cache, *words):
     """What JAX counts while train.py runs, with a cache of its own."""
     env = {name: value for name, value in train_runs.environment().items() if "COMPILATION_CACHE" not in name}
-    settings = "--config.steps=2", "--config.batch_size=8"
+    command = train_runs.command("--workdir", workdir, *words, **train_runs.PLAIN, steps=2, batch_size=8)
     out = subprocess.run(
-        [sys.executable, "-c", COUNTED, *train_runs.command("--workdir", workdir, *words)[1:], *settings],
+        [sys.executable, "-c", COUNTED, *command[1:]],
         cwd=train_runs.ROOT,
         env={**env, "XDG_CACHE_HOME": os.fspath(cache)},
         text=True,

@@ -92,7 +92,8 @@ def test_a_diverging_run_stops_with_the_step_and_the_last_good_checkpoint(tmp_pa
 
 def test_a_full_disk_ends_the_run_naming_the_last_good_checkpoint_and_nothing_is_lost(tmp_path):
     """A limit on the size of files stands for the disk, which only an administrator can fill."""
-    options = {"steps": 120, "log_every": 1, "eval_every": 120, "checkpoint_every": 10, "batch_size": 32}
+    options = {"config": runs.PLAIN["config"], "steps": 120, "batch_size": 32}
+    options |= {"log_every": 1, "eval_every": 120, "checkpoint_every": 10}
     process = runs.start(tmp_path, **options)
     runs.stop_when(process, runs.reached(tmp_path, 30), runs.signal.SIGTERM)
     out, _ = runs.end(process, expect=143)
@@ -108,7 +109,7 @@ def test_a_full_disk_ends_the_run_naming_the_last_good_checkpoint_and_nothing_is
     after = runs.arrays(tmp_path, saved)
     assert all((before[name] == after[name]).all() for name in before)
 
-    out, _ = runs.run(tmp_path, **options)
+    out, _ = runs.run_in_turn(tmp_path, **options)
     assert f"resuming from step {saved}" in out
     assert [line["step"] for line in runs.metrics(tmp_path)] == [*range(1, 121), 120]
 
@@ -117,7 +118,7 @@ def test_a_nearly_full_disk_is_noticed_before_anything_is_written(tmp_path):
     if shutil.which("mount") is None or subprocess.run(["mount", *_TMPFS, tmp_path], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
     try:
-        said = runs.complaint(tmp_path / "run", env=runs.environment())
+        said = runs.complaint(tmp_path / "run", config=runs.PLAIN["config"], env=runs.environment())
         assert "has only" in said
         assert "the last good checkpoint is step 20" in said
         assert runs.checkpoints(tmp_path / "run") == [20]

@@ -8,8 +8,9 @@ import train_runs as runs
 
 pytestmark = pytest.mark.slow
 
-PLAIN = {"optimiser": "sgd", "clip_norm": 0.0, "steps": 10, "log_every": 1}
-SHIPPED = {"steps": 10, "log_every": 1}
+FEW = {"config": f"{runs.SMALLER}:digits_stn:smoke", "steps": 10, "log_every": 1}
+PLAIN = {**FEW, "optimiser": "sgd", "clip_norm": 0.0}
+SHIPPED = FEW
 
 
 def pair(workdir, **overrides):
@@ -29,8 +30,8 @@ def run_pair(workdir, **overrides):
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one")
-    runs.run(workdir / "plain", **PLAIN)
-    runs.run(workdir / "shipped", **SHIPPED)
+    runs.run_in_turn(workdir / "plain", **PLAIN)
+    runs.run_in_turn(workdir / "shipped", **SHIPPED)
     return workdir
 
 
@@ -45,9 +46,9 @@ def assert_agrees(workdir, one_device):
 
 
 def test_eight_devices_train_as_one_does(one_device, tmp_path):
-    out, _ = runs.run(tmp_path / "plain", env=runs.environment(8), **PLAIN)
+    out, _ = runs.run_in_turn(tmp_path / "plain", devices=8, **PLAIN)
     assert "8 devices" in out
-    runs.run(tmp_path / "shipped", env=runs.environment(8), **SHIPPED)
+    runs.run_in_turn(tmp_path / "shipped", devices=8, **SHIPPED)
     assert_agrees(tmp_path, one_device)
 
 
@@ -60,6 +61,7 @@ def test_two_processes_of_four_devices_train_as_one_device_does(one_device, tmp_
 
 
 LONGER = {
+    **runs.PLAIN,
     "optimiser": "adam",
     "learning_rate": 0.001,
     "steps": 40,
@@ -132,11 +134,9 @@ def start(workdir, env, how):
     return subprocess.Popen(command, cwd=runs.ROOT, env=env, text=True, **pipes)
 
 
-@pytest.mark.parametrize("faulty", [0, 1])
-@pytest.mark.parametrize("how", [BATCH, TEST, START, FAULT], ids=["batch", "test", "start", "fault"])
-def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, how):
+def assert_both_end_with_its_sentence(workdir, how, faulty):
     hows = [how if index == faulty else "" for index in range(2)]
-    processes = [start(tmp_path, env, each) for env, each in zip(runs.two_processes(), hows, strict=True)]
+    processes = [start(workdir, env, each) for env, each in zip(runs.two_processes(), hows, strict=True)]
     try:
         errors = [""] * 2
         _, errors[faulty] = runs.end(processes[faulty], expect=1)
@@ -154,13 +154,20 @@ def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, h
         assert kept in said
     if how != FAULT:
         assert len(errors[faulty].strip().splitlines()) == 1
-    assert how == START or runs.checkpoints(tmp_path)[-1] == 15
+    assert how == START or runs.checkpoints(workdir)[-1] == 15
+
+
+@pytest.mark.parametrize(
+    ("how", "faulty"),
+    [(BATCH, 0), (BATCH, 1), (TEST, 0), (START, 0), (START, 1), (FAULT, 0), (FAULT, 1)],
+    ids=["batch-0", "batch-1", "test-0", "start-0", "start-1", "fault-0", "fault-1"],
+)
+def test_an_error_of_one_process_ends_both_with_its_sentence(tmp_path, faulty, how):
+    assert_both_end_with_its_sentence(tmp_path, how, faulty)
 
 
 def test_two_processes_make_up_for_the_test_in_which_one_failed(unbroken_pair, tmp_path):
-    processes = [start(tmp_path, env, TEST if index else "") for index, env in enumerate(runs.two_processes())]
-    for process in processes:
-        runs.end(process, expect=1)
+    assert_both_end_with_its_sentence(tmp_path, TEST, faulty=1)
     (out, _), _ = run_pair(tmp_path, **LONGER)
     assert "resuming from step 15" in out
     runs.assert_same_run(tmp_path, unbroken_pair, LONGER["steps"])

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 STEPS = 80
 # Nothing is aligned: lines, tests and checkpoints fall on different steps.
 TINY = {
+    **runs.PLAIN,
     "steps": STEPS,
     "batch_size": 32,
     "optimiser": "momentum",
@@ -24,7 +25,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("unbroken")
-    runs.run(workdir, **TINY)
+    runs.run_in_turn(workdir, **TINY)
     return workdir
 
 
@@ -70,7 +71,7 @@ def test_a_run_killed_between_a_save_and_its_test_makes_that_test_first(unbroken
     at = [15, 30, 45, 60, 75, STEPS][number - 1]
     assert runs.checkpoints(tmp_path)[-1] == at
     assert not [line for line in runs.metrics(tmp_path) if line["step"] == at and "test/loss" in line]
-    out, _ = runs.run(tmp_path, **TINY)
+    out, _ = runs.run_in_turn(tmp_path, **TINY)
     assert resumed_from(out) == at
     runs.assert_same_run(tmp_path, unbroken, STEPS)
     assert runs.checkpoints(tmp_path) == runs.checkpoints(unbroken)
@@ -88,7 +89,7 @@ def test_a_signal_saves_and_exits_and_the_same_command_goes_on(unbroken, tmp_pat
     out, _ = runs.end(process, expect=143)
     (saved,) = [line for line in out.splitlines() if "saved step" in line]
     assert f"stopped by {number.name}" in saved
-    out, _ = runs.run(tmp_path, **TINY)
+    out, _ = runs.run_in_turn(tmp_path, **TINY)
     assert f"saved step {resumed_from(out)};" in saved
     runs.assert_same_run(tmp_path, unbroken, STEPS)
 
@@ -113,11 +114,11 @@ def test_a_second_trainer_is_refused_a_reader_is_not_and_a_killed_one_is_followe
     before = (tmp_path / "metrics.jsonl").read_bytes()
     said = runs.complaint(tmp_path, **TINY)
     assert f"the workdir {tmp_path} is being trained by process {process.pid} on {os.uname().nodename}" in said
-    out, _ = runs.run(tmp_path, "--eval_only", **TINY)
+    out, _ = runs.run_in_turn(tmp_path, "--eval_only", **TINY)
     assert "test error" in out.splitlines()[-1]
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     runs.kill(process)
-    out, _ = runs.run(tmp_path, **TINY)
+    out, _ = runs.run_in_turn(tmp_path, **TINY)
     assert "may be alive" not in out
     runs.assert_same_run(tmp_path, unbroken, STEPS)
 

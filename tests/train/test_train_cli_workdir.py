@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
     """A run on a folder of three classes, and the folder."""
     root = tmp_path_factory.mktemp("trained")
     images = write_images(root / "images", "abc")
-    runs.run(root / "run", dataset="folder", data_dir=images, **TINY)
+    runs.run_in_turn(root / "run", dataset="folder", data_dir=images, **TINY)
     return root
 
 
