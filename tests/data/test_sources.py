@@ -44,7 +44,7 @@ def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
         match=r"dataset must be one of 'digits', 'two_digits', 'hidden_digits', 'generated', 'composites', 'idx', "
-        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'svhn', 'tfds:NAME', 'drawn:NAME', not 'digit'; did you "
+        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'stored', 'svhn', 'tfds:NAME', 'drawn:NAME', not 'digit'; did you "
         r"mean 'digits'\?",
     ):
         load_source("digit", "train")

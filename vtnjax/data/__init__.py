@@ -23,6 +23,7 @@ with needing("train", room=__name__):
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
     from vtnjax.data.sources import load_source
+    from vtnjax.data.stored import Stored
     from vtnjax.data.triplets import WithTriplets
     from vtnjax.data.two_digits import TwoDigits
     from vtnjax.data.unreadable import check_source
@@ -46,6 +47,7 @@ __all__ = [
     "Mapped",
     "Record",
     "Source",
+    "Stored",
     "TwoDigits",
     "WithTriplets",
     "balanced_batches",

@@ -14,6 +14,7 @@ from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017, write_inaturalist
 from vtnjax.data.records import Source
+from vtnjax.data.stored import Stored
 
 Write = Callable[[Path, list[Drawing], int], None]
 
@@ -42,5 +43,6 @@ SETS: dict[str, Entry] = {
     "cars": Entry(Cars, 8144, write_cars),
     "aircraft": Entry(Aircraft, 6667, write_aircraft),
     "inat2017": Entry(INaturalist2017, 579_184, write_inaturalist),
+    "stored": Entry(Stored),
     "svhn": Entry(HouseNumbers, draw=write_house_numbers),
 }
