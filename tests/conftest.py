@@ -1,4 +1,5 @@
 import fnmatch
+import gc
 import os
 import tempfile
 
@@ -49,6 +50,14 @@ hypothesis.settings.register_profile(
     "vtnjax", max_examples=20, deadline=None, derandomize=True, database=None, print_blob=False
 )
 hypothesis.settings.load_profile("vtnjax")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled():
+    """What a file of tests leaves in JAX's caches stays: the collector of garbage need not go through it ever again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
