@@ -52,6 +52,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("vtnjax")
 
 
+# Tracing makes objects by the million, nearly all of which JAX's caches keep.
+gc.set_threshold(100_000, 20, 50)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def settled():
     """What a file of tests leaves in JAX's caches stays: the collector of garbage need not go through it ever again."""
