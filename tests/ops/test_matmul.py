@@ -95,7 +95,7 @@ def to_second_order(function):
 
 
 @pytest.mark.parametrize(("name", "option"), CASES)
-@pytest.mark.daily("sample-reflection", "groups-fill", "volume-zeros", "deformable-*")
+@pytest.mark.daily("sample-reflection", "groups-fill", "volume-wrap", "deformable-*")
 def test_products_are_gathers_to_second_order(x64, name, option):
     function, sizes = FUNCTIONS[name]
     image, coords = jnp.asarray(normal(*sizes, CHANNELS)), jnp.asarray(places(sizes))
