@@ -151,8 +151,6 @@ def assert_alike(found, expected):
     "SpatialTransformer volume",
     "TrilinearAttention self",
     "VolumetricTransformer",
-    "PlacedSTN features",
-    "VolumeNetwork",
 )
 def test_it_is_a_program_for_three_platforms(name):
     make, *shapes = MODULES[name]

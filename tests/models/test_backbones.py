@@ -114,6 +114,7 @@ OPTIONS = {
     ["resnet18", "resnet18_tasn", "squeezenet1_1"]
     + [pytest.param(case, marks=pytest.mark.slow) for case in ("resnet50_dilated", "vgg16", "vgg16_bn", "googlenet")],
 )
+@pytest.mark.daily("resnet18", "squeezenet1_1")
 def test_every_feature_is_torchvisions(case):
     name = case.removesuffix("_tasn").removesuffix("_dilated")
     found = run(build(name, **OPTIONS[case]), drawn.image())

@@ -163,7 +163,7 @@ def test_linen_users_may_wrap_it():
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.daily("auto_mesh")
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request):
     mesh = request.getfixturevalue(mesh_name)
     step, params = make_step()

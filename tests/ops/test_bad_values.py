@@ -178,13 +178,7 @@ def test_an_infinite_grid_reads_the_only_pixel_of_a_short_axis():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
-@pytest.mark.daily(
-    "shape0-nearest-zeros",
-    "shape1-nearest-wrap",
-    "shape1-bilinear-zeros",
-    "shape1-bilinear-wrap",
-    "shape2-bilinear-reflection",
-)
+@pytest.mark.daily("shape0-nearest-zeros", "shape1-nearest-wrap", "shape1-bilinear-zeros", "shape2-bilinear-reflection")
 def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, padding, shape):
     def total(image, coords):
         return ops.sample(image, coords, method=method, padding=padding).sum()

@@ -177,7 +177,7 @@ def test_sample_channels_is_sample_group_by_group(groups, method, padding):
 
 @pytest.mark.parametrize("backend", ["lerp", "matmul"])
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.daily("zeros-matmul", "reflection-lerp")
+@pytest.mark.daily("reflection-lerp")
 def test_sample_separable_is_sample_of_the_crossed_axes(padding, backend):
     image, cotangent = jnp.asarray(normal(5, 7, 2)), jnp.asarray(normal(4, 6, 2))
     x, y = jnp.asarray(random_coords(6)[:, 0]), jnp.asarray(random_coords(4)[:, 1])

@@ -74,13 +74,7 @@ def on_one_device(name):
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.daily(
-    "bilinear-auto_mesh",
-    "rows-explicit_mesh",
-    "sample matmul-explicit_mesh",
-    "tps-explicit_mesh",
-    "candidates-auto_mesh",
-    "trilinear-explicit_mesh",
-    "deformable depthwise-explicit_mesh",
+    "bilinear-auto_mesh", "tps-explicit_mesh", "candidates-auto_mesh", "deformable depthwise-explicit_mesh"
 )
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     mesh = request.getfixturevalue(mesh)
@@ -130,7 +124,7 @@ def with_bfloat16_features(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("bilinear", "nearest", "matmul", "rows matmul", "deformable")
+@pytest.mark.daily("bilinear", "matmul", "rows matmul")
 def test_convention_bfloat16_features_are_interpolated_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = with_bfloat16_features(name)
@@ -144,6 +138,7 @@ def test_convention_bfloat16_features_are_interpolated_in_float32(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.daily("bilinear", "nearest", "bicubic", "channels", "volume", "lerp", "deformable")
 def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)
