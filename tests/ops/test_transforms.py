@@ -30,7 +30,6 @@ from vtnjax import ops
 def test_derivatives_to_second_order_forward_and_reverse(x64, name):
     function, arguments = jax.jit(OPERATORS[name][0]), operators.arguments(name)
 
-    @jax.jit
     def gradients(*arguments):
         value, pull_back = jax.vjp(function, *arguments)
         return pull_back(value)
