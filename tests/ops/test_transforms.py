@@ -26,6 +26,10 @@ from vtnjax import ops
     "expectation",
     "trilinear",
     "marginals",
+    "isqrt",
+    "power",
+    "compact",
+    "kernel pool",
 )
 def test_derivatives_to_second_order_forward_and_reverse(x64, name):
     function, arguments = jax.jit(OPERATORS[name][0]), operators.arguments(name)
@@ -40,7 +44,7 @@ def test_derivatives_to_second_order_forward_and_reverse(x64, name):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.daily("bilinear", "rows", "deformable", "tps", "expectation")
+@pytest.mark.daily("bilinear", "rows", "deformable", "tps", "expectation", "compact by spectra")
 def test_vmap_agrees_with_one_example_at_a_time(x64, name):
     function, arguments = jax.jit(OPERATORS[name][0]), operators.batch(name, 2)
     one_by_one = np.stack([function(*(argument[i] for argument in arguments)) for i in range(2)])
@@ -73,7 +77,11 @@ def on_one_device(name):
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.daily(
-    "bilinear-auto_mesh", "tps-explicit_mesh", "candidates-auto_mesh", "deformable depthwise-explicit_mesh"
+    "bilinear-auto_mesh",
+    "tps-explicit_mesh",
+    "candidates-auto_mesh",
+    "deformable depthwise-explicit_mesh",
+    "power-explicit_mesh",
 )
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     mesh = request.getfixturevalue(mesh)
