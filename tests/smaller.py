@@ -17,6 +17,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "cub_stn": TRUNK,
     "cub_tasn": TRUNKS,
     "hidden_digits": TRUNKS,
+    "solar": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "composites": TRUNK,
 }

@@ -22,6 +22,7 @@ with needing("train", room=__name__):
     from vtnjax.data.inaturalist import INaturalist2017
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
+    from vtnjax.data.solar import SolarCells
     from vtnjax.data.sources import load_source
     from vtnjax.data.stored import Stored
     from vtnjax.data.triplets import WithTriplets
@@ -46,6 +47,7 @@ __all__ = [
     "LabelledSource",
     "Mapped",
     "Record",
+    "SolarCells",
     "Source",
     "Stored",
     "TwoDigits",
