@@ -19,6 +19,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "hidden_digits": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "composites": TRUNK,
+    "scenes": {**TRUNK, "network.warp.groups": 4},
 }
 
 

@@ -44,8 +44,8 @@ def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
         match=r"dataset must be one of 'digits', 'two_digits', 'hidden_digits', 'generated', 'composites', 'idx', "
-        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'svhn', 'tfds:NAME', 'drawn:NAME', not 'digit'; did you "
-        r"mean 'digits'\?",
+        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'svhn', 'stamps', 'scenes', 'tfds:NAME', 'drawn:NAME', not "
+        r"'digit'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
     with pytest.raises(ValueError, match=r"'drawn:NAME', not 'zzz'$"):

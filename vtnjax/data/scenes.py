@@ -96,7 +96,7 @@ class Scenes:
             check_at_least_1(name, value)
         if seed < 0:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
-        stamps = Stamps(data_dir, family=family if task == "fine" else None, smallest=_SMALLEST)
+        stamps = Stamps(data_dir, "all", family=family if task == "fine" else None, smallest=_SMALLEST)
         self._split, self._task, self._size, self._seed, self._pairs = split, task, size, seed, pairs
         self._cutouts = [_cutout(stamps.rgba(index), size) for index in range(len(stamps))]
         self._stamp_labels, self.classes = stamps.labels, stamps.classes
@@ -221,7 +221,7 @@ def _occlude(image: np.ndarray, box: np.ndarray, picture: np.ndarray, rng: np.ra
     """Paste a part of a picture (h, w, 4) somewhere into a box of an image, in place."""
     left, top, right, bottom = box.astype(int)
     sides = np.array([bottom - top, right - left])
-    rows, columns = np.ceil(sides * rng.uniform(*_PATCH, 2)).astype(int)
+    rows, columns = np.ceil(sides * rng.uniform(*_PATCH, 2)).astype(int).tolist()
     y, x = np.array([top, left]) + rng.integers(0, sides - (rows, columns) + 1)
     patch = random_crop(picture, (rows, columns), rng, _PART)
     paste(image[y : y + rows, x : x + columns], patch)

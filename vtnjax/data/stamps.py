@@ -67,7 +67,7 @@ class Stamps:
         families: The folder of each record, such as "animals/birds".
     """
 
-    def __init__(self, data_dir: str | Path, split: str = "all", *, family: str | None = None, smallest: int = 1):
+    def __init__(self, data_dir: str | Path, split: str, *, family: str | None = None, smallest: int = 1):
         """Lists the stamps; they are read when asked for, except that their sizes are read at once.
 
         Args:
@@ -86,7 +86,8 @@ class Stamps:
         self._root, self._family, self._smallest = Path(data_dir), family, smallest
         if not self._root.is_dir():
             raise FileNotFoundError(f"data_dir must be a folder, but there is none at {self._root}: {_ORIGIN}")
-        found = [(name, path) for path in self._root.rglob("*.png") if _is_kept(name := self._name(path))]
+        pictures = (path for path in self._root.rglob("*") if path.suffix.lower() == ".png")
+        found = [(name, path) for path in pictures if _is_kept(name := self._name(path))]
         if not found:
             raise ValueError(f"{self._root} must hold stamps, as FAMILY/SPECIES.png, but holds none: {_ORIGIN}")
         found = self._of_family(sorted(found))
