@@ -45,7 +45,9 @@ def test_no_photograph_serves_two_splits(packages, tmp_path):
 def test_only_what_is_installed_is_used_and_the_log_counts_it(packages, tmp_path, caplog):
     write(next(iter(packages)) / "Dune.jpg")
     caplog.set_level(logging.INFO)
-    assert [*load_backgrounds(tmp_path, "train", 100)] == [*backgrounds._SCIKIT_IMAGE["train"], "Dune"]
+    found = load_backgrounds(tmp_path, "train", 100)
+    assert [*found] == [*backgrounds._SCIKIT_IMAGE["train"], "Dune"]
+    np.testing.assert_array_equal(found["stereo_motorcycle"], photo(seed=2))  # the left one of the pair
     assert "4 photographs as backgrounds of split 'train': astronaut, " in caplog.text
     assert [*load_backgrounds(tmp_path, "test", 100)] == ["chelsea", "rocket"]
 

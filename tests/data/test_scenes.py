@@ -24,6 +24,14 @@ def stamp(height, width, colour):
     return picture
 
 
+def disc(colour, around, alpha):
+    """An opaque ellipse of 100 x 130 pixels in a rectangle of another colour and alpha."""
+    rows, columns = np.indices((100, 130))
+    picture = np.broadcast_to(np.array((*around, alpha), np.uint8), (100, 130, 4)).copy()
+    picture[((rows - 49.5) / 50) ** 2 + ((columns - 64.5) / 65) ** 2 <= 1] = (*colour, 255)
+    return picture
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Red and green stamps, in two families, on blue in tests and on black in training."""
@@ -109,8 +117,9 @@ def test_fine_patterns_shrink_to_their_mean():
 
 
 def test_what_hides_under_a_transparent_edge_does_not_shine_through():
+    cutout = _cutout(disc(RED, (255, 255, 255), 0), SIZE)
     for seed in range(5):
-        layer = warped(_cutout(stamp(60, 90, RED), SIZE), placement((60, 90), SIZE, np.random.default_rng(seed)), SIZE)
+        layer = warped(cutout, placement(cutout.shape[:2], SIZE, np.random.default_rng(seed)), SIZE)
         assert layer[..., 1:3].max() == 0
         np.testing.assert_allclose(layer[..., 0] / 240, layer[..., 3] / 255, atol=0.02)
 
@@ -152,6 +161,9 @@ def test_a_record_shows_its_stamp_where_its_mask_is(folder):
         core = cv2.erode(mask.astype(np.uint8), np.ones((5, 5))) == 1
         shown = image[..., channel] > 2
         assert not shown[far].any()
+        left, top, right, bottom = record["box"].astype(int)
+        image[max(top - 1, 0) : bottom + 1, max(left - 1, 0) : right + 1] = 0
+        assert image[..., :2].max() == 0  # nothing but the background outside the box
         hidden.append(1 - shown[core].mean())
         # What is in front is within a half of the box in either direction.
         if hidden[-1] > 0:
@@ -162,6 +174,15 @@ def test_a_record_shows_its_stamp_where_its_mask_is(folder):
     hidden = np.array(hidden)
     assert 4 <= (hidden > 0).sum() <= 20
     assert hidden.max() < 0.6
+
+
+def test_the_mask_is_what_the_stamp_covers_by_half_or_more(tmp_path):
+    save(tmp_path / "animals" / "birds" / "hen.png", disc(RED, GREEN, 100))
+    save(tmp_path / "backgrounds" / "test" / "1.png", np.zeros((50, 50, 3)))
+    for record in scenes(tmp_path, count=6):
+        thin = cv2.erode((record["image"][..., 1] > 30).astype(np.uint8), np.ones((3, 3))) == 1
+        assert thin.any()
+        assert not record["mask"][thin].any()
 
 
 def test_something_in_front_is_of_another_species_or_a_photograph(folder):
