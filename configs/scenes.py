@@ -14,6 +14,8 @@ commas, the first value of each being the default:
   saliency or the attention sampler, or by making the last convolution deformable;
 - `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, as in cub_vtn.py;
 - `ablation=none|mixing|grouping|probability|consistency`: VTN without one of its parts;
+- `frozen`: the features of the frozen trunk, which `python -m vtnjax.experiments.store_features scenes` computed once,
+  in place of images; `data_dir` is the folder that it wrote;
 - `split=test|validation`: which scenes are tested on; the validation scenes are for tuning;
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
@@ -48,6 +50,7 @@ def get_config(variant: str = "") -> ConfigDict:
         head=("pooled", "bp", "cbp", "kp", "mpncov", "isqrt"),
         ablation=("none", "mixing", "grouping", "probability", "consistency"),
         split=("test", "validation"),
+        frozen=False,
         smoke=False,
     )
     warp = chosen["warp"]
@@ -76,6 +79,8 @@ def get_config(variant: str = "") -> ConfigDict:
         **presets.every(50, 250),
         **heads,
     )
+    if chosen["frozen"]:
+        read_features(config)
     if chosen["smoke"]:
         make_small(config)
     return config
@@ -103,6 +108,14 @@ def objective(chosen: dict) -> dict:
     if chosen["warp"] != "vtn" or chosen["ablation"] == "consistency":
         return {"name": "cross_entropy"}
     return {"name": "consistency", "weight": 1.0, "margin": 0.5, "positions": "mean", "normalise": True}
+
+
+def read_features(config: Config) -> None:
+    """Stored features in place of images and of a trunk."""
+    with config.unlocked():
+        config.update({"dataset": "stored", "data_threads": 1})
+        config.source_options, config.input = {}, {"name": "images", "distortion": "none"}
+        config.network.trunk = {"name": "none"}
 
 
 def make_small(config: Config) -> None:

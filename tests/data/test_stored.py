@@ -45,7 +45,9 @@ def test_a_split_is_written_whole_or_not_at_all(tmp_path):
 def test_what_is_missing_or_damaged_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"must hold test/classes.json of stored features.*store_features"):
         data.Stored(tmp_path, "test")
-    with pytest.raises(ValueError, match="split must be one of 'train', 'test', not 'tset'; did you mean 'test'"):
+    with pytest.raises(
+        ValueError, match="split must be one of 'train', 'validation', 'test', not 'tset'; did you mean 'test'"
+    ):
         data.Stored(tmp_path, "tset")
     write(tmp_path / "test")
     whole = (tmp_path / "test" / "features.npy").read_bytes()

@@ -6,7 +6,9 @@ import pytest
 import train_runs as runs
 from config_files import get_config, read, shapes
 
+from vtnjax import recipes
 from vtnjax.data import load_source
+from vtnjax.data.stored import write_stored
 from vtnjax.recipes import PICTURES, Consistency
 
 WARPS = ("none", "stn", "ssn", "asn", "deformable", "vtn")
@@ -82,3 +84,18 @@ def test_ablations_belong_to_the_vtn():
 @pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all"])
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):
     runs.assert_smoke_run_ends(tmp_path, f"configs/scenes.py:smoke,{variant}".rstrip(","))
+
+
+@pytest.mark.parametrize("row", ["warp=stn", "ablation=grouping", "head=isqrt"])
+@pytest.mark.daily("head=isqrt")
+def test_warps_and_heads_learn_on_stored_features(tmp_path, row):
+    for split in ("train", "validation"):
+        batches = [(np.ones((6, 5, 4, 512), np.float32), np.arange(6) % 2)] * 2
+        write_stored(tmp_path / split, batches, count=12, shape=(5, 4, 512), classes=("a", "b"))
+    config = get_config("scenes", f"frozen,split=validation,{row}")
+    config.data_dir, config.batch_size = str(tmp_path), 8
+    recipe = recipes.read_recipe(config)
+    params, _, (logits, out) = shapes(recipe, optax.sgd(0.1))
+    assert not [name for name in params if "backbone" in name]
+    assert logits.shape == (8, 2)
+    assert out["features"].shape == (8, 5, 4, 512)

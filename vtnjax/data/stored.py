@@ -12,7 +12,7 @@ from vtnjax._checks import check_choice
 from vtnjax.data.lists import lacking
 from vtnjax.data.records import Record, check_labels
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "validation", "test")
 
 
 class Stored:
@@ -30,7 +30,7 @@ class Stored:
 
         Args:
             data_dir: The folder.
-            split: "train" or "test".
+            split: "train", "validation" or "test".
 
         Raises:
             ValueError: If `split` is another name, or a file is damaged.

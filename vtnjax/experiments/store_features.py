@@ -2,9 +2,10 @@
 
     python -m vtnjax.experiments.store_features scenes --config.data_dir=/usr/share/tuxpaint/stamps
 
-runs the trunk of configs/scenes.py over the training and the test images as they are tested on, without augmentation,
-and keeps its last features in runs/features/scenes. A config with `dataset="stored"`, that folder as its `data_dir` and
-the trunk "none" trains on them. A split that is there already is left as it is.
+runs the trunk of configs/scenes.py over the training images and those that it is tested on, without augmentation, and
+keeps its last features in runs/features/scenes. `python train.py --config configs/scenes.py:frozen
+--config.data_dir=runs/features/scenes` trains on them, and so does any config with `dataset="stored"` and the trunk
+"none". A split that is there already is left as it is.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from vtnjax import data, experiments, models, recipes
-from vtnjax.data.stored import SPLITS, write_stored
+from vtnjax.data.stored import write_stored
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.recipes.recipe import read_input, read_sources
 
@@ -61,7 +62,7 @@ def store(name: str, variant: str, overrides: Sequence[str], out: Path) -> None:
     network = cast(models.WarpedFeatures, recipe.network(config.seed))
     network.eval()
     features = jax.jit(lambda images: network.features(recipe.as_input(images)))
-    for split, source in zip(SPLITS, read_sources(config), strict=True):
+    for split, source in zip(("train", config.test_split), read_sources(config), strict=True):
         if (out / split).is_dir():
             print(f"{out / split} is there already")
             continue
