@@ -146,7 +146,8 @@ def averaged():
     return Table("T", "small", {"1 x": {"R": one}, "2 x": {"R": one._replace(members=2)}})
 
 
-def test_averaged_predictions_want_their_runs_and_are_made_after_them(fake, run, monkeypatch):
+@pytest.mark.parametrize(("seeds", "runs", "mean"), [("1", 2, "10.0"), ("3", 3, "20.0")])
+def test_averaged_predictions_want_their_runs_and_are_made_after_them(fake, run, monkeypatch, seeds, runs, mean):
     asked = []
 
     def average(runner, variant, seeds):
@@ -157,13 +158,13 @@ def test_averaged_predictions_want_their_runs_and_are_made_after_them(fake, run,
     monkeypatch.setitem(TABLES, "small", averaged)
     monkeypatch.setattr(Runner, "average", average)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # where seeds would be trained together
-    status, printed = run("--seeds", "1", "--short")
+    status, printed = run("--seeds", seeds, "--short")
     assert status == 0
-    assert "2 runs of 1 cells to do" in printed.out
-    assert "| 1 x | 10.0 (1.0) | 40 |\n| 2 x | 4.0 (1.0) | 40 |" in printed.out
-    run("--seeds", "3", "--short")
+    assert f"{runs} runs of 1 cells to do" in printed.out
+    assert f"| 1 x | {mean} (1.0) | 40 |\n| 2 x | 4.0 (1.0) | 40 |" in printed.out
+    assert "0 runs of 0 cells to do" in run("--seeds", seeds, "--short")[1].out
     assert asked == [("model=cnn,short", [0, 1])]
-    assert len(list((fake / "results").rglob("*.json"))) == 4
+    assert len(list((fake / "results").rglob("*.json"))) == runs + 1
 
 
 def test_what_cannot_be_averaged_is_said_below_the_table(run, monkeypatch):

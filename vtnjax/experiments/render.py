@@ -1,6 +1,7 @@
 """Tables as Markdown, from the records of their runs."""
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from vtnjax.experiments.runner import Runner
@@ -33,7 +34,8 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
             steps |= {record["steps"] for record in records}
             shown.append(_shown(records, len(found), row[column], each_seed))
         lines.append(f"| {name} | {' | '.join(shown)} | {', '.join(f'{count:,}' for count in sorted(steps))} |")
-    lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    notes = [textwrap.fill(f"- {note}", 120, subsequent_indent="  ", break_on_hyphens=False) for note in table.notes]
+    lines += ["", *notes] if notes else []
     return "\n".join(lines)
 
 
