@@ -1,4 +1,4 @@
-"""Fine-grained recognition with the trilinear attention sampling network: TASN's Tables 2 to 5, VTN's Table 3.
+"""Fine-grained recognition with the trilinear attention sampling network: TASN's Tables 2 to 10, VTN's Table 3.
 
     python train.py --config configs/cub_tasn.py --config.data_dir=CUB_200_2011 \
         --config.pretrained=timm/resnet50.tv_in1k --config.attention_pretrained=timm/resnet18.tv_in1k
@@ -7,7 +7,7 @@
 `models.load_pretrained` ("" is random). Variants, joined by commas, the first value of each being the default:
 
 - `backbone=resnet50|resnet101|vgg19|resnet18|squeezenet` of both nets;
-- `dataset=cub|cars|inat2017`;
+- `dataset=cub|cars|aircraft|inat2017`;
 - `resolution=224|280|336|392|448` of the sampled images;
 - `sampler=inverse_cdf|ssn|uniform|none` (Table 3; with "none" it is the plain backbone at that resolution);
 - `branch=tasn|master`: with the part-net and distillation, or the master-net alone (Table 4);
@@ -43,7 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(
         variant,
         backbone=("resnet50", "resnet101", "vgg19", "resnet18", "squeezenet"),
-        dataset=("cub", "cars", "inat2017"),
+        dataset=("cub", "cars", "aircraft", "inat2017"),
         sampler=("inverse_cdf", "ssn", "uniform", "none"),
         resolution=("224", "280", "336", "392", "448"),
         attention=tuple(TABLE_2),
@@ -72,6 +72,8 @@ def get_config(variant: str = "") -> ConfigDict:
         **length,
         **presets.second_order(chosen["head"], alone=length["steps"] // 3),
     )
+    if dataset == "inat2017":
+        config.evaluation.name = "super_classes"
     if chosen["smoke"]:
         make_small(config)
     return config

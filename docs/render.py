@@ -3,6 +3,7 @@
 A table stands between the lines `<!-- table: NAME -->` and `<!-- end of table -->`; NAME is a key of TABLES below.
 """
 
+import functools
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ RESULTS = ROOT / "results"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SEEDS = (0, 1, 2)
 CLASSES = range(10)
+FINE_GRAINED = ("vtn_table", "tasn_table")
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 FULLY_CONNECTED = ("FCN", "ST-FCN affine", "ST-FCN projective", "ST-FCN TPS", "ST-FCN linear")
@@ -34,10 +36,14 @@ def figures(name: str) -> dict[str, Any]:
     return record(name)["figures"]
 
 
+def runner(table: str) -> experiments.Runner:
+    """The runs of a table, without overrides."""
+    return experiments.Runner(table, experiments.TABLES[table](), (), ROOT / "runs", RESULTS / "experiments")
+
+
 def results(table: str, variant: str) -> list[dict[str, Any]]:
     """The records of the seeds that were run; of runs with overrides, `variant` ends with `---config.key=value`."""
-    runner = experiments.Runner(table, experiments.TABLES[table](), (), ROOT / "runs", RESULTS / "experiments")
-    found = [runner.result(variant, seed) for seed in SEEDS]
+    found = [runner(table).result(variant, seed) for seed in SEEDS]
     return [each for each in found if each is not None]
 
 
@@ -88,6 +94,11 @@ def _column(table: str, suffix: str = "") -> str:
         header.append("the paper")
         lines = [[*line, "" if cells[line[0]].paper is None else str(cells[line[0]].paper)] for line in lines]
     return _markdown(header, lines)
+
+
+def _whole(table: str) -> str:
+    """A table as its command prints it."""
+    return experiments.render(runner(table), "", SEEDS)
 
 
 def _digits() -> str:
@@ -194,6 +205,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "hidden_digits": lambda: _column("hidden_digits"),
     "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
+    **{name: functools.partial(_whole, name) for name in experiments.TABLES if name.startswith(FINE_GRAINED)},
     "milliseconds": _milliseconds,
     "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
     "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),

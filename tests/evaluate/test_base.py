@@ -4,7 +4,7 @@ from vtnjax import evaluate, recipes
 
 
 class Named:
-    figure = "overlap"
+    figure, how = "overlap", ""
 
 
 class Called(Named):

@@ -42,6 +42,16 @@ def test_a_suffix_is_another_variant(made):
     assert render(made, ",short", range(2)).splitlines()[4] == "| FCN | - (2.1) | - | - (3.0) |  |"
 
 
+def test_a_cell_may_show_another_figure_or_averaged_predictions_and_notes_stand_below(made):
+    cells = {"one": Cell("a", 2.1, "macro"), "both": Cell("a", None, members=2), "none": Cell("a", 1.0, "Aves")}
+    made = made._replace(table=Table("T", "distorted_digits", {"FCN": cells}, ("A note.", "Another.")))
+    for seed, figures in ((0, {"accuracy": 0.5, "macro": 0.75}), (1, {"accuracy": 0.5}), ("0+1", {"accuracy": 0.95})):
+        record = {"device": "cpu", "cores": 1, "steps": 60, "figures": figures}
+        made.path("a", seed).write_text(json.dumps(record))
+    lines = render(made, "", range(2), each_seed=True).splitlines()
+    assert lines[4:] == ["| FCN | 25.0, 1 seed: 25.0 (2.1) | 5.0: 5.0 | - (1.0) | 60 |", "", "- A note.", "- Another."]
+
+
 def recorded(name, suffix, seeds=3, **options):
     runner = Runner(name, TABLES[name](), (), RESULTS, RESULTS / "experiments")
     return render(runner, suffix, range(seeds), **options).splitlines()

@@ -3,11 +3,15 @@
 import json
 import subprocess
 
+import numpy as np
 import pytest
+import trained_runs
 
 from vtnjax import recipes
-from vtnjax.experiments import TABLES, Runner, read_record
+from vtnjax.experiments import TABLES, Cell, Runner, Table, read_record
 from vtnjax.experiments.cores import available_cores
+
+DIGITS = "model=fcn,distortion=none,smoke"
 
 
 @pytest.fixture
@@ -138,3 +142,40 @@ def test_overrides_reach_the_config_in_its_own_types(runner):
 def test_a_config_that_cannot_be_is_said(runner, variant, override, said):
     with pytest.raises(ValueError, match=said):
         runner(override).load(variant)
+
+
+def test_a_variant_may_be_of_another_config(fake, runner):
+    (fake / "configs" / "other.py").write_text((fake / "configs" / "small.py").read_text())
+    made, core = runner("--config.steps=20"), available_cores()[:1]
+    made.separately("other:model=fcn", 1, core)
+    path = fake / "results" / "experiments" / "small" / "other-model=fcn---config.steps=20-1.json"
+    assert made.path("other:model=fcn", 1) == path
+    said = json.loads((fake / "runs" / "small" / path.stem[:-2] / "1" / "said.json").read_text())
+    assert said["words"][:2] == ["--config", f"{fake}/configs/other.py:model=fcn"]
+    command = "python train.py --config configs/other.py:model=fcn --config.seed=1 --config.steps=20"
+    assert read_record(path)["command"] == command
+    assert made.result("model=fcn", 1) is None
+    with pytest.raises(ValueError, match=r"^configs/other.py:modl --config.steps=20 cannot be read: the variant must"):
+        made.load("other:modl")
+
+
+def test_predictions_of_runs_are_averaged(tmp_path):
+    table = Table("T", "digits_stn", {"FCN": {"error": Cell(DIGITS, None, members=2)}})
+    made = Runner("averaged", table, (), tmp_path / "runs", tmp_path / "results")
+    folders = [tmp_path / "runs" / "averaged" / DIGITS / str(seed) for seed in (0, 1)]
+    for step, folder in enumerate(folders, 1):  # a checkpoint's weights are drawn from its step
+        trained_runs.leave(folder, f"digits_stn:{DIGITS}", {step: None})
+    made.average(DIGITS, range(2))
+    record = made.result(DIGITS, "0+1")
+    runs = [recipes.load_run(folder) for folder in folders]
+    test = recipes.read_recipe(made.load(DIGITS)).test
+    labels, images = np.array([each["label"] for each in test]), np.stack([each["image"] for each in test])
+    mean = np.mean([run.predict(images)[0].astype(np.float64) for run in runs], axis=0)
+    assert record["figures"]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
+    assert record["figures"]["loss"] == pytest.approx(-np.log(mean[np.arange(len(labels)), labels]).mean(), rel=1e-4)
+    also = f"--eval_only --workdir {folders[0]} --also {folders[1]}"
+    assert record["command"] == f"python train.py --config configs/digits_stn.py:{DIGITS} {also}"
+    assert record["seeds"] == [0, 1]
+    folders[1].rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="must be the workdir of a trained run"):
+        made.average(DIGITS, range(2))

@@ -10,7 +10,7 @@ import pytest
 
 import vtnjax
 from vtnjax import recipes, train
-from vtnjax.experiments import TABLES, Cell, Table
+from vtnjax.experiments import TABLES, Cell, Runner, Table, write_record
 from vtnjax.experiments import __main__ as command
 from vtnjax.experiments.__main__ import main
 from vtnjax.experiments.cores import available_cores
@@ -140,6 +140,63 @@ def test_on_an_accelerator_seeds_train_together_and_what_stops_them_is_said(run,
     assert run("--rows", "CNN", "--seeds", "2", "--separate")[0] == 0
 
 
+def averaged():
+    """A network, and two seeds of it whose predictions are averaged."""
+    one = Cell("model=cnn", 1.0)
+    return Table("T", "small", {"1 x": {"R": one}, "2 x": {"R": one._replace(members=2)}})
+
+
+@pytest.mark.parametrize(("seeds", "runs", "mean"), [("1", 2, "10.0"), ("3", 3, "20.0")])
+def test_averaged_predictions_want_their_runs_and_are_made_after_them(fake, run, monkeypatch, seeds, runs, mean):
+    asked = []
+
+    def average(runner, variant, seeds):
+        assert all(runner.result(variant, seed) for seed in seeds)
+        asked.append((variant, list(seeds)))
+        write_record(runner.path(variant, "0+1"), "x", seconds=1.0, steps=40, figures={"accuracy": 0.96})
+
+    monkeypatch.setitem(TABLES, "small", averaged)
+    monkeypatch.setattr(Runner, "average", average)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # where seeds would be trained together
+    status, printed = run("--seeds", seeds, "--short")
+    assert status == 0
+    assert f"{runs} runs of 1 cells to do" in printed.out
+    assert f"| 1 x | {mean} (1.0) | 40 |\n| 2 x | 4.0 (1.0) | 40 |" in printed.out
+    assert "0 runs of 0 cells to do" in run("--seeds", seeds, "--short")[1].out
+    assert asked == [("model=cnn,short", [0, 1])]
+    assert len(list((fake / "results").rglob("*.json"))) == runs + 1
+
+
+def test_what_cannot_be_averaged_is_said_below_the_table(run, monkeypatch):
+    def average(*_):
+        raise ValueError("x must be the workdir of a trained run")
+
+    monkeypatch.setitem(TABLES, "small", averaged)
+    monkeypatch.setattr(Runner, "average", average)
+    status, printed = run()
+    assert "| 2 x | - (1.0) |" in printed.out
+    why = "model=cnn, seeds 0+1 averaged (x must be the workdir of a trained run)"
+    assert status.startswith(f"experiments: failed: {why}\nThe same command")
+
+
+def test_one_folder_is_not_that_of_several_sets(tmp_path, capsys):
+    words = ["vtn_table2", "--rows", "BP", "--config.data_dir=birds", "--results", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    several = "--config.data_dir must be the folder of one set, not of aircraft, cars, cub: choose one by --columns"
+    assert stop.value.code == f"experiments: {several}"
+    assert "to do" not in capsys.readouterr().out
+
+
+def test_one_set_of_several_and_drawn_ones_may_have_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "run_side_by_side", lambda tasks, jobs, say: [])
+    words = ["vtn_table2", "--rows", "BP", "--seeds", "1", "--config.data_dir=birds", "--results", str(tmp_path)]
+    main([*words, "--columns", "CUB"])
+    assert "1 runs of 1 cells to do" in capsys.readouterr().out
+    main([*words, "--smoke"])
+    assert "3 runs of 3 cells to do" in capsys.readouterr().out
+
+
 def test_an_interrupt_ends_it_with_a_sentence(run, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -193,3 +250,24 @@ def test_the_command_in_earnest(tmp_path):
     assert "config.steps must be a whole number of at least 1, not 0" in done.stderr
     assert "The same command goes on" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_table_by_super_class_in_earnest(tmp_path):
+    words = ["tasn_table10", "--smoke", "--columns", "ResNet-101", "--seeds", "1"]
+    words += ["--config.network.trunk.name=squeezenet"]
+    words += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    whole = [sys.executable, "-m", "vtnjax.experiments", *words]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 runs of 1 cells to do" in done.stdout
+    (path,) = (tmp_path / "results" / "tasn_table10").glob("*.json")
+    figures = json.loads(path.read_text())["figures"]
+    assert set(figures) == {"loss", "accuracy", "macro", "Magna", "Parva"}
+    assert figures["macro"] == pytest.approx((figures["Magna"] + figures["Parva"]) / 2)
+    # The drawn set has as many images in each of its super-classes.
+    assert figures["accuracy"] == pytest.approx(figures["macro"])
+    error = 100 * (1 - figures["accuracy"])
+    assert f"| micro | {error:.1f} (40.4) | - (34.8) | - (31.8) | 4 |" in done.stdout
+    assert f"| macro | {error:.1f} (41.6) | - (36.9) | - (33.8) | 4 |" in done.stdout
+    assert "| Plantae | - (39.7) | - (36.1) | - (33.4) | 4 |" in done.stdout

@@ -27,3 +27,22 @@ def test_the_whole_test_set_is_given_once_as_the_network_takes_it(as_stored, sca
     found = recipes.make_evaluate(recipe, 8, mesh, as_stored=as_stored)(recipe.network(0))
     assert found["count"] == 20
     assert found["sum"] == pytest.approx(scale * sets[1].images.sum(dtype=np.float64), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "flip"),
+    [("cub_vtn", "warp=none", False), ("cub_vtn", "head=isqrt", True), ("cub_tasn", "", False)],
+)
+def test_inaturalist_is_evaluated_by_super_class(name, variant, flip):
+    config = get_config(name, f"{variant},dataset=inat2017,smoke")
+    evaluation = recipes.read_recipe(config).evaluation
+    assert (evaluation.names, evaluation.labels) == (("Magna", "Parva"), (1, 1, 1, 0, 0, 0))
+    assert (evaluation.figure, evaluation.flip) == ("accuracy", flip)
+    assert get_config(name, variant).evaluation.name == "classification"
+
+
+def test_a_set_without_super_classes_is_refused():
+    config = get_config("digits_stn", "smoke")
+    config.evaluation.name = "super_classes"
+    with pytest.raises(ValueError, match=r"^config\.evaluation: the test set must have super-classes"):
+        recipes.read_recipe(config)

@@ -60,6 +60,13 @@ def test_other_processes_write_nothing(tmp_path):
 def test_figures_in_words():
     assert describe({"test/loss": 0.5, "test/accuracy": 0.9875}) == "test error 1.25 %, test loss 0.5000"
     assert describe({"test/accuracy": 0.5}, how="of two views") == "test error 50.00 % (of two views)"
+    others = {"test/macro": 0.25, "test/accuracy": 0.5, "test/loss": 1.0, "test/Aves": 0.125}
+    assert describe(others) == "test error 50.00 %, test loss 1.0000, macro 0.2500, Aves 0.1250"
+
+
+def test_figures_in_words_are_not_those_of_each_seed():
+    means, each = {"test/loss": 1.0, "test/accuracy": 0.5}, {"test/loss_0": 1.5, "test/accuracy_0": 0.25}
+    assert describe({**means, **each}) == describe(means)
 
 
 def test_lines_are_plain_where_there_is_no_terminal(capsys):

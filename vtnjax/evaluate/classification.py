@@ -6,11 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from vtnjax.evaluate.base import Test
+
+_SUMS = ("loss", "correct", "count")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +49,31 @@ class Classification:
         Raises:
             ValueError: if there is no record to score.
         """
-        graphdef, state = nnx.split(model)
-        total: dict[str, float] = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-        # All batches are under way before the first result is waited for.
-        for sums in jax.device_get([_score(graphdef, state, batch, self.flip) for batch in test()]):
-            total = {name: total[name] + float(sums[name]) for name in total}
-        if not total["count"]:
-            raise ValueError("test must give at least one record, not none")
-        return {"loss": total["loss"] / total["count"], "accuracy": total["correct"] / total["count"]}
+        total = add_up(model, test, flip=self.flip)
+        return {"loss": float(total["loss"] / total["count"]), "accuracy": float(total["correct"] / total["count"])}
+
+
+def add_up(
+    model: nnx.Module, test: Test, *, flip: bool, groups: Float[np.ndarray, "classes k"] | None = None
+) -> dict[str, Float[np.ndarray, "*k"]]:
+    """The "loss", and how many records are "correct" and their "count", added up over a test set.
+
+    Args:
+        model: the network in evaluation mode.
+        test: the function that gives the batches of the test set.
+        flip: whether mirror images are averaged in, as `Classification` says.
+        groups: (classes, k), 1 where a class belongs to a group and 0 elsewhere; records are then counted by group.
+
+    Raises:
+        ValueError: if there is no record to score.
+    """
+    graphdef, state = nnx.split(model)
+    # All batches are under way before the first result is waited for.
+    batches = jax.device_get([_score(graphdef, state, batch, groups, flip) for batch in test()])
+    total = {name: np.asarray(sum(np.float64(sums[name]) for sums in batches)) for name in _SUMS}
+    if not total["count"].any():
+        raise ValueError("test must give at least one record, not none")
+    return total
 
 
 def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Bool[Array, " n"]:
@@ -62,8 +82,10 @@ def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) 
     return right.all(tuple(range(1, right.ndim)))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], flip: bool) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _score(
+    graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], groups: Array | None, flip: bool
+) -> dict[str, Array]:
     model, image = nnx.merge(graphdef, state, copy=True), batch["image"]
     logits, _ = model(image)
     if flip:
@@ -71,4 +93,8 @@ def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], flip: bo
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
     losses = losses.sum(tuple(range(1, losses.ndim)))
     correct, mask = all_right(logits, batch["label"]).astype(jnp.float32), batch["mask"]
-    return {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct * mask), "count": jnp.sum(mask)}
+    sums = {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct * mask), "count": jnp.sum(mask)}
+    if groups is None:
+        return sums
+    counted = mask[:, None] * groups[batch["label"]]
+    return {**sums, "correct": jnp.sum(correct[:, None] * counted, axis=0), "count": jnp.sum(counted, axis=0)}

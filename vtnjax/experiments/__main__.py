@@ -16,17 +16,19 @@ import argparse
 import functools
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from vtnjax import train
+from vtnjax.experiments.cells import Cell, Table
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import run_side_by_side
 from vtnjax.experiments.render import render
 from vtnjax.experiments.runner import Runner
-from vtnjax.experiments.tables import TABLES, Table
+from vtnjax.experiments.tables import TABLES
 
 _GOES_ON = "The same command goes on with what has no result yet."
 
@@ -68,21 +70,38 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ..
     return arguments, tuple(more), table
 
 
-def _missing(runner: Runner, suffix: str, rows, columns, seeds) -> Iterator[tuple[str, list[int]]]:
+def _chosen(table: Table, rows: Sequence[str] | None, columns: Sequence[str] | None) -> list[Cell]:
+    """The cells of these rows and columns."""
+    return [
+        cell
+        for name, row in table.rows.items()
+        for column, cell in row.items()
+        if (not rows or name in rows) and (not columns or column in columns)
+    ]
+
+
+def _missing(runner: Runner, suffix: str, cells: list[Cell], seeds: Sequence[int]) -> dict[str, list[int]]:
     """Variants with the seeds that have no result."""
-    for name, row in runner.table.rows.items():
-        for column, cell in row.items():
-            if (rows and name not in rows) or (columns and column not in columns):
-                continue
-            variant = cell.variant + suffix
-            left = [seed for seed in seeds if runner.result(variant, seed) is None]
-            if left:
-                yield variant, left
+    wanted: dict[str, set[int]] = {}
+    for cell in cells:
+        variant = cell.variant + suffix
+        left = {seed for seed in cell.runs(seeds) if runner.result(variant, seed) is None}
+        if left:
+            wanted.setdefault(variant, set()).update(left)
+    return {variant: sorted(left) for variant, left in wanted.items()}
 
 
-def _run(runner: Runner, wanted: dict[str, list[int]], arguments: argparse.Namespace) -> list[str]:
+def _check_folder(configs: list[Any], overrides: Sequence[str]) -> None:
+    """One folder holds one set; drawn pictures need none."""
+    sets = {config.dataset for config in configs if not config.get("dataset", "drawn:").startswith("drawn:")}
+    if len(sets) > 1 and any(each.startswith("--config.data_dir=") for each in overrides):
+        named = ", ".join(sorted(sets))
+        raise ValueError(f"--config.data_dir must be the folder of one set, not of {named}: choose one by --columns")
+
+
+def _run(runner: Runner, wanted: dict[str, list[int]], jobs: int, *, separate: bool) -> list[str]:
     """Make what is wanted; which runs failed."""
-    if jax.default_backend() != "cpu" and not arguments.separate:
+    if jax.default_backend() != "cpu" and not separate:
         for variant, seeds in wanted.items():
             runner.together(variant, seeds)
         return []
@@ -91,7 +110,21 @@ def _run(runner: Runner, wanted: dict[str, list[int]], arguments: argparse.Names
         for variant, seeds in wanted.items()
         for seed in seeds
     }
-    return run_side_by_side(tasks, arguments.jobs, say=functools.partial(print, flush=True))
+    return run_side_by_side(tasks, jobs, say=functools.partial(print, flush=True))
+
+
+def _average(runner: Runner, suffix: str, cells: list[Cell]) -> list[str]:
+    """Average predictions where a cell wants it and nothing did; which cannot be."""
+    failed = []
+    for cell in (each for each in cells if each.members > 1):
+        variant, seeds = cell.variant + suffix, range(cell.members)
+        (which,) = cell.results(seeds)
+        if runner.result(variant, which) is None:
+            try:
+                runner.average(variant, seeds)
+            except (ValueError, OSError) as error:
+                failed.append(f"{variant}, seeds {which} averaged ({error})")
+    return failed
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,16 +135,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         results = arguments.results or find_checkout() / "results" / "experiments"
         runner = Runner(arguments.table, table, overrides, arguments.runs, results)
-        wanted = {} if arguments.render else dict(_missing(runner, suffix, arguments.rows, arguments.columns, seeds))
-        for variant in wanted:
-            runner.load(variant)  # what is wrong with a variant or an override is said before hours of other runs
+        cells = _chosen(table, arguments.rows, arguments.columns)
+        wanted = {} if arguments.render else _missing(runner, suffix, cells, seeds)
+        # What is wrong with a variant or an override is said before hours of other runs.
+        _check_folder([runner.load(variant) for variant in wanted], overrides)
     except ValueError as error:
         sys.exit(f"experiments: {error}")
     failed = []
     if not arguments.render:
         print(f"{sum(map(len, wanted.values()))} runs of {len(wanted)} cells to do", flush=True)
         try:
-            failed = _run(runner, wanted, arguments)
+            # Seeds that were trained together leave no run whose predictions could be averaged.
+            separate = arguments.separate or any(cell.members > 1 for cell in cells)
+            failed = [*_run(runner, wanted, arguments.jobs, separate=separate), *_average(runner, suffix, cells)]
         except (ValueError, OSError, train.DivergedError, train.StoppedError) as error:
             sys.exit(f"experiments: {error}\n{_GOES_ON}")
         except KeyboardInterrupt:

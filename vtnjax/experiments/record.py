@@ -90,7 +90,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return {**circumstances, **{key: value for key, value in record.items() if key not in _CIRCUMSTANCES}}
 
 
-def read_early_runs(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
+def read_early_runs(path: Path) -> dict[tuple[str, int | str], dict[str, Any]]:
     """The runs of a table, by variant and seed, of when one file held them all; none if there is no such file."""
     table = json.loads(path.read_text()) if path.exists() else {}
     if "rows" in table:

@@ -1,6 +1,7 @@
 """Tables as Markdown, from the records of their runs."""
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from vtnjax.experiments.runner import Runner
@@ -8,6 +9,8 @@ from vtnjax.experiments.runner import Runner
 
 def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool = False) -> str:
     """The table as Markdown: the mean error of the seeds that were run, their number if some were not, the paper's.
+
+    The table's notes stand below it.
 
     Args:
         runner: the table's runner.
@@ -26,19 +29,22 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
             if column not in row:
                 shown.append("")
                 continue
-            found = [runner.result(row[column].variant + suffix, seed) for seed in seeds]
+            found = [runner.result(row[column].variant + suffix, which) for which in row[column].results(seeds)]
             records = [record for record in found if record is not None]
             steps |= {record["steps"] for record in records}
-            shown.append(_shown(records, len(seeds), row[column].paper, each_seed))
+            shown.append(_shown(records, len(found), row[column], each_seed))
         lines.append(f"| {name} | {' | '.join(shown)} | {', '.join(f'{count:,}' for count in sorted(steps))} |")
+    notes = [textwrap.fill(f"- {note}", 120, subsequent_indent="  ", break_on_hyphens=False) for note in table.notes]
+    lines += ["", *notes] if notes else []
     return "\n".join(lines)
 
 
-def _shown(records, wanted, paper, each_seed):
-    beside = "" if paper is None else f" ({paper})"
-    if not records:
+def _shown(records, wanted, cell, each_seed):
+    beside = "" if cell.paper is None else f" ({cell.paper})"
+    # A set of a few drawn pictures has other super-classes.
+    errors = [100 * (1 - record["figures"][cell.figure]) for record in records if cell.figure in record["figures"]]
+    if not errors:
         return f"-{beside}"
-    errors = [100 * (1 - record["figures"]["accuracy"]) for record in records]
     each = f": {', '.join(f'{error:.1f}' for error in errors)}" if each_seed else ""
-    seeds = "" if len(records) == wanted else f", {len(records)} seed{'s' if len(records) > 1 else ''}"
+    seeds = "" if len(errors) == wanted else f", {len(errors)} seed{'s' if len(errors) > 1 else ''}"
     return f"{statistics.mean(errors):.1f}{seeds}{each}{beside}"

@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from vtnjax import recipes
+from vtnjax.experiments.cells import Table
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import available_cores, run_on
 from vtnjax.experiments.record import read_early_runs, read_record, write_record
-from vtnjax.experiments.tables import Table
 from vtnjax.train.config import wrong_key
+from vtnjax.train.mesh import data_mesh
 
 
 class Runner(NamedTuple):
@@ -35,11 +37,11 @@ class Runner(NamedTuple):
     runs: Path
     results: Path
 
-    def path(self, variant: str, seed: int) -> Path:
-        """The path of a run's record."""
+    def path(self, variant: str, seed: int | str) -> Path:
+        """The path of a run's record, or with the seeds "0+1" of that of averaged predictions."""
         return self.results / self.name / f"{self._folder(variant)}-{seed}.json"
 
-    def result(self, variant: str, seed: int) -> dict[str, Any] | None:
+    def result(self, variant: str, seed: int | str) -> dict[str, Any] | None:
         """The record of a run, if it was made, also by an earlier version, which kept a table in one file."""
         path = self.path(variant, seed)
         if path.exists():
@@ -54,9 +56,9 @@ class Runner(NamedTuple):
         """
         workdir = self._workdir(variant) / str(seed)
         words = [f"--config.seed={seed}", "--workdir", str(workdir), *self.overrides]
-        script = str(find_checkout() / "train.py")
-        run_on(cores, [sys.executable, script, "--config", f"{self._config()}:{variant}", *words])
-        shown = f"python train.py --config configs/{self.table.config}.py:{variant} --config.seed={seed}"
+        named, root = self._named(variant), find_checkout()
+        run_on(cores, [sys.executable, str(root / "train.py"), "--config", str(root / named), *words])
+        shown = f"python train.py --config {named} --config.seed={seed}"
         last = _lines(workdir)[-1]
         figures = {key.removeprefix("test/"): value for key, value in last.items() if key.startswith("test/")}
         measured = {"steps": last["step"], "seconds": self._seconds(variant, workdir), "figures": figures}
@@ -69,10 +71,29 @@ class Runner(NamedTuple):
         workdir = self._workdir(variant) / f"seeds-{'-'.join(map(str, seeds))}"
         found = recipes.train_together(config, seeds, workdir)
         seconds = self._seconds(variant, workdir) / len(seeds)
-        command = f"train_together(configs/{self.table.config}.py:{variant} {' '.join(self.overrides)}, seeds={seeds})"
+        command = f"train_together({self._named(variant)} {' '.join(self.overrides)}, seeds={seeds})"
         for seed, figures in zip(seeds, found, strict=True):
             measured = {"steps": config.steps, "seconds": seconds, "figures": figures}
             write_record(self.path(variant, seed), command, cores=len(available_cores()), seed=seed, **measured)
+
+    def average(self, variant: str, seeds: Sequence[int]) -> None:
+        """The figures of the averaged predictions of runs that `separately` made, and their record.
+
+        Raises:
+            ValueError: if a workdir holds no trained run.
+            OSError: if the data cannot be read.
+        """
+        began, config, mesh = time.perf_counter(), self.load(variant), data_mesh()
+        first, *others = [str(self._workdir(variant) / str(seed)) for seed in seeds]
+        recipe = recipes.read_recipe(config)
+        members = recipes.load_members([first, *others], recipe.train, mesh, print)
+        evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, as_stored=True)
+        figures = evaluate(recipes.averaged(members, flip=False))
+        also = [word for workdir in others for word in ("--also", workdir)]
+        words = ["python train.py --config", self._named(variant), "--eval_only --workdir", first, *also]
+        measured = {"steps": config.steps, "seconds": time.perf_counter() - began, "figures": figures}
+        which = "+".join(map(str, seeds))
+        write_record(self.path(variant, which), " ".join([*words, *self.overrides]), seeds=list(seeds), **measured)
 
     def load(self, variant: str) -> Any:
         """The config as train.py would have it.
@@ -80,9 +101,10 @@ class Runner(NamedTuple):
         Raises:
             ValueError: if there is no such variant, or an override's key or value is wrong.
         """
-        words, values = ["", *self.overrides], flags.FlagValues()
+        words, values, named = ["", *self.overrides], flags.FlagValues(), self._named(variant)
+        path, _, of_config = named.partition(":")
         try:
-            config = runpy.run_path(str(self._config()))["get_config"](variant)
+            config = runpy.run_path(str(find_checkout() / path))["get_config"](of_config)
             for override in self.overrides:
                 if wrong := wrong_key(config, override.removeprefix("--config.").partition("=")[0], recipes.MOVED):
                     raise ValueError(wrong)
@@ -90,11 +112,12 @@ class Runner(NamedTuple):
             values(words)
             return holder.value
         except (flags.Error, ValueError) as error:
-            named = " ".join([f"configs/{self.table.config}.py:{variant}", *self.overrides])
-            raise ValueError(f"{named} cannot be read: {error}") from None
+            raise ValueError(f"{' '.join([named, *self.overrides])} cannot be read: {error}") from None
 
-    def _config(self):
-        return find_checkout() / "configs" / f"{self.table.config}.py"
+    def _named(self, variant):
+        """A variant as train.py's --config has it, from the checkout on."""
+        config, colon, of_config = variant.partition(":")
+        return f"configs/{config}.py:{of_config}" if colon else f"configs/{self.table.config}.py:{variant}"
 
     def _workdir(self, variant):
         return self.runs / self.name / self._folder(variant)
@@ -102,7 +125,7 @@ class Runner(NamedTuple):
     def _folder(self, variant):
         # Where the data lie makes no other experiment.
         apart = [each for each in self.overrides if not each.startswith("--config.data_dir=")]
-        return "-".join([variant, *apart]).replace("/", "_")
+        return "-".join([variant.replace(":", "-"), *apart]).replace("/", "_")
 
     def _seconds(self, variant, workdir):
         """The seconds of all training steps, also before a stop, without compilation and evaluation."""

@@ -1,27 +1,7 @@
 """The tables: which config and variants make each, and the papers' figures to compare with."""
 
-from typing import NamedTuple
-
-
-class Cell(NamedTuple):
-    """A figure of a table: the config's variant, and the paper's error in percent where there is one."""
-
-    variant: str
-    paper: float | None
-
-
-class Table(NamedTuple):
-    """A table: its title, a config of `configs/`, and cells by row and column, whose figures are errors in percent."""
-
-    source: str
-    config: str
-    rows: dict[str, dict[str, Cell]]
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns of all rows."""
-        return list(dict.fromkeys(column for row in self.rows.values() for column in row))
-
+from vtnjax.experiments import tasn_tables, vtn_tables
+from vtnjax.experiments.cells import Cell, Table
 
 # Warps of a map of 14 x 14, and which model of configs/two_digits.py each is.
 _MAP_WARPS = {
@@ -202,17 +182,7 @@ def hidden_digits() -> Table:
 
 def attentions() -> Table:
     """Kinds of attention maps, the rows of TASN's Table 2: the part-net on hidden digits."""
-    attentions = {
-        "features, X": "features",
-        "XX'X": "plain",
-        "N(X)X'X": "spatial",
-        "N(X)N(X)'X": "spatial_both",
-        "N(XX'X)": "output",
-        "N(XX')X": "relation",
-        "N(N(X)X')X": "both",
-        "self-attention": "self",
-    }
-    variants = {name: f"attention={attention},predict=part" for name, attention in attentions.items()}
+    variants = {name: f"attention={attention},predict=part" for name, attention in tasn_tables.ATTENTIONS.items()}
     return Table("A digit in 128 x 128 pixels of clutter, the part-net", "hidden_digits", _errors(variants))
 
 
@@ -229,4 +199,6 @@ TABLES = {
     "composites": composites,
     "hidden_digits": hidden_digits,
     "attentions": attentions,
+    **vtn_tables.TABLES,
+    **tasn_tables.TABLES,
 }

@@ -21,7 +21,7 @@ from vtnjax.train import check_config as check_run
 from vtnjax.train.config import Config, check_numbers, naming
 
 DTYPES = ("float32", "bfloat16")
-EVALUATIONS = {"classification": evaluate.Classification}
+EVALUATIONS = {"classification": evaluate.Classification, "super_classes": evaluate.SuperClasses}
 
 
 class Recipe(NamedTuple):
@@ -116,7 +116,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         as_input=make_as_input(named.input, config.dtype),
         as_picture=named.input.as_picture,
         objective=named.objective,
-        evaluation=named.evaluation,
+        evaluation=_knowing(named.evaluation, test),
         picture=named.picture,
         rates=parameter_rates(config),
         frozen_statistics=frozen_statistics(config),
@@ -137,6 +137,12 @@ def _read_names(config):
     )
     check_numbers(config, BOUNDS)
     return named
+
+
+def _knowing(evaluation, source):
+    """An evaluation that wants to know more of the test set than its batches hold."""
+    with naming("evaluation"):
+        return evaluation.of(source) if isinstance(evaluation, evaluate.SuperClasses) else evaluation
 
 
 def read_input(config: Config) -> Input:

@@ -103,12 +103,19 @@ class Console:
 
 
 def describe(figures: dict[str, float], figure: str = "accuracy", how: str = "") -> str:
-    """Test figures in a line: an accuracy as the error in percent, another `figure` as it is; the loss; and `how`."""
+    """Test figures in a line: an accuracy as the error in percent, another `figure` as it is; the loss; and `how`.
+
+    The others follow as they are, but not what stands beside a figure for one of several seeds, such as accuracy_0.
+    """
     if not figures:
         return "no test figures"
     value, loss = figures[f"test/{figure}"], figures.get("test/loss")
     shown = f"test error {100 * (1 - value):.2f} %" if figure == "accuracy" else f"test {figure} {value:.4f}"
     shown = shown if loss is None else f"{shown}, test loss {loss:.4f}"
+    for name, other in figures.items():
+        of_a_seed = any(name.startswith(f"{each}_") for each in figures)
+        if name not in (f"test/{figure}", "test/loss") and not of_a_seed:
+            shown += f", {name.removeprefix('test/')} {other:.4f}"
     return f"{shown} ({how})" if how else shown
 
 
