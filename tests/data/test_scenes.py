@@ -5,7 +5,7 @@ from PIL import Image
 
 from vtnjax.data import Scenes, load_source, train_batches
 from vtnjax.data.records import LabelledSource
-from vtnjax.data.scenes import _cutout, box_of, paste, placement, warped
+from vtnjax.data.scenes import box_of, cut_out, paste, placement, warped
 
 RED, GREEN, BLUE = (240, 0, 0), (0, 240, 0), (0, 0, 240)
 SIZE = 96
@@ -117,7 +117,7 @@ def test_fine_patterns_shrink_to_their_mean():
 
 
 def test_what_hides_under_a_transparent_edge_does_not_shine_through():
-    cutout = _cutout(disc(RED, (255, 255, 255), 0), SIZE)
+    cutout = cut_out(disc(RED, (255, 255, 255), 0), SIZE)
     for seed in range(5):
         layer = warped(cutout, placement(cutout.shape[:2], SIZE, np.random.default_rng(seed)), SIZE)
         assert layer[..., 1:3].max() == 0
@@ -249,6 +249,12 @@ def test_views_of_one_species_all_come(folder, tmp_path):
     save(tmp_path / "backgrounds" / "test" / "1.png", np.zeros((50, 50, 3)))
     means = np.array([record["image"].mean(axis=(0, 1)) for record in scenes(tmp_path)])
     assert 4 < (means[:, 0] > means[:, 1]).sum() < 20
+
+
+def test_a_stamp_too_small_to_cover_half_a_pixel_has_an_empty_box(folder):
+    empty = [record for record in scenes(folder, size=2, count=200) if not record["mask"].any()]
+    assert empty
+    assert all(record["box"].tolist() == [0, 0, 0, 0] for record in empty)
 
 
 def test_pairs_are_two_scenes_of_one_stamp(folder):

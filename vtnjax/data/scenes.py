@@ -26,7 +26,7 @@ class Scene(Record):
     """A record with where the object is before anything is put in front of it.
 
     `mask` is bool (size, size), the pixels that the object covers by half or more; `box` float32 (4,), the left, top,
-    right and bottom edge of the mask in pixels.
+    right and bottom edge of the mask in pixels, 0 if it is empty.
     """
 
     box: np.ndarray
@@ -46,8 +46,8 @@ class Scenes:
     to 0.12 of its sides, which makes a perspective, and it lies anywhere, all of it inside. It is pasted by its alpha
     on a random crop of a photograph, see `load_backgrounds`. Half of the scenes have a patch in front of the stamp, of
     a stamp of another species or of a photograph, with sides of a quarter to half of those of its box. Gain (0.7 to
-    1.2), colour cast (0.85 to 1.15 for each channel) and shading (a ramp of up to 25 % in either direction) are the
-    light.
+    1.2), colour cast (0.85 to 1.15 for each channel) and shading (a ramp, of up to 25 % more or less in a corner) are
+    the light.
 
     Training, validation and test scenes have different backgrounds and random numbers, and the same stamps, because
     most species have but one: the test asks whether an object is known again, not whether a new one of its species is.
@@ -98,7 +98,7 @@ class Scenes:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
         stamps = Stamps(data_dir, "all", family=family if task == "fine" else None, smallest=_SMALLEST)
         self._split, self._task, self._size, self._seed, self._pairs = split, task, size, seed, pairs
-        self._cutouts = [_cutout(stamps.rgba(index), size) for index in range(len(stamps))]
+        self._cutouts = [cut_out(stamps.rgba(index), size) for index in range(len(stamps))]
         self._stamp_labels, self.classes = stamps.labels, stamps.classes
         self.labels = np.arange(count, dtype=np.int32) % len(self.classes)
         photographs = load_backgrounds(Path(data_dir), split, size)
@@ -125,17 +125,16 @@ class Scenes:
         layer = warped(stamp, placement(stamp.shape[:2], size, rng), size)
         paste(image, layer)
         mask = layer[..., 3] >= _OPAQUE
-        if rng.random() < _OCCLUDED:
+        if rng.random() < _OCCLUDED and mask.any():
             _occlude(image, box_of(mask), self._in_front(label, rng), rng)
         return _lit(image, rng), mask
 
     def _in_front(self, label: int, rng: np.random.Generator) -> np.ndarray:
-        """A photograph, or a stamp of another species if there is one, (h, w, 4)."""
+        """A photograph (h, w, 3), or a stamp (h, w, 4) of another species if there is one."""
         others = np.flatnonzero(self._stamp_labels != label)
         if len(others) and rng.random() < 0.5:
             return self._cutouts[rng.choice(others)]
-        photograph = self._photographs[rng.integers(len(self._photographs))]
-        return cv2.cvtColor(photograph, cv2.COLOR_RGB2RGBA)
+        return self._photographs[rng.integers(len(self._photographs))]
 
     def __repr__(self) -> str:
         return (
@@ -206,7 +205,7 @@ def _reduced(length: int, *lengths: float) -> int:
     return max(1, min(length, int(np.ceil(max(lengths)))))
 
 
-def _cutout(picture: np.ndarray, size: int) -> np.ndarray:
+def cut_out(picture: np.ndarray, size: int) -> np.ndarray:
     """A stamp without empty rows and columns at its edges, colours times alpha, with no side longer than `size`."""
     left, top, width, height = cv2.boundingRect((picture[..., 3] >= _OPAQUE).astype(np.uint8))
     picture = picture[top : top + height, left : left + width]
@@ -218,12 +217,13 @@ def _cutout(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def _occlude(image: np.ndarray, box: np.ndarray, picture: np.ndarray, rng: np.random.Generator) -> None:
-    """Paste a part of a picture (h, w, 4) somewhere into a box of an image, in place."""
+    """Paste a part of a photograph (h, w, 3) or stamp (h, w, 4) somewhere into a box of an image, in place."""
     left, top, right, bottom = box.astype(int)
     sides = np.array([bottom - top, right - left])
     rows, columns = np.ceil(sides * rng.uniform(*_PATCH, 2)).astype(int).tolist()
     y, x = np.array([top, left]) + rng.integers(0, sides - (rows, columns) + 1)
     patch = random_crop(picture, (rows, columns), rng, _PART)
+    patch = cv2.cvtColor(patch, cv2.COLOR_RGB2RGBA) if patch.shape[2] == 3 else patch
     paste(image[y : y + rows, x : x + columns], patch)
 
 
