@@ -57,19 +57,22 @@ def step_milliseconds(
 
 
 def photographs(rounds: int) -> Iterator[Row]:
-    """A ResNet-50 at 448 x 448, 32 images, plain, with an affine transformer and with VTN's fields of its last map."""
+    """A ResNet-50 at 448 x 448, 32 images: plain, with warps of its last map, and with iSQRT-COV at stride 16."""
     shape, labels = (32, 448, 448, 3), jnp.arange(32) // 4
-    for name, warp, objective in (
-        ("plain", "none", _CROSS_ENTROPY),
-        ("STN", "stn", _CROSS_ENTROPY),
-        ("VTN", "vtn", _CROSS_ENTROPY),
-        ("VTN, consistency loss", "vtn", recipes.Consistency(1.0, 30.0)),
+    for name, warp, head, objective in (
+        ("plain", "none", "pooled", _CROSS_ENTROPY),
+        ("STN", "stn", "pooled", _CROSS_ENTROPY),
+        ("VTN", "vtn", "pooled", _CROSS_ENTROPY),
+        ("VTN, consistency loss", "vtn", "pooled", recipes.Consistency(1.0, 30.0)),
+        ("iSQRT-COV", "none", "isqrt", _CROSS_ENTROPY),
+        ("VTN and iSQRT-COV", "vtn", "isqrt", _CROSS_ENTROPY),
     ):
         rngs, dtype = nnx.Rngs(0), jnp.bfloat16
-        trunk = models.ResNet("resnet50", dtype=dtype, rngs=rngs)
+        strides = (1, 2, 2, 1) if head == "isqrt" else (1, 2, 2, 2)
+        trunk = models.ResNet("resnet50", strides=strides, dtype=dtype, rngs=rngs)
         features = models.features_shape(trunk, shape[1:])
         transformer = recipes.FEATURE_WARPS[warp](trunk, features, dtype=dtype, rngs=rngs)
-        classifier = models.PooledClassifier(features[-1], CLASSES, dtype=dtype, rngs=rngs)
+        classifier = recipes.HEADS[head](features, CLASSES, dtype=dtype, rngs=rngs)
         network = models.WarpedFeatures(trunk, transformer, classifier)
         yield f"ResNet-50, {name}", step_milliseconds(network, shape, labels, rounds, objective)
 

@@ -184,7 +184,7 @@ def _pod() -> str:
 
 
 def _beside_torch(name: str) -> str:
-    """Milliseconds and ratios of a file of `benchmarks/steps.py` or `benchmarks/composed.py`."""
+    """Milliseconds and ratios of a file of benchmarks that run beside PyTorch, such as `benchmarks/steps.py`."""
     lines = [
         [what, f"{each['vtnjax']:.1f}", f"{each['torch']:.1f}", f"{each['ratio']:.2f}"]
         for what, each in figures(name)["results"].items()
@@ -210,6 +210,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ratios": lambda: _ratios({"first": times("sampling-cpu"), "second": times("sampling-cpu-2")}),
     "gpu_ratios": lambda: _ratios({dtype: times("sampling-gpu", dtype) for dtype in ("float32", "bfloat16")}),
     "composed": lambda: _beside_torch("composed-cpu"),
+    "second_order": lambda: _beside_torch("second-order-cpu"),
     "whole_steps": lambda: _beside_torch("steps-cpu"),
     "gpu_steps": _steps,
     "products": _products,

@@ -1,4 +1,5 @@
 import fnmatch
+import gc
 import os
 import tempfile
 
@@ -49,6 +50,18 @@ hypothesis.settings.register_profile(
     "vtnjax", max_examples=20, deadline=None, derandomize=True, database=None, print_blob=False
 )
 hypothesis.settings.load_profile("vtnjax")
+
+
+# Tracing makes objects by the million, nearly all of which JAX's caches keep.
+gc.set_threshold(100_000, 20, 50)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled():
+    """What a file of tests leaves in JAX's caches stays: the collector of garbage need not go through it ever again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

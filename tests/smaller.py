@@ -17,8 +17,10 @@ SMALLER: dict[str, dict[str, Any]] = {
     "cub_stn": TRUNK,
     "cub_tasn": TRUNKS,
     "hidden_digits": TRUNKS,
+    "solar": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "composites": TRUNK,
+    "scenes": {**TRUNK, "network.warp.groups": 4},
 }
 
 

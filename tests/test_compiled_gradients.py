@@ -43,6 +43,7 @@ def drawn(*shape):
     return jnp.asarray(np.random.default_rng(len(shape)).standard_normal(shape, np.float32))
 
 
+@pytest.mark.slow
 def test_maxima_of_squares_behind_batchnorm_keep_their_gradient(monkeypatch):
     trunk = SmallTrunk(1, (4, 6, 8), rngs=nnx.Rngs(0))
     graphdef, params, rest = nnx.split(trunk, nnx.Param, ...)

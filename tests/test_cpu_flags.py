@@ -67,15 +67,15 @@ print("jax" if "jax" in sys.modules else "jax comes later")
     assert run(code + SHOW) == ["jax comes later", f"flags: {FLAG}", "library: False"]
 
 
-@pytest.mark.daily("train.py", "-m vtnjax.predict")
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.daily("train.py")
 def test_a_command_sets_the_flags_before_jax_computes(command):
     assert after(command) == [f"flags: {FLAG}", "library: False"]
 
 
-@pytest.mark.daily("*-train.py")
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flags", [OWN, ""])
+@pytest.mark.daily("--*-train.py")
 def test_a_command_leaves_the_users_own_flags_alone(command, flags):
     assert after(command, flags) == [f"flags: {flags}", "library: True"]
 

@@ -240,6 +240,7 @@ def test_shape_and_dtype(name):
 
 
 @pytest.mark.parametrize("name", WARPING)
+@pytest.mark.daily("R", "E")
 def test_bfloat16_images_are_distorted_as_float32_ones_are(name):
     images = jnp.asarray(np.stack([digit()] * 16))
     exact = compiled(name)(jax.random.key(0), images)
@@ -272,15 +273,7 @@ def test_image_i_takes_key_i(name, batch):
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
-@pytest.mark.daily(
-    "none-auto_mesh",
-    "R-auto_mesh",
-    "RTS2-explicit_mesh",
-    "P-auto_mesh",
-    "E-explicit_mesh",
-    "TC-explicit_mesh",
-    "VOLUME-auto_mesh",
-)
+@pytest.mark.daily("none-auto_mesh", "R-auto_mesh", "TC-explicit_mesh", "VOLUME-auto_mesh")
 def test_the_mesh_changes_nothing(name, mesh_name, batch, request):
     mesh, run = request.getfixturevalue(mesh_name), compiled(name)
     alone = run(jax.random.key(3), batch)

@@ -125,11 +125,11 @@ def test_every_module_is_in_the_table():
         assert found - INSIDE <= named
 
 
-def export(function, *batches, fixed=()):
+def export(function, *batches, fixed=(), platforms=PLATFORMS):
     """The program of a function of batches, whose first axes are as long as one another, and of what is fixed."""
     (count,) = jax.export.symbolic_shape("n", constraints=["n >= 7"])
     shapes = [jax.ShapeDtypeStruct((count, *array.shape[1:]), array.dtype) for array in batches]
-    return jax.export.export(jax.jit(function), platforms=PLATFORMS)(*fixed, *shapes)
+    return jax.export.export(jax.jit(function), platforms=platforms)(*fixed, *shapes)
 
 
 def batch(*shapes, count=8):
@@ -148,14 +148,9 @@ def assert_alike(found, expected):
     "DeformableConv",
     "SaliencySampler",
     "SpatialTransformer",
-    "SpatialTransformer bicubic",
     "SpatialTransformer volume",
     "TrilinearAttention self",
     "VolumetricTransformer",
-    "PlacedSTN features",
-    "TASN none",
-    "VolumeNetwork",
-    "WarpedFeatures affine groups",
 )
 def test_it_is_a_program_for_three_platforms(name):
     make, *shapes = MODULES[name]
@@ -178,7 +173,7 @@ def test_one_program_takes_batches_of_every_size(name):
         return nnx.merge(graphdef, state, copy=True)(*inputs)
 
     inputs = batch(*shapes)
-    program, whole = export(call, *inputs), jax.jit(call)(*inputs)
+    program, whole = export(call, *inputs, platforms=("cpu",)), jax.jit(call)(*inputs)
     assert_alike(program.call(*inputs), whole)
     # In evaluation mode no image knows of the others.
     assert_alike(program.call(*(x[:7] for x in inputs)), jax.tree.map(lambda x: x[:7], whole))
@@ -239,13 +234,11 @@ def test_a_distortion_is_a_program_for_batches_of_every_size(name):
 @pytest.mark.daily(
     "AttentionSampler",
     "DeformableConv",
-    "SaliencySampler",
-    "SpatialTransformer*",
-    "TrilinearAttention",
-    "VolumetricTransformer*",
+    "SpatialTransformer",
+    "SpatialTransformer linear",
+    "VolumetricTransformer",
     "STN st_fcn",
     "TASN",
-    "WarpedFeatures asn",
 )
 def test_a_structure_can_be_a_static_argument(name):
     graphdefs = [nnx.split(nnx.eval_shape(MODULES[name][0]))[0] for _ in range(2)]

@@ -43,9 +43,10 @@ def test_a_missing_data_dir_is_named(dataset, data_dir):
 def test_an_unknown_name_lists_the_choices():
     with pytest.raises(
         ValueError,
-        match=r"dataset must be one of 'digits', 'two_digits', 'hidden_digits', 'generated', 'composites', 'idx', "
-        r"'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'svhn', 'tfds:NAME', 'drawn:NAME', not 'digit'; did you "
-        r"mean 'digits'\?",
+        match=r"dataset must be one of 'digits', 'two_digits', 'hidden_digits', 'solar', 'generated', 'composites', "
+        r"'idx', 'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'stored', 'svhn', 'stamps', 'scenes', "
+        r"'tfds:NAME', 'drawn:NAME', not "
+        r"'digit'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
     with pytest.raises(ValueError, match=r"'drawn:NAME', not 'zzz'$"):

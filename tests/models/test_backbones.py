@@ -38,6 +38,7 @@ def resnet18():
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if "101" in n else ()) for n in COUNTS])
+@pytest.mark.daily("resnet18", "resnet50", "vgg*", "squeezenet1_1", "googlenet")
 def test_parameters_and_channels(name):
     backbone = abstract(name)
     assert count_parameters(backbone) == COUNTS[name]
@@ -71,6 +72,7 @@ def test_a_squeezenet_without_classes_has_no_classifier():
         ),
     ],
 )
+@pytest.mark.daily("resnet18*", "resnet50-options2*", "vgg19*", "squeezenet*")
 def test_features_of_a_224_pixel_image(name, options, sizes):
     found = shapes(abstract(name, **options), (2, 224, 224, 3))
     assert {stage: found[stage][:3] for stage in sizes} == {stage: (2, size, size) for stage, size in sizes.items()}
@@ -112,6 +114,7 @@ OPTIONS = {
     ["resnet18", "resnet18_tasn", "squeezenet1_1"]
     + [pytest.param(case, marks=pytest.mark.slow) for case in ("resnet50_dilated", "vgg16", "vgg16_bn", "googlenet")],
 )
+@pytest.mark.daily("resnet18", "squeezenet1_1")
 def test_every_feature_is_torchvisions(case):
     name = case.removesuffix("_tasn").removesuffix("_dilated")
     found = run(build(name, **OPTIONS[case]), drawn.image())
@@ -228,6 +231,7 @@ def test_param_dtype_is_that_of_the_parameters():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
+@pytest.mark.daily("squeezenet1_1")
 def test_graph_mode_on_and_off_agree(name):
     image = drawn.image(SMALL)
     expected = run(build(name), image)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose
 
@@ -18,7 +19,7 @@ def test_the_localiser_has_the_layers_of_the_paper_with_stride_two():
     rngs = nnx.Rngs(0)
     transformer = nn.SpatialTransformer(localiser, 8, warp="attention", shape=(28, 28), rngs=rngs)
     assert models.count_parameters(transformer) == 28_960 + 27
-    y, out = transformer(jnp.ones((2, 84, 84, 1)))
+    y, out = run(transformer, jnp.ones((2, 84, 84, 1)))
     assert (y.shape, out["theta"].shape) == ((2, 28, 28, 1), (2, 3))
 
 
@@ -48,7 +49,7 @@ def test_a_descriptor_holds_the_networks_own_activations():
     cnn = network.classifier
     cnn.conv1.bias[...] = 0.1 + cnn.conv1.bias[...]
     image = jax.random.uniform(jax.random.key(0), (2, 24, 26, 1))
-    logits, out = network(image)
-    first = nnx.max_pool(nnx.relu(cnn.conv1(image)), (2, 2), strides=(2, 2), padding="SAME")
+    logits, out = run(network, image)
+    first = nnx.max_pool(nnx.relu(run(cnn.conv1, image)), (2, 2), strides=(2, 2), padding="SAME")
     expected = np.concatenate([np.reshape(each, (2, -1)) for each in (first, out["features"], logits)], axis=1)
     assert_allclose(models.describe_crops(cnn, image), expected, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,6 @@
 """The network of house numbers: its layers, what is dropped, and where transformers stand."""
 
+import functools
 import itertools
 
 import jax
@@ -23,16 +24,15 @@ def make(model, shape=(32, 32, 3), **options):
     return house_number_network(model, shape, **{**SMALL, **options}, rngs=nnx.Rngs(0))
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _call(graphdef, state, key):
+    return nnx.merge(graphdef, state, copy=True)(IMAGES, rngs=nnx.Rngs(key))
+
+
 def call(network, *, training=False, key=0):
-    graphdef, state = nnx.split(network)
-
-    @jax.jit
-    def run(state, key):
-        model = nnx.merge(graphdef, state, copy=True)
-        model.train() if training else model.eval()
-        return model(IMAGES, rngs=nnx.Rngs(key))
-
-    return run(state, jax.random.key(key))
+    network = nnx.clone(network)
+    network.train() if training else network.eval()
+    return _call(*nnx.split(network), jax.random.key(key))
 
 
 def kernels(module):

@@ -1,9 +1,12 @@
 """Windows on one photograph: where they begin, what the localiser reads, how streams are joined, and what learns."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import run
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -25,16 +28,15 @@ def make(count=2, shape=IMAGES.shape[1:], **options):
     return MultiStreamSTN(SmallTrunk(3, (4, 4, 8), rngs=rngs), shape, CLASSES, count=count, **options, rngs=rngs)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _call(graphdef, state, images, key):
+    return nnx.merge(graphdef, state, copy=True)(images, rngs=nnx.Rngs(key))
+
+
 def call(model, images=IMAGES, *, training=False, key=0):
-    graphdef, state = nnx.split(model)
-
-    @jax.jit
-    def run(state, images, key):
-        model = nnx.merge(graphdef, state, copy=True)
-        model.train() if training else model.eval()
-        return model(images, rngs=nnx.Rngs(key))
-
-    return run(state, jnp.asarray(images), jax.random.key(key))
+    model = nnx.clone(model)
+    model.train() if training else model.eval()
+    return _call(*nnx.split(model), jnp.asarray(images), jax.random.key(key))
 
 
 def randomise(module):
@@ -69,6 +71,7 @@ TILES = {
 
 
 @pytest.mark.parametrize("count", TILES)
+@pytest.mark.daily("2")
 def test_convention_untrained_windows_read_exactly_the_tiles(count):
     _, out = call(make(count))
     assert_array_equal(out["theta"], np.broadcast_to(tile_centres(count), (2, count, 2)))
@@ -92,6 +95,7 @@ def test_a_window_goes_where_theta_says():
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
+@pytest.mark.daily("0", "2")
 def test_the_logits_are_of_the_streams_mean_features_side_by_side(count):
     model = randomise(make(count))
     logits, out = call(model)
@@ -99,7 +103,7 @@ def test_the_logits_are_of_the_streams_mean_features_side_by_side(count):
     descriptors = []
     for i, (stream, image) in enumerate(zip(model.streams, read, strict=True)):
         stream.eval()
-        features = stream(jnp.asarray(image))["conv3"]
+        features = run(stream, jnp.asarray(image))["conv3"]
         assert_allclose(out["features"][:, i], features, atol=1e-5)
         descriptors.append(np.asarray(features).mean((1, 2)))
     kernel, bias = (np.asarray(v[...]) for v in (model.classifier.kernel, model.classifier.bias))
@@ -234,6 +238,7 @@ def test_graph_mode_on_and_off_agree():
     assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_a_batch_over_eight_devices_of_an_explicit_mesh(explicit_mesh):
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(8, 32, 48, 3)), jnp.float32)
     model = randomise(make(4, shape=(32, 48, 3), downscale=2))

@@ -13,8 +13,8 @@ from vtnjax.models import ConvPool, PlacedSTN, count_parameters
 from vtnjax.models.placed import compose
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 20, 18, 1)), jnp.float32)
-TURN = [[0.8, 0.3, 0.2], [-0.2, 0.9, -0.1]]
-SHIFT = [[1.0, 0.1, -0.3], [0.0, 1.1, 0.2]]
+TURN = np.array([[0.8, 0.3, 0.2], [-0.2, 0.9, -0.1]], np.float32)
+SHIFT = np.array([[1.0, 0.1, -0.3], [0.0, 1.1, 0.2]], np.float32)
 
 
 def make(**options):
@@ -31,14 +31,15 @@ def predict(network, *thetas):
     return network
 
 
+@jax.jit
 def warped(images, theta):
-    coords = ops.to_pixels(ops.affine_grid(jnp.asarray(theta), images.shape[1:3]), images.shape[1:3])
+    coords = ops.to_pixels(ops.affine_grid(theta, images.shape[1:3]), images.shape[1:3])
     return jax.vmap(lambda image: ops.sample(image, coords))(images), coords
 
 
 def through(layers, x):
     for layer in layers:
-        x = layer(x)
+        x = run(layer, x)
     return x
 
 
@@ -54,10 +55,10 @@ def test_all_start_as_the_network_without_a_transformer(mode, placements):
 def test_features_are_warped_behind_their_layer():
     network = predict(make(placements=(1,)), TURN)
     _, out = run(network, IMAGES)
-    wanted, coords = warped(network.layers[0](IMAGES), TURN)
+    wanted, coords = warped(run(network.layers[0], IMAGES), TURN)
     assert_allclose(out["warped"], wanted, atol=1e-5)
     assert_allclose(out["coords"][0], coords, atol=1e-5)
-    assert_allclose(out["features"], network.layers[1](wanted), atol=1e-5)
+    assert_allclose(out["features"], run(network.layers[1], wanted), atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
@@ -86,7 +87,7 @@ def test_the_second_localiser_sees_what_the_first_has_warped():
     head = network.transformer[1].transformer.head
     head.kernel[...] = 0.01 * jax.random.normal(jax.random.key(0), head.kernel.shape)
     _, out = run(network, IMAGES)
-    seen = network.layers[0](warped(IMAGES, TURN)[0])
+    seen = run(network.layers[0], warped(IMAGES, TURN)[0])
     theta = head(network.transformer[1].localiser(seen)).reshape(-1, 2, 3)
     assert_allclose(out["theta"], compose(jnp.tile(jnp.asarray([TURN]), (3, 1, 1)), theta), atol=1e-5)
 
@@ -97,6 +98,7 @@ def gathers(network):
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
+@pytest.mark.daily("deep")
 def test_each_transformer_warps_the_input_once(mode):
     once = gathers(make(mode="features", placements=(0,)))
     assert once > 0
@@ -114,6 +116,7 @@ def slopes(network):
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
+@pytest.mark.daily("deep", "shared")
 def test_whose_layers_learn_from_the_localiser(mode):
     network = make(mode=mode, placements=(1,))
     head = network.transformer[0].transformer.head
@@ -165,12 +168,13 @@ def test_a_warp_of_features_cannot_undo_a_turn_and_one_of_the_input_does():
     image = jnp.asarray(np.random.default_rng(2).normal(size=(9, 9, 1)), jnp.float32)
     kernel = jnp.asarray([[0.0, 0, 0], [-1, 0, 1], [0, 0, 0]]).reshape(3, 3, 1, 1)
 
+    @jax.jit
     def features(image):
         dimensions = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(image[None], kernel, (1, 1), "SAME", dimension_numbers=dimensions)[0]
 
     def turn(image, theta):
-        return warped(image[None], theta)[0][0]
+        return warped(image[None], np.array(theta, np.float32))[0][0]
 
     there, back = [[0.0, -1, 0], [1, 0, 0]], [[0.0, 1, 0], [-1, 0, 0]]
     assert_allclose(turn(image, there), jnp.rot90(image), atol=1e-5)

@@ -49,7 +49,7 @@ def weights(module):
 
 
 @pytest.mark.parametrize(("model", "warp", "size", "pool"), NETWORKS)
-@pytest.mark.daily("*-28-1", "fcn-translation-42-2", "cnn-translation-60-2", "st_cnn-affine-60-2", "st_fcn-tps-42-2")
+@pytest.mark.daily("st_fcn-*-28-1", "st_cnn-affine-60-2", "fcn-translation-42-2", "cnn-translation-60-2")
 def test_every_network_has_400k_parameters_within_5_percent(model, warp, size, pool):
     network = abstract(model, size, warp=warp, pool=pool)
     assert abs(count_parameters(network) - 400_000) <= 20_000
@@ -123,6 +123,7 @@ def average_pooled(image, size):
 
 
 @pytest.mark.parametrize("size", [42, 43])
+@pytest.mark.daily("43")
 def test_the_classifier_sees_the_warped_image_pooled_by_2(size):
     network, image = make("st_fcn", size, pool=2), images(size)
     network.transformer.head.bias[...] = jnp.array([0.8, 0.2, 0.1, -0.2, 0.8, 0.0])
@@ -133,6 +134,7 @@ def test_the_classifier_sees_the_warped_image_pooled_by_2(size):
 
 
 @pytest.mark.parametrize("model", ["fcn", "cnn"])
+@pytest.mark.daily("cnn")
 def test_without_a_transformer_the_image_is_pooled(model):
     network, image = make(model, 42, pool=2), images(42)
     logits, out = run(network, image)
@@ -141,6 +143,7 @@ def test_without_a_transformer_the_image_is_pooled(model):
 
 
 @pytest.mark.parametrize("size", [21, 22, 28])
+@pytest.mark.daily("21", "28")
 def test_the_cnn_keeps_the_last_odd_row_and_column(size):
     network, image = make("cnn", size), images(size)
     with_corner = image.at[:, -1, -1].add(5.0)
@@ -148,6 +151,7 @@ def test_the_cnn_keeps_the_last_odd_row_and_column(size):
 
 
 @pytest.mark.parametrize("model", layers.MODELS)
+@pytest.mark.daily("st_fcn", "cnn")
 def test_bfloat16_computes_in_bfloat16_and_gives_float32_logits(model):
     network = make(model, dtype=jnp.bfloat16)
     logits, out = run(network, images(28, dtype=jnp.bfloat16))
@@ -170,6 +174,7 @@ def test_the_seed_decides_the_weights():
 
 
 @pytest.mark.parametrize("model", ["st_fcn", "st_cnn"])
+@pytest.mark.daily("st_fcn")
 def test_a_batch_over_eight_devices_of_an_explicit_mesh(model, explicit_mesh):
     network = make(model, 42, pool=2)
     graphdef, state = nnx.split(network)

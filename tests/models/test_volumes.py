@@ -21,6 +21,7 @@ def volumes():
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.daily("st_fcn", "cnn")
 def test_all_have_400_000_parameters_and_say_what_they_did(model):
     built = network(model, classes=7)
     assert models.count_parameters(built) == pytest.approx(400_000, rel=0.05)

@@ -1,6 +1,6 @@
 """What the sampler makes of a map, what it refuses, and the sampler inside other people's networks."""
 
-import contextlib
+import functools
 
 import chex
 import jax
@@ -86,13 +86,14 @@ def test_the_gradient_reaches_the_map_from_the_start():
     def loss(saliency):
         return (reference(image, saliency)[0][0, 3:6, 3:6] ** 2).sum()
 
-    gradient = jax.grad(loss)(jnp.zeros((1, 31, 31)))
+    gradient = jax.jit(jax.grad(loss))(jnp.zeros((1, 31, 31)))
     assert np.isfinite(gradient).all()
     assert np.abs(gradient).max() > 1e-5
 
 
 def test_the_last_row_and_column_of_an_even_grid_are_not_drawn_to_what_is_beyond():
-    gradient = jax.grad(lambda saliency: reference(jnp.ones((1, 16, 16, 1)), saliency)[0].sum())(jnp.zeros((1, 31, 31)))
+    total = lambda saliency: reference(jnp.ones((1, 16, 16, 1)), saliency)[0].sum()  # noqa: E731
+    gradient = jax.jit(jax.grad(total))(jnp.zeros((1, 31, 31)))
     np.testing.assert_allclose(gradient, 0, atol=1e-6)  # a constant image looks the same everywhere
 
 
@@ -168,24 +169,18 @@ def make_step():
     return step, (params, rest)
 
 
-@pytest.fixture(scope="module")
-def trained():
+@functools.cache
+def trained(graph=True):
     """Gradients and outputs, by whether NNX is in graph mode."""
-    found = {}
-    for graph in (True, False):
-        with contextlib.ExitStack() as stack:
-            if not graph:
-                stack.enter_context(nnx.set_graph_mode(False))
-                stack.enter_context(nnx.set_graph_updates(False))
-            step, state = make_step()
-            found[graph] = jax.jit(step)(*state, normal(8, 12, 12, 2))
-    return found
+    with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
+        step, state = make_step()
+        return jax.jit(step)(*state, normal(8, 12, 12, 2))
 
 
 @pytest.mark.slow
-def test_a_users_network_trains_in_both_modes_of_nnx_alike(trained):
-    assert np.abs(trained[False][0]["saliency"]["kernel"][...]).max() > 1e-6
-    for graph, tree in zip(jax.tree.leaves(trained[True]), jax.tree.leaves(trained[False]), strict=True):
+def test_a_users_network_trains_in_both_modes_of_nnx_alike():
+    assert np.abs(trained(graph=False)[0]["saliency"]["kernel"][...]).max() > 1e-6
+    for graph, tree in zip(jax.tree.leaves(trained()), jax.tree.leaves(trained(graph=False)), strict=True):
         np.testing.assert_array_equal(graph, tree)
 
 
@@ -201,7 +196,7 @@ def test_linen_users_may_wrap_it():
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.slow
-def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
+def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step()
     with jax.set_mesh(mesh):
@@ -209,5 +204,5 @@ def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained
         image = jax.device_put(normal(8, 12, 12, 2), NamedSharding(mesh, PartitionSpec("data")))
         spread = jax.jit(step)(*whole, image)
     assert spread[1][1]["coords"].sharding.spec[0] == "data"
-    for one, many in zip(jax.tree.leaves(trained[True]), jax.tree.leaves(spread), strict=True):
+    for one, many in zip(jax.tree.leaves(trained()), jax.tree.leaves(spread), strict=True):
         np.testing.assert_allclose(one, many, atol=2e-5)

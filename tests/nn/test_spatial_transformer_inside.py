@@ -1,6 +1,6 @@
 """The module inside other people's networks: NNX in both modes, Linen, jit and device meshes."""
 
-import contextlib
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -85,26 +85,18 @@ def make_step(network):
     return step, (params, rest)
 
 
-def without_graph():
-    return nnx.set_graph_mode(False), nnx.set_graph_updates(False)
-
-
-@pytest.fixture(scope="module")
-def trained():
+@functools.cache
+def trained(graph=True):
     """State before a step, and what the step gives, by whether NNX is in graph mode; the same for every test."""
-    found = {}
-    for graph, contexts in ((True, ()), (False, without_graph())):
-        with contextlib.ExitStack() as stack:
-            for context in contexts:
-                stack.enter_context(context)
-            step, state = make_step(stirred(Network(rngs=nnx.Rngs(0))))
-            found[graph] = state, jax.jit(step)(*state, images(), labels())
-    return found
+    with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
+        step, state = make_step(stirred(Network(rngs=nnx.Rngs(0))))
+        return state, jax.jit(step)(*state, images(), labels())
 
 
 @pytest.mark.parametrize("graph", [True, False])
-def test_a_users_network_trains_in_both_modes_of_nnx(trained, graph):
-    (params, rest), (params_after, rest_after, logits, _, gradients) = trained[graph]
+@pytest.mark.daily("True")
+def test_a_users_network_trains_in_both_modes_of_nnx(graph):
+    (params, rest), (params_after, rest_after, logits, _, gradients) = trained(graph)
     assert logits.shape == (8, 3)
     for name in HEADS:
         assert np.abs(gradients[name]["head"]["kernel"][...]).max() > 1e-6
@@ -115,8 +107,9 @@ def test_a_users_network_trains_in_both_modes_of_nnx(trained, graph):
         assert np.abs(after - before).max() > 1e-4
 
 
-def test_both_modes_of_nnx_compute_the_same(trained):
-    np.testing.assert_array_equal(trained[True][1][2], trained[False][1][2])
+@pytest.mark.slow
+def test_both_modes_of_nnx_compute_the_same():
+    np.testing.assert_array_equal(trained()[1][2], trained(graph=False)[1][2])
 
 
 def test_a_users_network_starts_at_the_identity_at_every_depth():
@@ -141,6 +134,7 @@ def test_transformers_in_series_and_in_evaluation_mode():
 # ---- Linen
 
 
+@pytest.mark.slow
 def test_linen_users_train_it_through_the_bridge():
     model = nnx.bridge.ToLinen(Network, kwargs={"channels": 2})
     variables = jax.jit(model.init)(jax.random.key(0), images())
@@ -176,10 +170,10 @@ def test_linen_users_may_wrap_the_transformer_alone():
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.daily("explicit_mesh")
-def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
+def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step(stirred(Network(rngs=nnx.Rngs(0))))
-    _, alone = trained[True]
+    _, alone = trained()
     with jax.set_mesh(mesh):
         whole = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
         batch = jax.device_put((images(), labels()), NamedSharding(mesh, PartitionSpec("data")))

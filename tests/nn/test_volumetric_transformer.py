@@ -1,4 +1,4 @@
-import contextlib
+import functools
 
 import jax
 import jax.export
@@ -51,6 +51,7 @@ def by_loops(image, response, temperature, window):
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(8, 4), (8, 1), (6, 6)])
+@pytest.mark.daily("8-4")
 def test_an_untrained_field_is_that_of_the_responses(channels, groups):
     x = features((2, 7, 6, channels))
     v, out = run(transformer(channels, groups), x)
@@ -130,7 +131,7 @@ def test_responses_scale_the_softmax_and_not_the_estimator():
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 7, 64), (2, 1, 1, 64), (1, 5, 9, 64)])
-@pytest.mark.daily("shape1")
+@pytest.mark.slow
 def test_any_map_size(shape):
     v, out = run(VolumetricTransformer(64, rngs=nnx.Rngs(0)), features(shape))
     assert v.shape == shape
@@ -212,21 +213,16 @@ def new_network():
     return network
 
 
-@pytest.fixture(scope="module")
-def trained():
-    found = {}
-    for graph in (True, False):
-        with contextlib.ExitStack() as stack:
-            if not graph:
-                stack.enter_context(nnx.set_graph_mode(False))
-                stack.enter_context(nnx.set_graph_updates(False))
-            step, state = make_step(new_network())
-            found[graph] = state, jax.jit(step)(*state, features((8, 8, 9, 2)))
-    return found
+@functools.cache
+def trained(graph=True):
+    """State before a step, and what the step gives, by whether NNX is in graph mode."""
+    with nnx.set_graph_mode(graph), nnx.set_graph_updates(graph):
+        step, state = make_step(new_network())
+        return state, jax.jit(step)(*state, features((8, 8, 9, 2)))
 
 
-def test_every_parameter_of_a_vtn_learns_at_two_depths(trained):
-    (_, rest), (gradients, rest_after, _, _) = trained[True]
+def test_every_parameter_of_a_vtn_learns_at_two_depths():
+    (_, rest), (gradients, rest_after, _, _) = trained()
     for depth in ("first", "second"):
         for path, gradient in jax.tree_util.tree_leaves_with_path(gradients[depth]):
             assert np.abs(gradient).max() > 1e-9, path
@@ -234,13 +230,14 @@ def test_every_parameter_of_a_vtn_learns_at_two_depths(trained):
         assert np.abs(after - before).max() > 1e-6
 
 
-def test_both_modes_of_nnx_compute_the_same(trained):
-    np.testing.assert_array_equal(trained[True][1][2], trained[False][1][2])
+@pytest.mark.slow
+def test_both_modes_of_nnx_compute_the_same():
+    np.testing.assert_array_equal(trained()[1][2], trained(graph=False)[1][2])
 
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.daily("auto_mesh")
-def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained):
+@pytest.mark.slow
+def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step(new_network())
     with jax.set_mesh(mesh):
@@ -248,7 +245,7 @@ def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request, trained
         batch = jax.device_put(features((8, 8, 9, 2)), NamedSharding(mesh, PartitionSpec("data")))
         spread = jax.jit(step)(*whole, batch)
     assert spread[3]["first"]["coords"].sharding.spec[0] == "data"
-    for one, many in zip(jax.tree.leaves(trained[True][1]), jax.tree.leaves(spread), strict=True):
+    for one, many in zip(jax.tree.leaves(trained()[1]), jax.tree.leaves(spread), strict=True):
         assert_allclose(one, many, rtol=2e-5, atol=2e-5)
 
 

@@ -7,6 +7,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
 
+candidate_probabilities = jax.jit(ops.candidate_probabilities, static_argnames=("window", "temperature", "border"))
+expected_displacement = jax.jit(ops.expected_displacement, static_argnames="window")
+
 WINDOWS = [(1, 1), (3, 3), (3, 5), (5, 1), (11, 11)]
 
 
@@ -28,11 +31,11 @@ def test_convention_candidates_run_row_by_row_with_the_centre_in_the_middle():
 @pytest.mark.parametrize("window", WINDOWS)
 def test_values_are_those_of_plain_loops(x64, window, border):
     residual, response = inputs(window)
-    found = ops.candidate_probabilities(residual, response, window=window, temperature=2.0, border=border)
+    found = candidate_probabilities(residual, response, window=window, temperature=2.0, border=border)
     expected = loops.candidate_probabilities(residual, response, window, 2.0, border)
     assert_allclose(found, expected, atol=1e-12)
     assert_allclose(
-        ops.expected_displacement(found, window=window), loops.expected_displacement(expected, window), atol=1e-12
+        expected_displacement(found, window=window), loops.expected_displacement(expected, window), atol=1e-12
     )
 
 
@@ -50,7 +53,8 @@ def test_gradients_are_those_of_plain_loops(x64, border):
         probabilities = loops.candidate_probabilities(residual, response, window, 2.0, border)
         return np.sum(weights * loops.expected_displacement(probabilities, window))
 
-    for found, number in zip(jax.grad(ours, argnums=(0, 1))(residual, response), (0, 1), strict=True):
+    gradients = jax.jit(jax.grad(ours, argnums=(0, 1)))(residual, response)
+    for found, number in zip(gradients, (0, 1), strict=True):
         expected = np.zeros(found.shape)
         for index in np.ndindex(*found.shape):
             shifted = [[residual.copy(), response.copy()] for _ in range(2)]
@@ -63,8 +67,10 @@ def test_gradients_are_those_of_plain_loops(x64, border):
 def test_a_constant_response_leaves_the_interior_and_zooms_at_the_border(x64):
     zeros = np.zeros((7, 7, 1, 9))
     masked, kept = (
-        ops.expected_displacement(
-            ops.candidate_probabilities(zeros, np.ones((7, 7, 1)), window=(3, 3), border=border), window=(3, 3)
+        np.asarray(
+            expected_displacement(
+                candidate_probabilities(zeros, np.ones((7, 7, 1)), window=(3, 3), border=border), window=(3, 3)
+            )
         )
         for border in ("mask", "zero")
     )
@@ -72,15 +78,15 @@ def test_a_constant_response_leaves_the_interior_and_zooms_at_the_border(x64):
     assert_allclose(masked[0, 0, 0], [0.5, 0.5], atol=1e-15)  # three of nine candidates are gone on either side
     assert_allclose(masked[3, -1, 0], [-0.5, 0], atol=1e-15)
     assert 0 < kept[0, 0, 0, 0] < 0.05
-    none = ops.candidate_probabilities(zeros, np.zeros((7, 7, 1)), window=(3, 3), border="zero")
-    assert_allclose(ops.expected_displacement(none, window=(3, 3)), 0, atol=1e-15)
+    none = candidate_probabilities(zeros, np.zeros((7, 7, 1)), window=(3, 3), border="zero")
+    assert_allclose(expected_displacement(none, window=(3, 3)), 0, atol=1e-15)
 
 
 def test_a_strong_response_draws_its_neighbours_to_it(x64):
     response = np.zeros((5, 5, 2))
     response[1, 3, 0] = 1000.0
-    probabilities = ops.candidate_probabilities(np.zeros((5, 5, 2, 9)), response, window=(3, 3))
-    coords = ops.displace(ops.expected_displacement(probabilities, window=(3, 3)))
+    probabilities = candidate_probabilities(np.zeros((5, 5, 2, 9)), response, window=(3, 3))
+    coords = np.asarray(ops.displace(expected_displacement(probabilities, window=(3, 3))))
     for y, x in ((0, 2), (1, 3), (2, 4), (1, 2)):
         assert_allclose(coords[y, x, 0], [3, 1], atol=1e-12)
     assert_allclose(coords[3, 2, 0], [2, 3], atol=1e-12)  # it is not in this one's window
@@ -89,7 +95,7 @@ def test_a_strong_response_draws_its_neighbours_to_it(x64):
 
 def test_probabilities_of_bfloat16_are_float32():
     residual, response = (jnp.asarray(a, jnp.bfloat16) for a in inputs((3, 3)))
-    found = ops.candidate_probabilities(residual, response, window=(3, 3))
+    found = candidate_probabilities(residual, response, window=(3, 3))
     assert found.dtype == jnp.float32
     assert_allclose(found.sum(-1), 1, atol=1e-6)
 

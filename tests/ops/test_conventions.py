@@ -1,8 +1,10 @@
 """Every public op says in three lines which way it goes, where its coordinates begin, and what lies outside."""
 
+import functools
 import inspect
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,19 +35,24 @@ def test_help_says_the_convention_in_three_lines(name):
 
 
 @pytest.mark.parametrize(("padding", "fill"), [("zeros", 0.0), ("zeros", 7.0), ("border", 0), ("wrap", 0)])
+@pytest.mark.daily("zeros-7.0", "wrap-0")
 def test_a_coordinate_that_is_no_number_reads_0_of_every_sampler(padding, fill):
     options = {"padding": padding, "fill": fill}
     image, nowhere = jnp.ones((3, 4, 2)), jnp.array([jnp.nan, 1.0])
     line = jnp.array([jnp.nan])
-    found = [
-        ops.sample(image, nowhere, **options),
-        ops.sample_channels(image, jnp.stack([nowhere, nowhere]), **options),
-        ops.sample_volume(image[None], jnp.array([1.0, jnp.nan, 0.0]), **options),
-        ops.grid_sample(image, nowhere, align_corners=True, **options),
-        ops.sample_separable(image, line, jnp.ones(1), **options)[0, 0],
-        ops.sample_separable(image, jnp.ones(1), line, **options)[0, 0],
-    ]
-    assert_array_equal(found, np.zeros((6, 2)))
+
+    @jax.jit
+    def by_every_sampler():
+        return [
+            ops.sample(image, nowhere, **options),
+            ops.sample_channels(image, jnp.stack([nowhere, nowhere]), **options),
+            ops.sample_volume(image[None], jnp.array([1.0, jnp.nan, 0.0]), **options),
+            ops.grid_sample(image, nowhere, align_corners=True, **options),
+            ops.sample_separable(image, line, jnp.ones(1), **options)[0, 0],
+            ops.sample_separable(image, jnp.ones(1), line, **options)[0, 0],
+        ]
+
+    assert_array_equal(by_every_sampler(), np.zeros((6, 2)))
 
 
 def test_what_converts_coordinates_goes_on_beyond_the_map():
@@ -68,16 +75,19 @@ def test_the_border_decides_where_a_uniform_softmax_leads(border, corner):
 
 @pytest.mark.parametrize(("align_corners", "inside"), [(True, True), (False, False)])
 def test_the_saliency_grid_of_a_peak_in_the_corner(align_corners, inside):
-    saliency = jnp.full((4, 4), 1e-6).at[3, 3].set(1.0)
-    grid = ops.saliency_grid(saliency, (16, 16), fwhm=2.0, pad=3, align_corners=align_corners)
-    assert (grid.max() <= 1) == inside
-    assert ops.saliency_grid(saliency, (4, 4), fwhm=2.0, pad=3, align_corners=align_corners).max() <= 1
+    saliency = np.full((4, 4), 1e-6, np.float32)
+    saliency[3, 3] = 1
+    zoom = jax.jit(functools.partial(ops.saliency_grid, fwhm=2.0, pad=3, align_corners=align_corners), static_argnums=1)
+    assert (np.max(zoom(saliency, (16, 16))) <= 1) == inside
+    assert np.max(zoom(saliency, (4, 4))) <= 1
 
 
 @pytest.mark.parametrize(("first", "least"), [(0.0, 0.0), (1.0, -1.0), (3.0, -1.0)])
+@pytest.mark.daily("0.0-0.0", "3.0--1.0")
 def test_inverse_cdf_stays_on_the_map_but_for_one_cell_before_it(first, least):
-    attention = jnp.exp(2 * jnp.asarray(np.random.default_rng(0).normal(size=(5, 6)), jnp.float32))
-    for line, size in zip(ops.attention_coords(attention, (40, 50), first=first), (6, 5), strict=True):
+    attention = np.exp(2 * np.random.default_rng(0).normal(size=(5, 6))).astype(np.float32)
+    lines = jax.jit(lambda attention: ops.attention_coords(attention, (40, 50), first=first))(attention)
+    for line, size in zip(lines, (6, 5), strict=True):
         assert line[0] == least
         assert least <= line.min() <= line.max() < size - 1
 

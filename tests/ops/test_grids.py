@@ -28,9 +28,14 @@ def test_affine_grid_and_its_gradient_match_torch(x64, name):
     def golden(part):
         return jnp.asarray(GOLDEN[f"{name}_{part}"])
 
-    grid, vjp = jax.vjp(lambda theta: ops.affine_grid(theta, SHAPES[name]), golden("theta"))
+    @jax.jit
+    def value_and_gradient(theta, cotangent):
+        grid, vjp = jax.vjp(lambda theta: ops.affine_grid(theta, SHAPES[name]), theta)
+        return grid, *vjp(cotangent)
+
+    grid, gradient = value_and_gradient(golden("theta"), golden("cotangent"))
     assert_allclose(grid, golden("value"), atol=1e-12)
-    assert_allclose(vjp(golden("cotangent"))[0], golden("d_theta"), atol=1e-12)
+    assert_allclose(gradient, golden("d_theta"), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values())
@@ -87,26 +92,30 @@ def test_projective_grid_ignores_the_scale_of_its_matrix(x64):
     assert_allclose(ops.projective_grid(-2 * theta, (4, 6)), ops.projective_grid(theta, (4, 6)), atol=1e-12)
 
 
+@jax.jit
+def grid_and_gradient(theta):
+    """A projective grid, and the gradient of the sum of its squares."""
+    grid, pull_back = jax.vjp(lambda theta: ops.projective_grid(theta, (4, 6)), theta)
+    return grid, *pull_back(2 * grid)
+
+
 @pytest.mark.parametrize("factor", [1e-30, 1e-7, -1e-7, 1e7, 1e30])
 def test_the_smallest_and_largest_homographies_are_those_of_scale_one(factor):
-    theta = jnp.asarray(np.eye(3) + 0.1 * rng_normal(3, 3), jnp.float32)
-
-    def total(theta):
-        return (ops.projective_grid(theta, (4, 6)) ** 2).sum()
-
-    expected = loops.projective_grid(np.asarray(theta, np.float64), (4, 6))
-    assert_allclose(ops.projective_grid(factor * theta, (4, 6)), expected, rtol=1e-4, atol=1e-5)
+    theta = (np.eye(3) + 0.1 * rng_normal(3, 3)).astype(np.float32)
+    (found, gradient), (_, expected) = (grid_and_gradient(np.float32(scale) * theta) for scale in (factor, 1))
+    assert_allclose(found, loops.projective_grid(theta.astype(np.float64), (4, 6)), rtol=1e-4, atol=1e-5)
     # A homography's gradient goes as one over its scale.
-    assert_allclose(factor * jax.grad(total)(factor * theta), jax.grad(total)(theta), rtol=1e-3, atol=1e-3)
+    assert_allclose(np.float32(factor) * gradient, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("factor", [1e-7, 1e7])
 def test_the_second_derivative_of_a_scaled_homography_is_that_of_scale_one(factor):
-    theta, push = (jnp.asarray(value, jnp.float32) for value in (np.eye(3) + 0.1 * rng_normal(3, 3), rng_normal(3, 3)))
+    theta, push = (value.astype(np.float32) for value in (np.eye(3) + 0.1 * rng_normal(3, 3), rng_normal(3, 3)))
+    pushed = jax.jit(lambda theta, push: jax.jvp(lambda t: grid_and_gradient(t)[1], (theta,), (push,))[1])
 
     def curvature(factor):
-        slope = jax.grad(lambda t: (ops.projective_grid(t, (4, 6)) ** 2).sum())
-        return factor * jax.jvp(slope, (factor * theta,), (factor * push,))[1]
+        scaled = np.float32(factor) * theta, np.float32(factor) * push
+        return np.float32(factor) * pushed(*scaled)
 
     assert_allclose(curvature(factor), curvature(1.0), rtol=1e-3, atol=2e-3)
 
@@ -126,6 +135,7 @@ def test_projective_grid_contains_the_affine_grids(x64):
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.daily("zeros")
 def test_a_vanishing_denominator_leaves_finite_values_and_gradients(padding):
     image = jnp.asarray(rng_normal(5, 5, 2), jnp.float32)
     horizon = jnp.array([[1.0, 0.2, 0.1], [0.1, 1.0, 0.2], [1.0, 0.0, 0.0]])  # w = x: zero on the middle column
@@ -168,7 +178,7 @@ def test_thin_plate_spline_of_an_affine_map_is_affine(x64):
 
 
 def test_thin_plate_spline_gradient_is_that_of_a_linear_map(x64):
-    grid = lambda targets: ops.thin_plate_spline_grid(targets, (3, 3))  # noqa: E731
+    grid = jax.jit(lambda targets: ops.thin_plate_spline_grid(targets, (3, 3)))
     rest, push = jnp.asarray(CONTROL), jnp.asarray(rng_normal(16, 2))
     value, slope = jax.jvp(grid, (rest,), (push,))
     assert_allclose(slope, grid(rest + push) - value, atol=1e-9)
@@ -205,15 +215,16 @@ IDENTITIES = {
 
 @pytest.mark.parametrize("name", IDENTITIES)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (0, 3), (3, 0)])
+@pytest.mark.daily("shape0-*", "shape2-*")
 def test_grids_of_size_one_and_empty_grids(name, shape):
-    grid = IDENTITIES[name](shape, jnp.float32)
+    grid = jax.jit(lambda: IDENTITIES[name](shape, jnp.float32))()
     assert grid.shape == (*shape, 2)
     assert_allclose(grid, loops.affine_grid(np.eye(2, 3), shape), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_convention_grids_are_at_least_float32(name):
-    grid = IDENTITIES[name]((2, 5), jnp.bfloat16)
+    grid = jax.jit(lambda: IDENTITIES[name]((2, 5), jnp.bfloat16))()
     assert grid.dtype == jnp.float32
     assert_allclose(grid, loops.affine_grid(np.eye(2, 3), (2, 5)), atol=0.02)
 

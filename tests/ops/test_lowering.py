@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import export
+from numpy.testing import assert_array_equal
 
 from vtnjax import ops
 from vtnjax.ops import _linear
@@ -27,10 +29,8 @@ CASES = {
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.daily(
-    "sample-*",
+    "sample-tpu",
     "nearest-tpu",
-    "channels-tpu",
-    "volume-cuda",
     "separable-tpu",
     "deformable-cuda",
     "saliency-tpu",
@@ -71,12 +71,12 @@ def test_a_gpu_adds_single_corners_where_there_are_few_channels():
 
 
 def test_corners_are_read_alike_by_themselves_and_as_cells():
-    image = jnp.arange(5 * 6 * 2, dtype=jnp.float32).reshape(5, 6, 2, 1)
+    image = np.arange(5 * 6 * 2, dtype=np.float32).reshape(5, 6, 2, 1)
     base = jnp.array([[0, 1], [2 * 7, 2 * 7 + 1], [2 * 22, 2 * 22 + 1]], jnp.int32)  # (points, groups)
     offsets = tuple(offset for _, offset in _linear._corners(image.shape))
-    cells = _linear._read_cells(image, base, offsets)
+    cells = np.asarray(_linear._read_cells(jnp.asarray(image), base, offsets))
     assert cells.shape == (3, 2, 4, 1)
-    assert jnp.array_equal(cells, _linear._read_corners(image, base, offsets))
+    assert_array_equal(cells, _linear._read_corners(jnp.asarray(image), base, offsets))
     row, column = divmod(22, 6)
     expected = [image[row + dy, column + dx, 1, 0] for dx in (0, 1) for dy in (0, 1)]
     assert cells[2, 1, :, 0].tolist() == [float(value) for value in expected]

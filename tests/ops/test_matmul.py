@@ -95,7 +95,7 @@ def to_second_order(function):
 
 
 @pytest.mark.parametrize(("name", "option"), CASES)
-@pytest.mark.daily("sample-reflection", "channels-zeros", "groups-fill", "volume-wrap", "*edges-border", "deformable-*")
+@pytest.mark.daily("sample-reflection", "groups-fill", "volume-wrap", "deformable-*")
 def test_products_are_gathers_to_second_order(x64, name, option):
     function, sizes = FUNCTIONS[name]
     image, coords = jnp.asarray(normal(*sizes, CHANNELS)), jnp.asarray(places(sizes))
@@ -117,7 +117,7 @@ READERS = {
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection", "wrap"])
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.daily("*-reflection")
+@pytest.mark.daily("gather-reflection")
 def test_the_gradient_to_the_image_moves_to_the_right_of_a_whole_coordinate(x64, name, padding):
     """Each sample's weights are piecewise linear in its coordinates; so is the image's gradient, which holds them."""
     image = jnp.zeros((3, 4, 1))
@@ -187,7 +187,7 @@ LOWERED = {
 
 
 @pytest.mark.parametrize("name", LOWERED)
-@pytest.mark.daily("sample", "channels", "inverse CDF")
+@pytest.mark.daily("sample", "inverse CDF")
 def test_a_tpu_gathers_nothing(name):
     function, *shapes = LOWERED[name]
     if name == "deformable":

@@ -31,7 +31,7 @@ def random_map(size, *, contrast=2.0, seed=0):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.daily("square", "wide, even", "cut off early", "one row")
+@pytest.mark.daily("square", "cut off early", "one row")
 def test_it_is_the_plain_loop(x64, name):
     size, shape, fwhm, pad = CASES[name]
     saliency = random_map(size)
@@ -57,7 +57,7 @@ def test_the_cases_reach_the_clamp():
         ((4, 4), (3, 3), 0),
     ],
 )
-@pytest.mark.daily("*-float32-0.0", "size1-shape1-5-float64-*")
+@pytest.mark.daily("size0-*-float32-0.0", "size1-*-float64-*", "size3-*-float32-0.0", "size5-*-float32-0.3")
 def test_convention_a_uniform_map_is_exactly_the_identity(size, shape, pad, value, dtype):
     with jax.enable_x64(dtype == "float64"):
         found = saliency_grid(jnp.full(size, value, dtype), shape, fwhm=13.0, pad=pad)
@@ -127,20 +127,20 @@ def test_the_gradients_of_empty_maps_are_finite(lone):
     def loss(saliency):
         return (saliency_grid(saliency, (7, 7), fwhm=1.0, pad=8) ** 2).sum()
 
-    gradient = jax.grad(loss)(saliency)
+    gradient = jax.jit(jax.grad(loss))(saliency)
     assert np.isfinite(gradient).all()
     if not lone:
         assert_array_equal(gradient, 0)
-    assert np.isfinite(jax.jvp(loss, (saliency,), (jnp.ones_like(saliency),))[1])
+    assert np.isfinite(jax.jit(lambda s: jax.jvp(loss, (s,), (jnp.ones_like(s),))[1])(saliency))
 
 
 def test_a_uniform_map_has_a_gradient_that_draws_the_grid():
     saliency = jnp.ones((7, 7))
     # What moves the grid point of (row 3, column 2) to the right: more on its right, less on its left.
-    gradient = jax.grad(lambda s: saliency_grid(s, (7, 7), fwhm=4.0, pad=6)[3, 2, 0])(saliency)
+    columns = jax.jit(jax.jacrev(lambda s: saliency_grid(s, (7, 7), fwhm=4.0, pad=6)[3, ::2, 0]))(saliency)
+    gradient, border = np.asarray(columns)[[1, 0]]
     assert (gradient[3, 3:] > 0).all()
     assert (gradient[3, :2] < 0).all()
-    border = jax.grad(lambda s: saliency_grid(s, (7, 7), fwhm=4.0, pad=6)[3, 0, 0])(saliency)
     weights = 0.5 ** (4 * np.arange(-6, 7) ** 2 / 4.0**2)
     assert_allclose(border[3, 1], weights[7] / weights.sum() ** 2 * 2 / 6, rtol=1e-5)  # all of it, at the limit itself
 

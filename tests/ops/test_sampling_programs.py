@@ -31,6 +31,7 @@ def test_a_batch_can_be_checked(name):
 
 
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "volume"])
+@pytest.mark.daily("rows", "bilinear")
 def test_a_loss_behind_a_sampler_is_not_compiled_into_its_gathers(name, optimised):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 8, jnp.float32)
     program = jax.jit(lambda *arguments: (function(*arguments) ** 2).sum()).lower(*arguments).compile().as_text()
@@ -40,7 +41,7 @@ def test_a_loss_behind_a_sampler_is_not_compiled_into_its_gathers(name, optimise
 
 
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "nearest", "lerp", "volume"])
-@pytest.mark.daily("rows", "bilinear", "volume")
+@pytest.mark.daily("rows", "volume")
 def test_a_batch_of_any_size_can_be_exported(name):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 3, jnp.float32)
     (count,) = export.symbolic_shape("count")
@@ -50,6 +51,7 @@ def test_a_batch_of_any_size_can_be_exported(name):
 
 
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "nearest", "volume"])
+@pytest.mark.daily("bilinear", "nearest")
 def test_any_number_of_points_can_be_exported(name):
     function, (image, coords) = SAMPLERS[name][0], operators.arguments(name, jnp.float32)
     (count,) = export.symbolic_shape("count")

@@ -44,16 +44,17 @@ def test_wrap_and_fill_are_scipys(method, kind):
         "fill": ({"fill": 2.5}, {"mode": "grid-constant", "cval": 2.5}),
     }[kind]
     image, coords = normal(4, 5, 2), scattered(30)
-    found = ops.sample(jnp.asarray(image), jnp.asarray(coords), method=method, **ours)
+    found = jax.jit(functools.partial(ops.sample, method=method, **ours))(jnp.asarray(image), jnp.asarray(coords))
     assert_allclose(found, by_scipy(image, coords, method, **theirs), atol=1e-12)
     volume, coords = normal(2, 3, 4, 2), scattered(30, sizes=(2, 3, 4))
-    found = ops.sample_volume(jnp.asarray(volume), jnp.asarray(coords), method=method, **ours)
+    sample_volume = jax.jit(functools.partial(ops.sample_volume, method=method, **ours))
+    found = sample_volume(jnp.asarray(volume), jnp.asarray(coords))
     assert_allclose(found, by_scipy(volume, coords, method, **theirs), atol=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (1, 3), (3, 1), (1, 1)])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.daily("nearest-shape0", "nearest-shape3", "bilinear-*", "bicubic-shape1")
+@pytest.mark.daily("nearest-shape0", "bilinear-shape0", "bilinear-shape3", "bicubic-shape1")
 def test_wrap_and_fill_are_the_plain_loop(method, shape):
     image, coords, fill = normal(*shape, 2), scattered(20, sizes=shape), normal(2, seed=2)
     coords = np.concatenate([coords, np.round(coords[:8])])
@@ -90,7 +91,7 @@ SAMPLERS = {
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("sample", "channels", "grid_sample")
+@pytest.mark.daily("sample", "channels")
 def test_every_sampler_wraps_and_fills_with_right_derivatives(name):
     image, coords, fill, cotangent = normal(4, 5, 2), scattered(5), normal(2, seed=2), normal(5, 2, seed=3)
     for padding in ("wrap", "zeros"):
@@ -142,9 +143,15 @@ def test_wrap_at_places_that_are_none():
 @pytest.mark.daily("nearest", "bilinear")
 def test_fill_at_places_that_are_none(method):
     points = jnp.array([[INF, 0.0], [-INF, 1.0], [1e300, 1.0], [9.0, 1.0], [NAN, 1.0], [1.0, NAN], [1.0, 1.0]])
-    found = ops.sample(jnp.ones((3, 4, 1)), points, method=method, fill=5.0)[:, 0]
+
+    @jax.jit
+    def value_and_gradient(points):
+        function = functools.partial(ops.sample, jnp.ones((3, 4, 1)), method=method, fill=5.0)
+        value, pull_back = jax.vjp(function, points)
+        return value[:, 0], *pull_back(jnp.ones_like(value))
+
+    found, gradient = value_and_gradient(points)
     assert_array_equal(found, [5, 5, 5, 5, 0, 0, 1])
-    gradient = jax.grad(lambda p: ops.sample(jnp.ones((3, 4, 1)), p, method=method, fill=5.0).sum())(points)
     assert_array_equal(gradient, np.zeros((7, 2)))
 
 
@@ -160,7 +167,7 @@ def test_a_fill_that_is_no_number_marks_what_reads_outside_and_nothing_else(meth
     )
     outside = jnp.array([[4.6, 1.0], [-0.6, 1.2], [2.0, 3.7], [20.0, 1.0]])
     assert np.isnan(ops.sample(image, outside, method=method, fill=NAN)).all()
-    slopes = jax.grad(lambda p: ops.sample(image, p, method=method, fill=NAN).sum())(whole[:1, :1] + 0.25)
+    slopes = jax.jit(jax.grad(lambda p: ops.sample(image, p, method=method, fill=NAN).sum()))(whole[:1, :1] + 0.25)
     assert np.isfinite(slopes).all()
 
 
@@ -184,6 +191,7 @@ def test_fill_of_one_number_under_jit_vmap_and_grad():
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection", "wrap"])
+@pytest.mark.daily("zeros", "reflection")
 def test_the_nearest_voxel_is_the_plain_loop(padding):
     volume, coords = normal(2, 3, 4, 2), scattered(30, sizes=(2, 3, 4))
     options = {"method": "nearest", "padding": padding}
@@ -198,6 +206,7 @@ def test_the_nearest_voxel_is_the_plain_loop(padding):
 
 def test_the_nearest_voxels_gradient():
     volume, point = jnp.asarray(normal(2, 3, 4, 1)), jnp.array([[1.2, 1.9, 0.4]])
-    d_volume, d_point = jax.grad(lambda v, p: ops.sample_volume(v, p, method="nearest").sum(), (0, 1))(volume, point)
+    total = jax.jit(jax.grad(lambda v, p: ops.sample_volume(v, p, method="nearest").sum(), (0, 1)))
+    d_volume, d_point = map(np.asarray, total(volume, point))
     assert_array_equal(d_point, np.zeros((1, 3)))
     assert d_volume[0, 2, 1, 0] == d_volume.sum() == 1

@@ -153,15 +153,6 @@ def test_a_tasn_that_warps_no_features_has_no_consistency():
 
 # ---- Whole runs
 
-SMOKES = ["cub_vtn:backbone=squeezenet,head=mpncov", "cub_tasn:backbone=squeezenet,head=isqrt,warp=vtn"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SMOKES)
-def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, name):
-    config, _, variant = name.partition(":")
-    runs.assert_smoke_run_ends(tmp_path, f"configs/{config}.py:smoke,{variant}")
-
 
 @pytest.mark.slow
 def test_a_killed_run_with_a_sketch_ends_as_if_never_killed(tmp_path):

@@ -57,7 +57,8 @@ def test_the_references_settings_are_the_defaults():
 
 @pytest.mark.slow
 def test_a_smoke_run_ends_with_a_figure_and_a_picture(tmp_path):
-    runs.assert_smoke_run_ends(tmp_path, f"{runs.SMALLER}:cub_tasn:smoke")
+    config = f"{runs.SMALLER}:cub_tasn:smoke,warp=vtn,head=isqrt"
+    runs.assert_smoke_run_ends(tmp_path, config, **{"network.warp.groups": 4})
 
 
 @pytest.mark.slow

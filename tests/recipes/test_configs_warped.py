@@ -102,7 +102,7 @@ def test_steps_in_epochs_follow_the_batch():
 # ---- Whole runs
 
 SMOKES = [
-    "cub_vtn:backbone=squeezenet",
+    "cub_vtn:backbone=squeezenet,head=mpncov",
     "cub_vtn:backbone=resnet18,warp=deformable,dataset=aircraft",
 ]
 SMALLER = ["two_digits:model=vtn_two", "volume_digits:model=st_fcn", "volume_digits:model=cnn"]

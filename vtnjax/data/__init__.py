@@ -14,6 +14,7 @@ with needing("train", room=__name__):
     from vtnjax.data.digits import Digits
     from vtnjax.data.drawn import write_drawn
     from vtnjax.data.drawn_numbers import write_house_numbers
+    from vtnjax.data.drawn_stamps import write_stamps
     from vtnjax.data.folder import Folder
     from vtnjax.data.generated import Generated
     from vtnjax.data.hidden_digits import HiddenDigits
@@ -22,7 +23,11 @@ with needing("train", room=__name__):
     from vtnjax.data.inaturalist import INaturalist2017
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
+    from vtnjax.data.scenes import Scenes
+    from vtnjax.data.solar import SolarCells
     from vtnjax.data.sources import load_source
+    from vtnjax.data.stamps import Stamps
+    from vtnjax.data.stored import Stored
     from vtnjax.data.triplets import WithTriplets
     from vtnjax.data.two_digits import TwoDigits
     from vtnjax.data.unreadable import check_source
@@ -45,7 +50,11 @@ __all__ = [
     "LabelledSource",
     "Mapped",
     "Record",
+    "Scenes",
+    "SolarCells",
     "Source",
+    "Stamps",
+    "Stored",
     "TwoDigits",
     "WithTriplets",
     "balanced_batches",
@@ -59,4 +68,5 @@ __all__ = [
     "train_batches",
     "write_drawn",
     "write_house_numbers",
+    "write_stamps",
 ]

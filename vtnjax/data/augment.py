@@ -62,7 +62,7 @@ def photo_augment(
         shape = _resized_shape(image.shape, size, keep_aspect)
         corner = rng.integers(0, (shape[1] - crop + 1, shape[0] - crop + 1))
         degrees, mirrored = rng.uniform(-rotation, rotation), flip and rng.random() < 0.5
-        image = _shrink(image, shape)
+        image = shrink(image, shape)
         image = _warp(image, _crop_matrix(image.shape, shape, crop, corner, degrees, mirrored), crop)
         if colour or pca_noise:
             image = cv2.transform(image, _colour_matrix(image, colour, pca_noise, rng))
@@ -91,7 +91,7 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
         image = record["image"]
         _check_image(image, coloured=False)
         height, width = _resized_shape(image.shape, size, keep_aspect)
-        resized = cv2.resize(_shrink(image, (height, width)), (width, height), interpolation=cv2.INTER_LINEAR)
+        resized = cv2.resize(shrink(image, (height, width)), (width, height), interpolation=cv2.INTER_LINEAR)
         top, left = (height - crop) // 2, (width - crop) // 2
         # OpenCV drops a single channel's axis.
         image = resized.reshape(height, width, -1)[top : top + crop, left : left + crop]
@@ -122,7 +122,7 @@ def _resized_shape(shape: tuple[int, ...], size: int, keep_aspect: bool) -> tupl
     return round(height * size / shorter), round(width * size / shorter)
 
 
-def _shrink(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def shrink(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The image made smaller, by means over areas, along each axis that is longer than `shape`.
 
     Bilinear taps alone would skip pixels: fine patterns turn into false coarse ones.

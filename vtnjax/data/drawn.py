@@ -55,10 +55,10 @@ _DRAWN = {
 
 @functools.cache
 def drawn_directory(dataset: str) -> str:
-    """A folder with a tiny set as `write_drawn` or `write_house_numbers` makes it, which lasts as long as the process.
+    """A folder with a tiny set of drawn pictures, which lasts as long as the process.
 
     Args:
-        dataset: "cub", "cars", "aircraft", "inat2017" or "svhn".
+        dataset: "cub", "cars", "aircraft", "inat2017", "svhn", "stamps" or "scenes".
 
     Raises:
         ValueError: If `dataset` is another name.

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Record(TypedDict):
-    """One example: `image` uint8 (h, w, c), or float32 in [0, 1], `label` from 0 to the number of classes - 1.
+    """One example: `image` uint8 (h, w, c), or floating, images in [0, 1], `label` from 0 to the number of classes - 1.
 
     A number of several digits has int32 (k,) labels.
     """

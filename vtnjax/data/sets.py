@@ -9,11 +9,15 @@ from vtnjax.data.cars import Cars, write_cars
 from vtnjax.data.cub import Cub, write_cub
 from vtnjax.data.drawing import Drawing
 from vtnjax.data.drawn_numbers import write_house_numbers
+from vtnjax.data.drawn_stamps import write_stamps
 from vtnjax.data.folder import Folder
 from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017, write_inaturalist
 from vtnjax.data.records import Source
+from vtnjax.data.scenes import Scenes
+from vtnjax.data.stamps import Stamps
+from vtnjax.data.stored import Stored
 
 Write = Callable[[Path, list[Drawing], int], None]
 
@@ -42,5 +46,8 @@ SETS: dict[str, Entry] = {
     "cars": Entry(Cars, 8144, write_cars),
     "aircraft": Entry(Aircraft, 6667, write_aircraft),
     "inat2017": Entry(INaturalist2017, 579_184, write_inaturalist),
+    "stored": Entry(Stored),
     "svhn": Entry(HouseNumbers, draw=write_house_numbers),
+    "stamps": Entry(Stamps, draw=write_stamps),
+    "scenes": Entry(Scenes, draw=write_stamps),
 }

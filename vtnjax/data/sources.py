@@ -14,18 +14,26 @@ from vtnjax.data.generated import Generated
 from vtnjax.data.hidden_digits import HiddenDigits
 from vtnjax.data.records import Source
 from vtnjax.data.sets import SETS
+from vtnjax.data.solar import SolarCells
 from vtnjax.data.two_digits import TwoDigits
 
-_PACKAGED = {"digits": Digits, "two_digits": TwoDigits, "hidden_digits": HiddenDigits, "generated": Generated}
+_PACKAGED = {
+    "digits": Digits,
+    "two_digits": TwoDigits,
+    "hidden_digits": HiddenDigits,
+    "solar": SolarCells,
+    "generated": Generated,
+}
 
 
 def load_source(dataset: str, split: str, *, data_dir: str | None = None, **options: Any) -> Source:
     """Opens the source that a name stands for.
 
     Args:
-        dataset: "digits", "two_digits", "hidden_digits", "composites", "generated", a name in `vtnjax.data.sets.SETS`
-            such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or "drawn:NAME" for drawn pictures
-            in the layout of "cub", "cars", "aircraft", "inat2017" or "svhn".
+        dataset: "digits", "two_digits", "hidden_digits", "solar", "composites", "generated", a name in
+            `vtnjax.data.sets.SETS` such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or
+            "drawn:NAME" for drawn pictures in the layout of "cub", "cars", "aircraft", "inat2017", "svhn", "stamps" or
+            "scenes".
         split: The split, such as "train" or "test".
         data_dir: The folder of the files: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
             "composites", unused by the others.

@@ -209,7 +209,7 @@ class KernelPool(_Pooling):
         Args:
             channels: how many channels the features have.
             size: how many numbers each order above the first has.
-            orders: p, at least 2. With 4 a Gaussian is approximated well enough.
+            orders: p, the highest order, at least 2.
             gamma: of the kernel that the coefficients begin with, above 0.
             learned: whether the coefficients are learned.
             unit: whether the features of each position are first brought to length 1.

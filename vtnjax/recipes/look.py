@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data
-from vtnjax.recipes.pictures import check_picture
+from vtnjax.recipes.pictures import COLOURS, check_picture
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
 from vtnjax.train.store import write_whole
@@ -56,6 +56,7 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
 
     records = _one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])
+    shown = images if images.shape[-1] <= COLOURS else _brightness(images)
     look = jax.jit(make_look(graphdef))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
     titles = [
@@ -65,9 +66,16 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     ]
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / epath.Path(path).name
-        plot.save(recipe.picture(images, out, titles, recipe.as_picture), drawn)
+        plot.save(recipe.picture(shown, out, titles, recipe.as_picture), drawn)
         epath.Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(epath.Path(path), drawn.read_bytes())
+
+
+def _brightness(features):
+    """Features, which have no colours, as grey images: the mean over the channels, the brightest of each being 1."""
+    mean = features.astype(np.float32).mean(-1, keepdims=True)
+    highest = mean.max((1, 2), keepdims=True)
+    return np.clip(mean / np.where(highest > 0, highest, 1), 0, 1)
 
 
 def short_name(classes: tuple[str, ...], label: Any, *, longest: int = _LONGEST) -> str:

@@ -37,8 +37,8 @@ class Given(NamedTuple):
     def trunk(self, key: str, part: Config, weights: str) -> Any:
         """A trunk, with the weights that `config.WEIGHTS` names unless a checkpoint has them already."""
         pretrained = self.config[weights] if self.pretrained else ""
-        if pretrained and part["name"] == "small":
-            raise ValueError(f"config.{weights} must be empty for the trunk 'small', not {pretrained!r}")
+        if pretrained and part["name"] in ("none", "small"):
+            raise ValueError(f"config.{weights} must be empty for the trunk {part['name']!r}, not {pretrained!r}")
         options = {"dtype": self.config.dtype, "seed": self.seed, "pretrained": pretrained}
         return build_trunk(key, part, self.shape[-1], **options)
 

@@ -60,7 +60,7 @@ PICTURES: dict[str, Picture] = {
     "projections": _projections,
 }
 
-_COLOURS = 4  # channels of an image with opacity; coordinates have fewer
+COLOURS = 4  # channels of an image with opacity; coordinates have fewer
 # The number of axes of what a picture shows of the output. A network that warps nothing has no "coords", and its images
 # alone are shown.
 _SHOWN: dict[str, dict[str, int]] = {
@@ -81,7 +81,7 @@ def check_picture(name: str, out: Mapping[str, Any]) -> None:
     """
     shown = _SHOWN[name] if "coords" in out or name == "projections" else {}
     shapes = {part: out[part].shape for part in shown if part in out}
-    fits = all(len(shape) == shown[part] and shape[-1] <= _COLOURS for part, shape in shapes.items())
+    fits = all(len(shape) == shown[part] and shape[-1] <= COLOURS for part, shape in shapes.items())
     if not fits or len(shapes) < len(shown):
         known = ", ".join(f"{part} {tuple(array.shape)}" for part, array in out.items() if hasattr(array, "shape"))
         raise ValueError(f"config.picture.name must fit what the network makes ({known}), not {name!r}")

@@ -7,12 +7,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array
 
 from vtnjax import models
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.recipes.names import look_up
 from vtnjax.train.config import Config, naming
+
+
+class _Images(nnx.Module):
+    """No trunk: the images are the features, such as stored ones."""
+
+    def __call__(self, image: Array) -> dict[str, Array]:
+        return {"image": image}
+
+
+def _none(_: int, **options: Any) -> nnx.Module:
+    return _Images()
 
 
 def _small(inputs: int, *, widths: Sequence[int] = (16, 32, 64), **options: Any) -> nnx.Module:
@@ -42,6 +54,7 @@ TRUNKS: dict[str, Callable[..., nnx.Module]] = {
     "inception": _inception,
     "squeezenet": _squeezenet,
     "small": _small,
+    "none": _none,
 }
 
 

@@ -1,0 +1,131 @@
+"""Objects cut out of photographs and put into others, turned, tilted and partly hidden: does a warp of features help?
+
+    python train.py --config configs/scenes.py --config.data_dir=/usr/share/tuxpaint/stamps --config.pretrained=ndf
+
+`data_dir` holds the stamps of Tux Paint (`apt-get install tuxpaint-stamps-default` on Debian and Ubuntu) or others laid
+out like them; the photographs behind are those of scikit-image (extra `scenes`) and, where installed, of the packages
+mate-backgrounds and opencv-doc. `pretrained` is "ndf" for SqueezeNet (extra `squeezenet`), a file or a name on the
+Hugging Face hub, see `models.load_pretrained` ("" is random weights). Scenes have 224 x 224 pixels. Variants, joined by
+commas, the first value of each being the default:
+
+- `task=fine|all`: the birds, 34 species, or all stamps of 96 pixels and more, 253 species;
+- `trunk=squeezenet|small|resnet18`: whose last map, of about 14 x 14 positions, is warped; "small" learns from scratch;
+- `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
+  saliency or the attention sampler, or by making the last convolution deformable;
+- `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, as in cub_vtn.py;
+- `ablation=none|mixing|grouping|probability|consistency`: VTN without one of its parts;
+- `frozen`: the features of the frozen trunk, which `python -m vtnjax.experiments.store_features scenes` computed once,
+  in place of images; `data_dir` is the folder that it wrote;
+- `split=test|validation`: which scenes are tested on; the validation scenes are for tuning;
+- `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
+
+Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
+Nothing was measured with this config: rates and lengths are first guesses. The softmax of VTN has the temperature 10
+on pretrained trunks, whose activations are large, and 1 on the small one. The consistency loss is averaged over the
+positions and on features of unit length, as configs/composites.py has it. Heads of second order have the rates of
+their own that cub_vtn.py gives them, but no mirror images in tests: no scene is mirrored in training.
+"""
+
+from ml_collections import ConfigDict
+
+from vtnjax.recipes import presets
+from vtnjax.train.config import Config, choose
+
+SIZE, STEPS = 224, 1000
+CHANNELS = {"squeezenet": 512, "small": 128, "resnet18": 512}
+# Those whose last map has a sixteenth of the image's height and width.
+TRUNKS = {
+    "squeezenet": {"name": "squeezenet"},
+    "small": {"name": "small", "widths": (16, 32, 64, 64, 128)},
+    "resnet18": {"name": "resnet18", "strides": (1, 2, 2, 1)},
+}
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    chosen = choose(
+        variant,
+        task=("fine", "all"),
+        trunk=tuple(TRUNKS),
+        warp=("vtn", "none", "stn", "ssn", "asn", "deformable"),
+        head=("pooled", "bp", "cbp", "kp", "mpncov", "isqrt"),
+        ablation=("none", "mixing", "grouping", "probability", "consistency"),
+        split=("test", "validation"),
+        frozen=False,
+        smoke=False,
+    )
+    warp = chosen["warp"]
+    if chosen["ablation"] != "none" and warp != "vtn":
+        raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
+    heads = presets.second_order(chosen["head"], alone=STEPS // 3)
+    heads.pop("evaluation", None)
+    photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
+    config = presets.run(
+        network={
+            "name": "warped_features",
+            "trunk": TRUNKS[chosen["trunk"]],
+            "warp": {"name": warp, **warp_options(chosen)},
+            "head": presets.head(chosen["head"], chosen["trunk"]),
+        },
+        batches={"name": "balanced", "images_per_class": 4},
+        objective=objective(chosen),
+        picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
+        test_split=chosen["split"],
+        pretrained="",
+        steps=STEPS,
+        batch_size=32,
+        localiser_multiplier=1.0 if warp in ("none", "asn", "deformable") else 0.1,
+        **photographs | {"source_options": {"task": chosen["task"], "size": SIZE}, "data_threads": 2},
+        **presets.adam(3e-4) | {"weight_decay": 1e-4},
+        **presets.every(50, 250),
+        **heads,
+    )
+    if chosen["frozen"]:
+        read_features(config)
+    if chosen["smoke"]:
+        make_small(config)
+    return config
+
+
+def warp_options(chosen: dict) -> dict:
+    """A VTN with 5 x 5 candidates, or without one of its parts."""
+    if chosen["warp"] == "deformable":
+        return {"groups": 4}
+    if chosen["warp"] != "vtn":
+        return {}
+    small = chosen["trunk"] == "small"
+    options = {"groups": 8 if small else 32, "window": (5, 5), "temperature": 1.0 if small else 10.0}
+    if chosen["ablation"] == "mixing":
+        options["mix_channels"] = False
+    if chosen["ablation"] == "probability":
+        options["probabilistic"] = False
+    if chosen["ablation"] == "grouping":
+        options["groups"] = CHANNELS[chosen["trunk"]]
+    return options
+
+
+def objective(chosen: dict) -> dict:
+    """Nothing but a VTN has the consistency loss."""
+    if chosen["warp"] != "vtn" or chosen["ablation"] == "consistency":
+        return {"name": "cross_entropy"}
+    return {"name": "consistency", "weight": 1.0, "margin": 0.5, "positions": "mean", "normalise": True}
+
+
+def read_features(config: Config) -> None:
+    """Stored features in place of images and of a trunk."""
+    with config.unlocked():
+        config.update({"dataset": "stored", "data_threads": 1})
+        config.source_options, config.input = {}, {"name": "images", "distortion": "none"}
+        config.network.trunk = {"name": "none"}
+
+
+def make_small(config: Config) -> None:
+    """The same code on drawn stamps and small images."""
+    config.dataset, config.data_threads = "drawn:scenes", 1
+    config.source_options.update({"size": 64, "count": 24})
+    config.input.size = config.input.crop = 64
+    config.batches.images_per_class = 2
+    presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
+    if "head_alone_steps" in config:
+        config.head_alone_steps = 2
+    if config.network.warp.name == "vtn":
+        config.network.warp.window = (3, 3)

@@ -1,0 +1,133 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Second-order pooling: how channels vary together
+#
+# Average pooling tells how strongly each channel answers. **Second-order** pooling tells which channels answer
+# together: a covariance, or a mean product, of every two channels. Fine-grained recognition used it before and beside
+# warps, and in VTN's Table 2 the features are warped before each of these poolings.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from flax import nnx
+from matplotlib.figure import Figure
+
+from vtnjax import data, models, nn, ops
+
+plt.rcParams["figure.dpi"] = 72
+SOURCE = data.Generated("test", count=64)
+IMAGES = jnp.asarray(np.stack([SOURCE[i]["image"] for i in range(64)]), jnp.float32) / 255
+TRUNK = models.SmallTrunk(1, (16, 32, 64), rngs=nnx.Rngs(0))
+FEATURES = TRUNK(IMAGES)["conv3"]  # (64, h, w, 64), of a network that nobody trained
+print(FEATURES.shape)
+
+# %% [markdown]
+# ## The spectrum of a covariance
+#
+# A few directions of the channels hold nearly all of the variance. The **square root** of the covariance makes the
+# directions more alike: an eigenvalue of a hundredth of the largest becomes a tenth. MPN-COV takes the root by
+# eigenvalues. iSQRT-COV iterates instead: products of matrices alone, which run fast on any accelerator.
+
+# %%
+MATRIX = np.asarray(ops.covariance(FEATURES[0]))
+SHARES = np.linalg.eigvalsh(MATRIX)[::-1] / np.trace(MATRIX)
+SIZE = MATRIX.shape[0]
+
+
+def eigenvalues(triangle):
+    """Of the matrix whose upper triangle is given row by row, the largest first."""
+    matrix = np.zeros((SIZE, SIZE))
+    matrix[np.triu_indices(SIZE)] = triangle
+    return np.linalg.eigvalsh(matrix + np.triu(matrix, 1).T)[::-1]
+
+
+figure = Figure(figsize=(9, 3.4), layout="constrained")
+left, right = figure.subplots(1, 2)
+scale = np.sqrt(np.trace(MATRIX))
+left.semilogy(np.maximum(SHARES, 1e-9), color="black", label="covariance")
+for iterations in (1, 3, 5, 8):
+    found = eigenvalues(ops.isqrt_covariance(FEATURES[0], iterations=iterations)) / scale
+    left.semilogy(np.maximum(found, 1e-9), label=f"{iterations} iterations")
+exact = eigenvalues(ops.matrix_power_covariance(FEATURES[0])) / scale
+left.semilogy(np.maximum(exact, 1e-9), "--", color="grey", label="exact root")
+left.set(xlabel="eigenvalue", ylabel="relative to the trace", ylim=(1e-8, 1.5), title="a spectrum")
+left.legend(fontsize=8)
+
+share = np.logspace(-5, 0, 200)
+for iterations in (1, 3, 5, 8, 12):
+    y, z = share.copy(), np.ones_like(share)
+    for _ in range(iterations):
+        t = (3 - z * y) / 2
+        y, z = y * t, z * t
+    right.semilogx(share, y / np.sqrt(share), label=f"{iterations}")
+right.set(xlabel="eigenvalue / trace", title="share of the true root that is reached")
+right.legend(title="iterations", fontsize=8)
+figure
+
+# %% [markdown]
+# Five iterations, which are the paper's, reach the root of the large eigenvalues alone. A small one is multiplied by
+# 1.5 in each of them, so it stays **linear**: what varies little is still suppressed.
+
+# %%
+y, z = 1e-4, 1.0
+for _ in range(5):
+    t = (3 - z * y) / 2
+    y, z = y * t, z * t
+print(f"five iterations make {y:.2e} of an eigenvalue of 0.0001; its root is 0.01")
+
+# %% [markdown]
+# ## Sketches
+#
+# The products of 512 channels are 262,144 numbers. **Tensor Sketch** folds them into fewer: each channel is added to a
+# random place with a random sign, twice, and the two sketches are convolved around a circle. On average over sketches,
+# inner products of what comes out are squares of those of the features. Each dot is a pair of positions.
+
+# %%
+VECTORS = np.asarray(FEATURES.reshape(-1, SIZE)[::113])  # not all in one part of the image
+VECTORS = VECTORS - VECTORS.mean(0, keepdims=True)
+VECTORS = VECTORS / np.maximum(np.linalg.norm(VECTORS, axis=1, keepdims=True), 1e-9)
+EXACT = np.square(VECTORS @ VECTORS.T)
+figure = Figure(figsize=(9, 3), layout="constrained")
+for axes, size in zip(figure.subplots(1, 3, sharey=True), (64, 512, 8192), strict=True):
+    pool = nn.CompactBilinearPool(SIZE, size, rngs=nnx.Rngs(0))
+    sketch = jax.vmap(
+        lambda x, pool=pool, size=size: ops.compact_bilinear_pool(
+            x[None, None], pool.hashes[...], pool.signs[...], size, normalise=False
+        )
+    )(jnp.asarray(VECTORS))
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    axes.plot(EXACT.ravel(), np.asarray(sketch @ sketch.T).ravel(), ".", markersize=2)
+    axes.set(title=f"{size} numbers", xlabel="square of the inner product")
+figure.axes[0].set_ylabel("inner product of the sketches")
+figure
+
+# %% [markdown]
+# ## Heads
+#
+# Each pooling is a module and the head of a network: `head=bp|cbp|kp|mpncov|isqrt` of `configs/cub_vtn.py`, with a VTN
+# before it or without one.
+
+# %%
+POOLINGS = {
+    "bilinear": nn.BilinearPool(SIZE, rngs=nnx.Rngs(0)),
+    "compact bilinear": nn.CompactBilinearPool(SIZE, 1024, rngs=nnx.Rngs(0)),
+    "kernel": nn.KernelPool(SIZE, 512, rngs=nnx.Rngs(0)),
+    "MPN-COV": nn.MPNCOV(SIZE, reduced=32, rngs=nnx.Rngs(0)),
+    "iSQRT-COV": nn.ISQRTCOV(SIZE, reduced=32, rngs=nnx.Rngs(0)),
+}
+for name, pool in POOLINGS.items():
+    print(f"{name}: {FEATURES.shape} -> {pool(FEATURES).shape}")

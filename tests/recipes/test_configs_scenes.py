@@ -1,0 +1,101 @@
+"""The config of scenes: every variant builds, and some run."""
+
+import numpy as np
+import optax
+import pytest
+import train_runs as runs
+from config_files import get_config, read, shapes
+
+from vtnjax import recipes
+from vtnjax.data import load_source
+from vtnjax.data.stored import write_stored
+from vtnjax.recipes import PICTURES, Consistency
+
+WARPS = ("none", "stn", "ssn", "asn", "deformable", "vtn")
+HEADS = ("pooled", "bp", "cbp", "kp", "mpncov", "isqrt")
+ABLATIONS = ("mixing", "grouping", "probability", "consistency")
+ROWS = [
+    *(f"trunk=small,warp={warp}" for warp in WARPS),
+    *(f"trunk=small,warp=none,head={head}" for head in HEADS[1:]),
+    *(f"trunk=small,ablation={part}" for part in ABLATIONS),
+    "warp=deformable",
+    "head=isqrt",
+    "trunk=resnet18,warp=stn",
+    "ablation=grouping",
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.daily("trunk=small,warp=asn", "trunk=small,warp=none,head=cbp", "trunk=small,ablation=grouping")
+def test_every_row_builds(row):
+    """A training step and evaluation have the shapes they should; nothing is computed."""
+    recipe = read(get_config("scenes", f"smoke,{row}"), "scenes", "smoke")
+    _, metrics, (logits, out) = shapes(recipe, optax.sgd(0.1))
+    assert ("consistency" in metrics) == isinstance(recipe.objective, Consistency)
+    assert logits.shape == (8, 6)
+    assert recipe.picture is PICTURES["fields" if "coords" in out else "gallery"]
+
+
+def test_the_last_map_is_a_sixteenth_of_the_scene():
+    for trunk, side in (("small", 4), ("resnet18", 4), ("squeezenet", 3)):
+        recipe = read(get_config("scenes", f"smoke,trunk={trunk},warp=none"), "scenes", "smoke")
+        _, _, (_, out) = shapes(recipe, optax.sgd(0.1))
+        assert out["features"].shape[1:3] == (side, side), trunk
+
+
+def test_both_tasks_are_read_balanced_and_tested_on_a_split_of_their_own():
+    for task, classes in (("fine", 6), ("all", 12)):
+        recipe = read(get_config("scenes", f"smoke,task={task},trunk=small"), "scenes", f"smoke,task={task}")
+        assert len(recipe.train.classes) == classes
+        assert recipe.test[0]["image"].shape == (64, 64, 3)
+        batch = next(recipe.batches(0))
+        assert batch["image"].shape == (8, 64, 64, 3)
+        assert np.unique(batch["label"], return_counts=True)[1].tolist() == [2, 2, 2, 2]
+    assert get_config("scenes", "split=validation").test_split == "validation"
+
+
+def test_scenes_are_read_as_they_are_made():
+    """The input neither crops, turns nor mirrors, in training as in tests."""
+    recipe = read(get_config("scenes", "smoke,trunk=small"), "scenes", "smoke")
+    batch = next(recipe.batches(0))
+    every = [recipe.train[index]["image"] for index in range(len(recipe.train))]
+    assert all(any((image == each).all() for each in every) for image in batch["image"])
+    made = load_source("drawn:scenes", "test", **get_config("scenes", "smoke").source_options)
+    np.testing.assert_array_equal(recipe.test[5]["image"], made[5]["image"])
+
+
+def test_the_temperature_suits_the_size_of_the_activations():
+    for trunk, temperature in (("squeezenet", 10.0), ("resnet18", 10.0), ("small", 1.0)):
+        assert get_config("scenes", f"trunk={trunk}").network.warp.temperature == temperature
+
+
+def test_no_head_is_tested_on_mirror_images():
+    for head in HEADS:
+        assert get_config("scenes", f"head={head}").evaluation.to_dict() == {"name": "classification"}
+    assert get_config("scenes", "head=isqrt").head_multiplier == 5.0
+
+
+def test_ablations_belong_to_the_vtn():
+    with pytest.raises(ValueError, match="the variant ablation=mixing belongs to warp=vtn, not to warp=stn"):
+        get_config("scenes", "warp=stn,ablation=mixing")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all"])
+def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):
+    runs.assert_smoke_run_ends(tmp_path, f"configs/scenes.py:smoke,{variant}".rstrip(","))
+
+
+@pytest.mark.parametrize("row", ["warp=stn", "ablation=grouping", "head=isqrt"])
+@pytest.mark.daily("head=isqrt")
+def test_warps_and_heads_learn_on_stored_features(tmp_path, row):
+    for split in ("train", "validation"):
+        batches = [(np.ones((6, 5, 4, 512), np.float32), np.arange(6) % 2)] * 2
+        write_stored(tmp_path / split, batches, count=12, shape=(5, 4, 512), classes=("a", "b"))
+    config = get_config("scenes", f"frozen,split=validation,{row}")
+    config.data_dir, config.batch_size = str(tmp_path), 8
+    recipe = recipes.read_recipe(config)
+    params, _, (logits, out) = shapes(recipe, optax.sgd(0.1))
+    assert not [name for name in params if "backbone" in name]
+    assert logits.shape == (8, 2)
+    assert out["features"].shape == (8, 5, 4, 512)
