@@ -7,7 +7,7 @@
 `models.load_pretrained` ("" is random). Variants, joined by commas, the first value of each being the default:
 
 - `backbone=resnet50|resnet101|vgg19|resnet18|squeezenet` of both nets;
-- `dataset=cub|cars|aircraft|inat2017`;
+- `dataset=cub|cars|aircraft|inat2017`, the last also tested by super-class;
 - `resolution=224|280|336|392|448` of the sampled images;
 - `sampler=inverse_cdf|ssn|uniform|none` (Table 3; with "none" it is the plain backbone at that resolution);
 - `branch=tasn|master`: with the part-net and distillation, or the master-net alone (Table 4);

@@ -8,7 +8,7 @@
 being the default:
 
 - `backbone=resnet50|vgg19|resnet101|resnet18|vgg16|vgg19_bn|squeezenet`;
-- `dataset=cub|cars|aircraft|inat2017`;
+- `dataset=cub|cars|aircraft|inat2017`, the last also tested by super-class;
 - `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
   saliency or the attention sampler, or by making the last convolution deformable;
 - `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, the rows of Table 2 (bilinear, compact

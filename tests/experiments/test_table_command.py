@@ -167,6 +167,19 @@ def test_averaged_predictions_want_their_runs_and_are_made_after_them(fake, run,
     assert len(list((fake / "results").rglob("*.json"))) == runs + 1
 
 
+def test_runs_that_did_not_end_are_not_averaged(run, monkeypatch):
+    def broken():
+        """Two seeds of a network that fails."""
+        return Table("T", "small", {"2 x": {"R": Cell("model=broken", None, members=2)}})
+
+    asked = []
+    monkeypatch.setitem(TABLES, "small", broken)
+    monkeypatch.setattr(Runner, "average", lambda *which: asked.append(which))
+    status, _ = run()
+    assert status.startswith("experiments: failed: model=broken, seed 0; model=broken, seed 1\nThe same command")
+    assert not asked
+
+
 def test_what_cannot_be_averaged_is_said_below_the_table(run, monkeypatch):
     def average(*_):
         raise ValueError("x must be the workdir of a trained run")

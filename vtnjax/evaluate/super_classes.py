@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from vtnjax import data
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.classification import Classification, add_up
 
@@ -42,7 +41,7 @@ class SuperClasses(Classification):
         means = "the error is micro, over images; macro is the mean accuracy of the super-classes"
         return ", ".join(filter(None, (super().how, means)))
 
-    def of(self, source: data.Source) -> "SuperClasses":
+    def of(self, source: Any) -> "SuperClasses":
         """The same for a source that has `super_classes` and `super_labels`, as `data.INaturalist2017` has.
 
         Raises:

@@ -119,7 +119,8 @@ def _average(runner: Runner, suffix: str, cells: list[Cell]) -> list[str]:
     for cell in (each for each in cells if each.members > 1):
         variant, seeds = cell.variant + suffix, range(cell.members)
         (which,) = cell.results(seeds)
-        if runner.result(variant, which) is None:
+        ended = all(runner.result(variant, seed) is not None for seed in seeds)
+        if ended and runner.result(variant, which) is None:
             try:
                 runner.average(variant, seeds)
             except (ValueError, OSError) as error:
