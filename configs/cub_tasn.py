@@ -128,8 +128,7 @@ def make_small(config: Config) -> None:
     config.network.attention_size = 48
     config.network.resolution //= 4
     presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
-    if "head_alone_steps" in config:
-        config.head_alone_steps = 2
+    config.head_alone_steps = min(config.head_alone_steps, 2)
     if config.objective.name == "consistent_distillation":
         config.batches.images_per_class, config.network.warp.window = 2, (3, 3)
         # An untrained trunk's features are of another size than those that the paper's margins are for.

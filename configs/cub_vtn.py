@@ -119,8 +119,7 @@ def make_small(config: Config) -> None:
     config.batches.images_per_class = 2
     config.learning_rate = 1e-4
     presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
-    if "head_alone_steps" in config:
-        config.head_alone_steps = 2
+    config.head_alone_steps = min(config.head_alone_steps, 2)
     if config.network.warp.name == "vtn":
         config.network.warp.window = (3, 3)
     if config.objective.name == "consistency":

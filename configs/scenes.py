@@ -125,7 +125,6 @@ def make_small(config: Config) -> None:
     config.input.size = config.input.crop = 64
     config.batches.images_per_class = 2
     presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
-    if "head_alone_steps" in config:
-        config.head_alone_steps = 2
+    config.head_alone_steps = min(config.head_alone_steps, 2)
     if config.network.warp.name == "vtn":
         config.network.warp.window = (3, 3)

@@ -74,7 +74,7 @@ def test_the_schedules_are_those_of_the_heads_authors():
     isqrt.batch_size, mpncov.batch_size = 10, 120
     assert (isqrt.learning_rate, mpncov.learning_rate) == pytest.approx((1.2e-3, 3.162e-3), rel=1e-3)
     pooled = get_config("cub_vtn", "")
-    assert not {"head_multiplier", "head_alone_steps"} & set(pooled)
+    assert (pooled.head_multiplier, pooled.head_alone_steps) == (1.0, 0)
     assert "flip" not in pooled.evaluation
 
 
@@ -96,8 +96,7 @@ def test_heads_have_a_rate_of_their_own_and_learn_alone_at_first():
 
 def test_what_is_no_head_stays_as_it_was_until_its_first_step():
     config = get_config("composites", "smoke,warp=none")
-    with config.unlocked():
-        config.head_multiplier, config.head_alone_steps = 10.0, 2
+    config.head_multiplier, config.head_alone_steps = 10.0, 2
     recipe = read(config, "composites", "smoke")
     optimiser = train.make_optimiser(config, recipe.rates)
     graphdef, state = train.create_state(recipe.network(0), optimiser, 0)
@@ -137,9 +136,8 @@ def test_numbers_that_make_no_sense_are_named(change, sentence):
 
 def test_a_network_without_a_head_of_its_own_has_no_rate_for_it():
     config = get_config("digits_stn", "smoke")
-    with config.unlocked():
-        config.head_multiplier = 10.0
-    with pytest.raises(ValueError, match="config must have no head_multiplier for a network without a head of its own"):
+    config.head_multiplier = 10.0
+    with pytest.raises(ValueError, match=r"head_multiplier must be 1 .* for a network without a head of its own"):
         read(config, "digits_stn", "smoke").network(0)
 
 

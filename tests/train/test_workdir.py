@@ -220,3 +220,13 @@ def test_a_record_without_the_images_shape_gets_it_and_keeps_the_rest(tmp_path):
 def test_the_default_workdir_is_named_after_config_and_variant():
     assert default_workdir("configs/digits_stn.py") == Path("runs/digits_stn")
     assert default_workdir("/x/digits_stn.py:smoke,model=fcn") == Path("runs/digits_stn-smoke-model_fcn")
+
+
+def test_a_run_of_before_there_were_some_keys_goes_on(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    later = {"head_multiplier": 1.0, "head_alone_steps": 0}
+    assert open_workdir(tmp_path, config(**later), write=True) == []
+    assert stored(tmp_path) == {**CONFIG, **later}
+    with pytest.raises(ValueError, match=r"the config must be that of the run .*: head_multiplier must be 1\.0, not 5"):
+        open_workdir(tmp_path, config(**later | {"head_multiplier": 5.0}), write=True)

@@ -204,7 +204,7 @@ def parameter_rates(config: Config) -> Rates | None:
     head learn at `config.head_multiplier` of it, and before step `config.head_alone_steps` they alone learn.
     """
     network, placing = _network(config), config.localiser_multiplier
-    own, alone = config.get("head_multiplier", 1.0), config.get("head_alone_steps", 0)
+    own, alone = config.head_multiplier, config.head_alone_steps
     if (placing, own, alone) == (1, 1, 0):
         return None
 
@@ -231,9 +231,10 @@ def check_knobs(config: Config, network: nnx.Module) -> None:
             "config.localiser_multiplier must be 1 for a network none of whose parameters place a warp, "
             f"not {multiplier}"
         )
-    own = [key for key in ("head_multiplier", "head_alone_steps") if key in config]
-    if own and not any(path[0] in names.heads for path in paths):
-        raise ValueError(f"config must have no {own[0]} for a network without a head of its own")
+    if (config.head_multiplier, config.head_alone_steps) != (1, 0) and not any(p[0] in names.heads for p in paths):
+        raise ValueError(
+            "config.head_multiplier must be 1 and config.head_alone_steps 0 for a network without a head of its own"
+        )
     if frozen and not any(map(frozen, batch_norms(network))):
         raise ValueError("config.frozen_statistics must be False for a network without a trunk that has BatchNorm")
 

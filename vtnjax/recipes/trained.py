@@ -13,7 +13,7 @@ from vtnjax.recipes.inputs import Input
 from vtnjax.recipes.networks import build_network, parameter_rates
 from vtnjax.recipes.recipe import read_input
 from vtnjax.train.checkpoint import read_state
-from vtnjax.train.config import Config, read_config
+from vtnjax.train.config import LATER, Config, read_config
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state
 from vtnjax.train.store import find_workdir
@@ -92,4 +92,4 @@ def read_trained(workdir: epath.PathLike) -> tuple[Config, list[dict[str, Any]]]
             f"{epath.Path(workdir) / 'config.json'} must say what its network is (config.network), but it is of an "
             "older version: train the run again, or use the version of vtnjax that made it"
         )
-    return ConfigDict(values), history
+    return ConfigDict(LATER | values), history

@@ -18,6 +18,8 @@ from vtnjax.train.store import write_whole
 Config: TypeAlias = Any
 
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
+# Keys that came later, with what runs did before they came.
+LATER = {"head_multiplier": 1.0, "head_alone_steps": 0}
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
 

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from vtnjax.train.checkpoint import latest_step
-from vtnjax.train.config import WEIGHTS, Config, read_config, read_json, write_config, write_json
+from vtnjax.train.config import LATER, WEIGHTS, Config, read_config, read_json, write_config, write_json
 from vtnjax.train.loop import DivergedError
 
 
@@ -147,6 +147,7 @@ def _said(changes):
 
 def _changes(before, now):
     """The values of each key that differ."""
+    before, now = LATER | before, LATER | now
     pairs = {key: (before.get(key, _ABSENT), now.get(key, _ABSENT)) for key in sorted({*before, *now})}
     return {key: (old, new) for key, (old, new) in pairs.items() if old != new}
 
