@@ -131,3 +131,23 @@ POOLINGS = {
 }
 for name, pool in POOLINGS.items():
     print(f"{name}: {FEATURES.shape} -> {pool(FEATURES).shape}")
+
+# %% [markdown]
+# ## Scenes
+#
+# `configs/scenes.py` asks the question of photographs: objects that are cut out of photographs lie turned, tilted and
+# partly hidden on other photographs, and the place, the box and the mask of each are known exactly. The real ones need
+# the stamps of Tux Paint (`apt-get install tuxpaint-stamps-default`); below are drawn stand-ins, which need nothing.
+
+# %%
+SCENES = data.load_source("drawn:scenes", "train", task="fine", size=112)
+figure = Figure(figsize=(9, 2.5), layout="constrained")
+for axes, index in zip(figure.subplots(1, 6), range(6), strict=True):
+    scene = SCENES[index]
+    x0, y0, x1, y1 = scene["box"] - 0.5
+    axes.imshow(scene["image"])
+    axes.contour(scene["mask"], [0.5], colors="white", linewidths=0.8)
+    axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="red", linewidth=1)
+    axes.set_title(SCENES.classes[scene["label"]], fontsize=8)
+    axes.axis("off")
+figure

@@ -91,6 +91,15 @@ MODULES = {
         f"STN {name}": (lambda name=name: models.STN(name, (28, 28, 1), parameters=60_000, rngs=rngs()), (28, 28, 1))
         for name in ("fcn", "cnn", "st_fcn", "st_cnn")
     },
+    "BilinearPool": (lambda: nn.BilinearPool(6, rngs=rngs()), (5, 4, 6)),
+    "CompactBilinearPool": (lambda: nn.CompactBilinearPool(6, 16, rngs=rngs()), (5, 4, 6)),
+    "DescriptorClassifier": (
+        lambda: models.DescriptorClassifier(nn.MPNCOV(6, reduced=4, rngs=rngs()), 3, rngs=rngs()),
+        (5, 4, 6),
+    ),
+    "ISQRTCOV": (lambda: nn.ISQRTCOV(6, reduced=4, rngs=rngs()), (5, 4, 6)),
+    "KernelPool": (lambda: nn.KernelPool(6, 16, rngs=rngs()), (5, 4, 6)),
+    "MPNCOV": (lambda: nn.MPNCOV(6, reduced=4, rngs=rngs()), (5, 4, 6)),
     "TASN": (lambda: tasn("inverse_cdf"), (24, 24, 3)),
     "TASN ssn": (lambda: tasn("ssn", predict="part"), (24, 24, 3)),
     "TASN uniform": (lambda: tasn("uniform"), (24, 24, 3)),

@@ -17,6 +17,7 @@ from vtnjax.models.multi_stream import tile_centres
 from vtnjax.recipes import CrossEntropy
 from vtnjax.recipes.networks import parameter_rates
 from vtnjax.train import create_state, make_optimiser, make_train_step
+from vtnjax.train.config import LATER
 
 CLASSES = 5
 IMAGES = np.random.default_rng(0).uniform(size=(2, 17, 25, 3)).astype(np.float32)
@@ -215,7 +216,7 @@ CONFIG |= {"weight_decay": 0.0, "clip_norm": 0.0, "batch_size": 2}
 
 def test_the_whole_localiser_and_nothing_else_has_the_multiplied_rate():
     model = make()
-    config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0, "network": {"name": "multi_stream"}})
+    config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0, "network": {"name": "multi_stream"}} | LATER)
     optimiser = make_optimiser(config, parameter_rates(config))
     graphdef, state = create_state(randomise(model), optimiser, 0)
     before = jax.tree.map(np.array, state.params)
