@@ -33,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "cub_stn:smoke,backbone=small": {"input.size": 32, "input.crop": 28, "network.size": 28},
     "cub_tasn:smoke,warp=vtn,head=isqrt": {"network.warp.groups": 4, "network.head.reduced": 4},
     "hidden_digits:smoke,method=uniform": {},
-    "solar:smoke,method=ssn": {"network.resolution": 32, "network.attention_size": 24},
+    "solar:smoke,method=low": {"network.resolution": 32},
     "cub_vtn:smoke,head=kp,dataset=inat2017": {"network.head.size": 16},
     "scenes:smoke": {"source_options.size": 32, "input.size": 32, "input.crop": 32},
     "composites:smoke,batches=balanced,warp=affine_groups": {},
