@@ -192,6 +192,17 @@ def _beside_torch(name: str) -> str:
     return _markdown(["", "ms", "PyTorch's ms", "ratio"], lines)
 
 
+def _convolutions() -> str:
+    """Of steps beside PyTorch: how long the convolutions take, each by itself, and what is left of the step."""
+    steps, lines = figures("steps-cpu")["results"], []
+    for name, found in figures("convolutions-cpu")["results"].items():
+        parts = ["vtnjax", "torch"]
+        rest = [steps[name][who] - found[who] for who in parts]
+        cells = [f"{ours:.0f} / {theirs:.0f}" for ours, theirs in ([found[who] for who in parts], rest)]
+        lines.append([name, f"{steps[name]['vtnjax']:.0f} / {steps[name]['torch']:.0f}", *cells])
+    return _markdown(["ms, ours / PyTorch's", "step", "convolutions", "the rest"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "digits_stn": _digits,
     "stn_table1_fully_connected": lambda: _grid("stn_table1", FULLY_CONNECTED, _mean),
@@ -212,6 +223,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "composed": lambda: _beside_torch("composed-cpu"),
     "second_order": lambda: _beside_torch("second-order-cpu"),
     "whole_steps": lambda: _beside_torch("steps-cpu"),
+    "convolutions": _convolutions,
     "gpu_steps": _steps,
     "products": _products,
     "pod": _pod,
