@@ -20,7 +20,8 @@ commas, the first value of each being the default:
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
-Nothing was measured with this config: rates and lengths are first guesses. The softmax of VTN has the temperature 10
+Only some rows of `frozen` were measured
+(docs/results/vtn.md): rates and lengths are first guesses. The softmax of VTN has the temperature 10
 on pretrained trunks, whose activations are large, and 1 on the small one. The consistency loss is averaged over the
 positions and on features of unit length, as configs/composites.py has it. Heads of second order have the rates of
 their own that cub_vtn.py gives them, but no mirror images in tests: no scene is mirrored in training.
