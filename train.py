@@ -93,9 +93,8 @@ def run(held: contextlib.ExitStack) -> None:
     recipes.check_look(config.picture.name, recipe, graphdef, state)
 
     # ---- Training
-    makes = graphdef, optimiser, recipe.prepare, recipe.objective
     job = train.Job(
-        step=train.make_train_step(*makes, frozen_statistics=recipe.frozen_statistics),
+        step=recipe.training_step(graphdef, optimiser),
         batches=recipe.batches(config.seed, **share),
         spec=recipe.spec,
         evaluate=lambda state: evaluate(train.merged(graphdef, state)),
@@ -106,12 +105,17 @@ def run(held: contextlib.ExitStack) -> None:
     state, ran = train.fit(config, workdir, job, state, mesh=mesh, lock=lock, active=first, say=say)
 
     # ---- What is left behind
-    picture, metrics = workdir / "figures" / "test.png", train.MetricsFile(workdir)
+    picture = workdir / "figures" / "test.png"
     if first and (ran or not picture.exists()):
         recipes.save_figure(recipe, graphdef, state, picture)
         say(f"{picture}: the first test images and what the network made of them")
-    words = "finished" if ran else "this run is finished"
-    say(f"{words}: step {config.steps}, {train.describe(metrics.final(config.steps) or {}, job.figure, job.how)}")
+    say(last_words(workdir, config.steps, recipe, ran=ran))
+
+
+def last_words(workdir, steps, recipe, *, ran) -> str:
+    """What a run says at its end."""
+    figures = train.MetricsFile(workdir).final(steps) or {}
+    return f"{'finished' if ran else 'this run is finished'}: step {steps}, {told(recipe, figures)}"
 
 
 def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
@@ -122,7 +126,12 @@ def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
     members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
     evaluate = recipes.make_evaluate(recipe, CONFIG.value.batch_size, mesh, as_stored=True, **share)
     found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
-    return f"step {state.step}: {train.describe(found, recipe.evaluation.figure, recipe.evaluation.how)}"
+    return f"step {state.step}: {told(recipe, found)}"
+
+
+def told(recipe, figures) -> str:
+    """Test figures in words."""
+    return train.describe(figures, recipe.evaluation.figure, recipe.evaluation.how)
 
 
 def main(_: list[str]) -> None:

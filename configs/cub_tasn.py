@@ -32,6 +32,8 @@ images where triplets are drawn from it, the last stage of a ResNet has stride 1
 head learns at 5 times the rate, and tests average each image and its mirror image.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict, FieldReference
 
 from vtnjax.nn.trilinear_attention import TABLE_2
@@ -59,7 +61,7 @@ def get_config(variant: str = "") -> ConfigDict:
     schedule = presets.sgd(0.1) | {"learning_rate": batch_size.to_float() / 96 * 0.1}
     length = presets.epochs(300, presets.TRAINING_IMAGES[dataset], batch_size, log=50, test=5)
     config = presets.run(
-        network={"name": "tasn", **tasn_options(chosen), **features_options(chosen)},
+        network=network(chosen),
         **learning(chosen),
         picture={"name": "before_after"},
         pretrained="",
@@ -79,34 +81,26 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
-def tasn_options(chosen: dict) -> dict:
+def network(chosen: dict) -> dict:
     """What the network is made of, as `models.TASN` has it."""
     alone = chosen["branch"] == "master" or chosen["sampler"] == "none"
-    return {
-        "trunk": {"name": chosen["backbone"]},
-        "attention_trunk": {"name": "resnet18", "strides": (1, 1, 2, 1)},
-        "sampler": chosen["sampler"],
-        "resolution": int(chosen["resolution"]),
-        "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},
-        "attention_size": 224,
-        "parts": 0 if alone else int(chosen["parts"]),
-        "selection": chosen["selection"],
-        "predict": chosen["predict"],
-        "dense": 4.0,
-        "iterations": 5,
-    }
-
-
-def features_options(chosen: dict) -> dict:
-    """What both nets do with their last features, where it is not the mean alone."""
-    options = {}
+    options: dict[str, Any] = {}
     if chosen["warp"] == "vtn":
         options["warp"] = {"name": "vtn", "groups": 32, "window": (11, 11), "temperature": 10.0}
     if chosen["head"] != "pooled":
         options["head"] = presets.head(chosen["head"], chosen["backbone"])
-    if chosen["head"] in ("mpncov", "isqrt") and chosen["backbone"].startswith("resnet"):
-        options["trunk"] = {"name": chosen["backbone"], "strides": (1, 2, 2, 1)}
-    return options
+    return presets.tasn(
+        chosen["sampler"],
+        trunk=presets.trunk(chosen["backbone"], chosen["head"]),
+        attention_trunk={"name": "resnet18", "strides": (1, 1, 2, 1)},
+        resolution=int(chosen["resolution"]),
+        attention=chosen["attention"],
+        attention_size=224,
+        parts=0 if alone else int(chosen["parts"]),
+        selection=chosen["selection"],
+        predict=chosen["predict"],
+        **options,
+    )
 
 
 def learning(chosen: dict) -> dict:

@@ -51,7 +51,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = presets.run(
         network={
             "name": "warped_features",
-            "trunk": trunk(chosen),
+            "trunk": presets.trunk(chosen["backbone"], chosen["head"]),
             "warp": {"name": warp, **warp_options(chosen)},
             "head": presets.head(chosen["head"], chosen["backbone"]),
         },
@@ -68,12 +68,6 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["smoke"]:
         make_small(config)
     return config
-
-
-def trunk(chosen: dict) -> dict:
-    """The roots of covariances want more positions: the last stage of a ResNet keeps the resolution."""
-    fine = chosen["head"] in ("mpncov", "isqrt") and chosen["backbone"].startswith("resnet")
-    return {"name": chosen["backbone"], **({"strides": (1, 2, 2, 1)} if fine else {})}
 
 
 def schedule(chosen: dict, batch_size: FieldReference) -> dict:

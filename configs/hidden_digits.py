@@ -35,7 +35,7 @@ def get_config(variant: str = "") -> ConfigDict:
         smoke=False,
     )
     config = presets.run(
-        network={"name": "tasn", **tasn_options(chosen)},
+        network=network(chosen),
         objective={"name": "distillation", **presets.DISTILLATION},
         picture={"name": "before_after"},
         dataset="hidden_digits",
@@ -53,18 +53,16 @@ def get_config(variant: str = "") -> ConfigDict:
     return config
 
 
-def tasn_options(chosen: dict) -> dict:
+def network(chosen: dict) -> dict:
     """What the network is made of, as `models.TASN` has it."""
-    return {
-        "trunk": {"name": "small", "widths": (16, 32, 64, 64)},
-        "attention_trunk": {"name": "small", "widths": (16, 32, 64)},
-        "sampler": SAMPLERS.get(chosen["method"], "inverse_cdf"),
-        "resolution": SIZE if chosen["method"] == "high" else SMALL,
-        "attention": {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[chosen["attention"]]},
-        "attention_size": SMALL,
-        "parts": 1 if chosen["method"] == "tasn" else 0,
-        "selection": "random",
-        "predict": chosen["predict"],
-        "dense": 4.0,
-        "iterations": 5,
-    }
+    method = chosen["method"]
+    return presets.tasn(
+        SAMPLERS.get(method, "inverse_cdf"),
+        trunk={"name": "small", "widths": (16, 32, 64, 64)},
+        attention_trunk={"name": "small", "widths": (16, 32, 64)},
+        resolution=SIZE if method == "high" else SMALL,
+        attention=chosen["attention"],
+        attention_size=SMALL,
+        parts=1 if method == "tasn" else 0,
+        predict=chosen["predict"],
+    )

@@ -20,12 +20,13 @@ commas, the first value of each being the default:
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
-Only some rows of `frozen` were measured
-(docs/results/vtn.md): rates and lengths are first guesses. The softmax of VTN has the temperature 10
-on pretrained trunks, whose activations are large, and 1 on the small one. The consistency loss is averaged over the
-positions and on features of unit length, as configs/composites.py has it. Heads of second order have the rates of
-their own that cub_vtn.py gives them, but no mirror images in tests: no scene is mirrored in training.
+Only some rows of `frozen` were measured (docs/results/vtn.md): rates and lengths are first guesses. The softmax of VTN
+has the temperature 10 on pretrained trunks, whose activations are large, and 1 on the small one. The consistency loss
+is averaged over the positions and on features of unit length, as configs/composites.py has it. Heads of second order
+have the rates of their own that cub_vtn.py gives them, but no mirror images in tests: no scene is mirrored in training.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -57,8 +58,8 @@ def get_config(variant: str = "") -> ConfigDict:
     warp = chosen["warp"]
     if chosen["ablation"] != "none" and warp != "vtn":
         raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
-    heads = presets.second_order(chosen["head"], alone=STEPS // 3)
-    heads.pop("evaluation", None)
+    heads: dict[str, Any] = presets.second_order(chosen["head"], alone=STEPS // 3)
+    heads |= {"evaluation": {"name": "classification"}}
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     config = presets.run(
         network={

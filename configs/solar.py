@@ -27,20 +27,14 @@ def get_config(variant: str = "") -> ConfigDict:
     chosen = choose(variant, method=("tasn", "master", "ssn", "low", "high"), split=("test", "validation"), smoke=False)
     method = chosen["method"]
     config = presets.run(
-        network={
-            "name": "tasn",
-            "trunk": {"name": "small", "widths": (16, 32, 64, 64)},
-            "attention_trunk": {"name": "small", "widths": (16, 32, 64)},
-            "sampler": SAMPLERS.get(method, "inverse_cdf"),
-            "resolution": SIZE if method == "high" else SMALL,
-            "attention": {"kind": "trilinear", "sharpness": 7.0, "normalise": ("spatial", "relation")},
-            "attention_size": SMALL // 2,
-            "parts": 1 if method == "tasn" else 0,
-            "selection": "random",
-            "predict": "master",
-            "dense": 4.0,
-            "iterations": 5,
-        },
+        network=presets.tasn(
+            SAMPLERS.get(method, "inverse_cdf"),
+            trunk={"name": "small", "widths": (16, 32, 64, 64)},
+            attention_trunk={"name": "small", "widths": (16, 32, 64)},
+            resolution=SIZE if method == "high" else SMALL,
+            attention_size=SMALL // 2,
+            parts=1 if method == "tasn" else 0,
+        ),
         objective={"name": "distillation", **presets.DISTILLATION},
         picture={"name": "before_after"},
         dataset="solar",

@@ -6,6 +6,9 @@ from vtnjax import evaluate, recipes
 class Named:
     figure, how = "overlap", ""
 
+    def of(self, source):
+        return self
+
 
 class Called(Named):
     def __call__(self, model, test):

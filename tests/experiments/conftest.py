@@ -37,8 +37,8 @@ def get_config(variant=""):
     for item in filter(None, variant.split(",")):
         if item not in ("model=fcn", "model=cnn", "model=broken", "short", "split=validation"):
             raise ValueError(f"the variant must be of model, short, split, not {item!r}")
-    config = {"steps": 40, "batch_size": 10, "learning_rate": 0.1, "seed": 0, "data_dir": "", "tensorboard": False}
-    return ConfigDict(config)
+    numbers = {"steps": 40, "batch_size": 10, "learning_rate": 0.1, "seed": 0}
+    return ConfigDict({**numbers, "dataset": "digits", "data_dir": "", "tensorboard": False})
 """
 
 CELLS = {

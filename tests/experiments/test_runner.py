@@ -173,7 +173,8 @@ def test_predictions_of_runs_are_averaged(tmp_path):
     mean = np.mean([run.predict(images)[0].astype(np.float64) for run in runs], axis=0)
     assert record["figures"]["accuracy"] == pytest.approx((mean.argmax(1) == labels).mean())
     assert record["figures"]["loss"] == pytest.approx(-np.log(mean[np.arange(len(labels)), labels]).mean(), rel=1e-4)
-    also = f"--eval_only --workdir {folders[0]} --also {folders[1]}"
+    shown = [f"runs/experiments/averaged/{DIGITS}/{seed}" for seed in (0, 1)]  # where the command puts them
+    also = f"--eval_only --workdir {shown[0]} --also {shown[1]}"
     assert record["command"] == f"python train.py --config configs/digits_stn.py:{DIGITS} {also}"
     assert record["seeds"] == [0, 1]
     folders[1].rename(tmp_path / "elsewhere")

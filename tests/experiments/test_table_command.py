@@ -97,7 +97,7 @@ def test_the_folder_of_the_data_goes_to_every_run_and_makes_no_other_result(fake
     run("--rows", "CNN", "--seeds", "1", "--config.data_dir=somewhere")
     (record,) = (fake / "results").rglob("*.json")
     assert record.name == "model=cnn-0.json"
-    assert json.loads(record.read_text())["command"].endswith("--config.data_dir=somewhere")
+    assert json.loads(record.read_text())["command"].endswith("--config.data_dir=DATA_DIR")
     assert "0 runs of 0 cells to do" in run("--rows", "CNN", "--seeds", "1")[1].out
 
 

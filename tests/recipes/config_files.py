@@ -32,9 +32,7 @@ def shapes(recipe, optimiser):
 
     def one_step(batch):
         graphdef, before = train.create_state(recipe.network(0), optimiser, 0)
-        made = graphdef, optimiser, recipe.prepare, recipe.objective
-        step = train.make_train_step(*made, frozen_statistics=recipe.frozen_statistics)
-        after, metrics = step(before, batch)
+        after, metrics = recipe.training_step(graphdef, optimiser)(before, batch)
         seen = recipes.make_look(graphdef)(before, recipe.prepare(jax.random.key(0), batch["image"]))
         return named_leaves(before), named_leaves(after), metrics, seen
 

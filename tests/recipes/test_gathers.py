@@ -54,9 +54,7 @@ def traced_step(recipe):
         return made
 
     shapes = jax.eval_shape(state)
-    made = graphdefs[0], optimiser, recipe.prepare, recipe.objective
-    step = train.make_train_step(*made, frozen_statistics=recipe.frozen_statistics)
-    return jax.jit(step).trace(shapes, recipe.spec)
+    return jax.jit(recipe.training_step(graphdefs[0], optimiser)).trace(shapes, recipe.spec)
 
 
 def indexed_axes(module):

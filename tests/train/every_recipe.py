@@ -54,8 +54,7 @@ def losses(case: str, meshes: dict[str, Any], share: dict[str, int]) -> dict[str
     recipe = recipes.read_recipe(config)
     optimiser = train.make_optimiser(config, recipe.rates)
     graphdef, start = train.create_state(recipe.network(config.seed), optimiser, config.seed)
-    makes = graphdef, optimiser, recipe.prepare, recipe.objective
-    step = train.make_train_step(*makes, frozen_statistics=recipe.frozen_statistics)
+    step = recipe.training_step(graphdef, optimiser)
     found = {}
     for name, mesh in meshes.items():
         compiled, state, seen = jax.jit(step), jax.device_put(start, train.replicated(mesh)), []

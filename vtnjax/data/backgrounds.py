@@ -83,7 +83,7 @@ def _of_folder(folder: Path) -> dict[str, np.ndarray]:
 
 def _of_scikit_image(split: str) -> dict[str, np.ndarray]:
     with needing("scenes", room=__name__):
-        from skimage import data
+        from skimage import data  # pyright: ignore[reportMissingImports]
     loaded = {name: getattr(data, name)() for name in _SCIKIT_IMAGE[split]}
     # The motorcycle is a pair of photographs and a map of depths.
     return {name: each if isinstance(each, np.ndarray) else each[0] for name, each in loaded.items()}

@@ -1,7 +1,7 @@
 """What an evaluation of a trained network is."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array
@@ -21,6 +21,14 @@ class Evaluation(Protocol):
     @property
     def how(self) -> str:
         """What is said beside the figures, such as "of images and their mirror images"; mostly nothing."""
+        ...
+
+    def of(self, source: Any) -> "Evaluation":
+        """The same for a test set, of which some want to know more than its batches hold.
+
+        Raises:
+            ValueError: if the set lacks it.
+        """
         ...
 
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:

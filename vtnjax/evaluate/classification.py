@@ -40,6 +40,10 @@ class Classification:
         """The name of the figure by which the best checkpoint is chosen."""
         return "accuracy"
 
+    def of(self, source: Any) -> "Classification":
+        """The same: batches hold all that it needs."""
+        return self
+
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
 

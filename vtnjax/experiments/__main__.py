@@ -27,7 +27,7 @@ from vtnjax.experiments.cells import Cell, Table
 from vtnjax.experiments.checkout import find_checkout
 from vtnjax.experiments.cores import run_side_by_side
 from vtnjax.experiments.render import render
-from vtnjax.experiments.runner import Runner
+from vtnjax.experiments.runner import RUNS, Runner
 from vtnjax.experiments.tables import TABLES
 
 _GOES_ON = "The same command goes on with what has no result yet."
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ..
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default 3)")
     parser.add_argument("--separate", action="store_true", help="each seed by itself, also on an accelerator")
     parser.add_argument("--jobs", type=int, default=1, help="separate runs at a time, each on its share of the cores")
-    parser.add_argument("--runs", type=Path, default=Path("runs/experiments"), help="where the runs go")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="where the runs go")
     parser.add_argument("--results", type=Path, help="where results go; by default results/experiments of the checkout")
     arguments, more = parser.parse_known_args(argv)
     wrong = [each for each in more if not (each.startswith("--config.") and "=" in each)]
@@ -93,7 +93,7 @@ def _missing(runner: Runner, suffix: str, cells: list[Cell], seeds: Sequence[int
 
 def _check_folder(configs: list[Any], overrides: Sequence[str]) -> None:
     """One folder holds one set; drawn pictures need none."""
-    sets = {config.dataset for config in configs if not config.get("dataset", "drawn:").startswith("drawn:")}
+    sets = {config.dataset for config in configs if not config.dataset.startswith("drawn:")}
     if len(sets) > 1 and any(each.startswith("--config.data_dir=") for each in overrides):
         named = ", ".join(sorted(sets))
         raise ValueError(f"--config.data_dir must be the folder of one set, not of {named}: choose one by --columns")

@@ -1,6 +1,7 @@
 """Runs that make a table, each leaving a record."""
 
 import json
+import re
 import runpy
 import sys
 import time
@@ -18,6 +19,8 @@ from vtnjax.experiments.cores import available_cores, run_on
 from vtnjax.experiments.record import read_early_runs, read_record, write_record
 from vtnjax.train.config import wrong_key
 from vtnjax.train.mesh import data_mesh
+
+RUNS = Path("runs/experiments")  # where the command puts runs unless told otherwise
 
 
 class Runner(NamedTuple):
@@ -62,7 +65,7 @@ class Runner(NamedTuple):
         last = _lines(workdir)[-1]
         figures = {key.removeprefix("test/"): value for key, value in last.items() if key.startswith("test/")}
         measured = {"steps": last["step"], "seconds": self._seconds(variant, workdir), "figures": figures}
-        command = " ".join([shown, *self.overrides])
+        command = " ".join([shown, *self._told()])
         write_record(self.path(variant, seed), command, cores=len(cores), seed=seed, **measured)
 
     def together(self, variant: str, seeds: Sequence[int]) -> None:
@@ -71,7 +74,7 @@ class Runner(NamedTuple):
         workdir = self._workdir(variant) / f"seeds-{'-'.join(map(str, seeds))}"
         found = recipes.train_together(config, seeds, workdir)
         seconds = self._seconds(variant, workdir) / len(seeds)
-        command = f"train_together({self._named(variant)} {' '.join(self.overrides)}, seeds={seeds})"
+        command = f"train_together({self._named(variant)} {' '.join(self._told())}, seeds={seeds})"
         for seed, figures in zip(seeds, found, strict=True):
             measured = {"steps": config.steps, "seconds": seconds, "figures": figures}
             write_record(self.path(variant, seed), command, cores=len(available_cores()), seed=seed, **measured)
@@ -89,11 +92,12 @@ class Runner(NamedTuple):
         members = recipes.load_members([first, *others], recipe.train, mesh, print)
         evaluate = recipes.make_evaluate(recipe, config.batch_size, mesh, as_stored=True)
         figures = evaluate(recipes.averaged(members, flip=False))
-        also = [word for workdir in others for word in ("--also", workdir)]
-        words = ["python train.py --config", self._named(variant), "--eval_only --workdir", first, *also]
+        shown, *also = [f"{RUNS / self.name / self._folder(variant) / str(seed)}" for seed in seeds]
+        words = ["python train.py --config", self._named(variant), "--eval_only --workdir", shown]
+        words += [word for workdir in also for word in ("--also", workdir)]
         measured = {"steps": config.steps, "seconds": time.perf_counter() - began, "figures": figures}
         which = "+".join(map(str, seeds))
-        write_record(self.path(variant, which), " ".join([*words, *self.overrides]), seeds=list(seeds), **measured)
+        write_record(self.path(variant, which), " ".join([*words, *self._told()]), seeds=list(seeds), **measured)
 
     def load(self, variant: str) -> Any:
         """The config as train.py would have it.
@@ -118,6 +122,10 @@ class Runner(NamedTuple):
         """A variant as train.py's --config has it, from the checkout on."""
         config, colon, of_config = variant.partition(":")
         return f"configs/{config}.py:{of_config}" if colon else f"configs/{self.table.config}.py:{variant}"
+
+    def _told(self):
+        """The overrides as a record has them, which tells of no machine's folders."""
+        return [re.sub("^(--config.data_dir=).+", r"\1DATA_DIR", each) for each in self.overrides]
 
     def _workdir(self, variant):
         return self.runs / self.name / self._folder(variant)

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ml_collections import ConfigDict, FieldReference
 
 from vtnjax.data.sets import SETS
+from vtnjax.nn.trilinear_attention import TABLE_2
 from vtnjax.train.config import Config
 
 Whole: TypeAlias = int | FieldReference
@@ -103,6 +104,26 @@ def epochs(count: int, images: int, batch_size: FieldReference, *, log: int, tes
     """A run of some epochs, tested and saved after every `test` of them, which follows `--config.batch_size`."""
     steps = images // batch_size
     return {"steps": count * steps, **every(log, test * steps)}
+
+
+def trunk(backbone: str, head: str) -> dict[str, Any]:
+    """A backbone before a head. The roots of covariances want positions: a ResNet's last stage keeps its resolution."""
+    fine = head in ("mpncov", "isqrt") and backbone.startswith("resnet")
+    return {"name": backbone, **({"strides": (1, 2, 2, 1)} if fine else {})}
+
+
+def tasn(sampler: str, *, attention: str = "both", **options: Any) -> dict[str, Any]:
+    """A TASN with the reference implementation's choices.
+
+    Args:
+        sampler: of the images, as `models.TASN` has it.
+        attention: the kind of maps, a name of `nn.trilinear_attention.TABLE_2`.
+        **options: `trunk`, `attention_trunk`, `attention_size`, `resolution`, `parts`, and what differs from the
+            defaults of `models.TASN`.
+    """
+    maps = {"kind": "trilinear", "sharpness": 7.0, **TABLE_2[attention]}
+    chosen = {"selection": "random", "predict": "master", "dense": 4.0, "iterations": 5, **options}
+    return {"name": "tasn", "sampler": sampler, "attention": maps, **chosen}
 
 
 def head(name: str, backbone: str) -> dict[str, Any]:

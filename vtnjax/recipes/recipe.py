@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jaxtyping import Array
 
@@ -19,6 +20,7 @@ from vtnjax.recipes.pictures import PICTURES, Picture
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
 from vtnjax.train import check_config as check_run
 from vtnjax.train.config import Config, check_numbers, naming
+from vtnjax.train.step import Step, make_train_step
 
 DTYPES = ("float32", "bfloat16")
 EVALUATIONS = {"classification": evaluate.Classification, "super_classes": evaluate.SuperClasses}
@@ -59,6 +61,11 @@ class Recipe(NamedTuple):
     rates: Rates | None
     frozen_statistics: Where | None
 
+    def training_step(self, graphdef: nnx.GraphDef, optimiser: optax.GradientTransformation) -> Step:
+        """The training step of a network of the recipe, see `train.make_train_step`."""
+        made = graphdef, optimiser, self.prepare, self.objective
+        return make_train_step(*made, frozen_statistics=self.frozen_statistics)
+
 
 class _Named(NamedTuple):
     input: Input
@@ -91,6 +98,8 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
     first, classes = train[0], len(train.classes)
     named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
+    with naming("evaluation"):
+        evaluation = named.evaluation.of(test)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
@@ -116,7 +125,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         as_input=make_as_input(named.input, config.dtype),
         as_picture=named.input.as_picture,
         objective=named.objective,
-        evaluation=_knowing(named.evaluation, test),
+        evaluation=evaluation,
         picture=named.picture,
         rates=parameter_rates(config),
         frozen_statistics=frozen_statistics(config),
@@ -137,12 +146,6 @@ def _read_names(config):
     )
     check_numbers(config, BOUNDS)
     return named
-
-
-def _knowing(evaluation, source):
-    """An evaluation that wants to know more of the test set than its batches hold."""
-    with naming("evaluation"):
-        return evaluation.of(source) if isinstance(evaluation, evaluate.SuperClasses) else evaluation
 
 
 def read_input(config: Config) -> Input:

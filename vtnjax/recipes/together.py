@@ -20,7 +20,6 @@ from vtnjax.train.mesh import data_mesh, replicated
 from vtnjax.train.metrics import MetricsFile
 from vtnjax.train.optimiser import make_optimiser
 from vtnjax.train.state import TrainState, create_state, merged
-from vtnjax.train.step import make_train_step
 from vtnjax.train.store import find_workdir
 from vtnjax.train.workdir import open_workdir, own_data
 
@@ -66,10 +65,7 @@ def _run(config, seeds, workdir, say, lock):
     optimiser = make_optimiser(config, recipe.rates, history=history)
     members = [create_state(recipe.network(seed, pretrained=pretrained), optimiser, seed) for seed in seeds]
     graphdef, state = members[0][0], _stack([state for _, state in members])
-    step = make_train_step(
-        graphdef, optimiser, recipe.prepare, recipe.objective, frozen_statistics=recipe.frozen_statistics
-    )
-
+    step = recipe.training_step(graphdef, optimiser)
     evaluate = make_evaluate(recipe, config.batch_size, mesh)
 
     def evaluate_all(state):
