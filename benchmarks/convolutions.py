@@ -27,7 +27,7 @@ from timing import beside_torch
 
 from vtnjax.train.memory import keep_freed_memory
 
-NETWORKS = ("CNN", "SqueezeNet", steps.PLAIN)
+NETWORKS = ("CNN",)  # whose step misses its limit
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._arrays import by_rows
 from vtnjax.models.pooling import max_pool
 
 # The networks of the STN paper's digits, and how many parameters each has, about (4.1).
@@ -189,13 +190,17 @@ class SmallTrunk(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
-        features = {"conv1": nnx.relu(self.norms[0](self.conv1(image)))}
-        x = features["conv1"]
+        x = _rectified(self.norms[0], self.conv1(image))
+        features = {"conv1": x}
         for number, conv in enumerate(self.pooled, 1):
-            x = max_pool(nnx.relu(self.norms[number](conv(x))), 2)
+            x = max_pool(_rectified(self.norms[number], conv(x)), 2)
             features[f"conv{number + 1}"] = x
         last = len(self.norms)
-        return {**features, f"conv{last}": nnx.relu(self.norms[last - 1](self.last(x)))}
+        return {**features, f"conv{last}": _rectified(self.norms[last - 1], self.last(x))}
+
+
+def _rectified(norm, x):
+    return by_rows(lambda rows: nnx.relu(norm(rows)), x)
 
 
 # ---- What a module makes, and how much it learns

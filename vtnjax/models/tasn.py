@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from vtnjax import ops
-from vtnjax._arrays import clamp
+from vtnjax._arrays import by_rows, clamp
 from vtnjax._checks import check_choice
 from vtnjax.models.layers import last_features
 from vtnjax.models.resampling import SAMPLERS, resample
@@ -87,7 +87,7 @@ class AttentionNetwork(nnx.Module):
         x = last_features(self.trunk, small)
         for block in self.blocks:
             x = block(x)
-        pooled = nnx.relu(self.norm(x)).mean((1, 2))
+        pooled = by_rows(lambda rows: nnx.relu(self.norm(rows)), x).mean((1, 2))
         return x, self.classifier(pooled).astype(jnp.float32)
 
 

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax._arrays import widest
+from vtnjax._arrays import by_rows, widest
 from vtnjax._checks import check_at_least_1, check_positive
 
 
@@ -67,7 +67,7 @@ class _Reduction(nnx.Module):
         """The reduced features, at least float32: what is centred next loses no digits."""
         if self.conv.dtype is None:
             x = x.astype(widest(x.dtype, jnp.float32))
-        return nnx.relu(self.norm(self.conv(x)))
+        return by_rows(lambda rows: nnx.relu(self.norm(self.conv(rows))), x)
 
 
 class ISQRTCOV(_Reducing):

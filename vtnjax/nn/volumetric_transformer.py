@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax import ops
-from vtnjax._arrays import highest, maximum, widest
+from vtnjax._arrays import by_rows, highest, maximum, widest
 from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.ops.candidates import BORDERS, check_temperature, check_window
 
@@ -186,7 +186,7 @@ class _Level(nnx.Module):
 
     def __call__(self, x: Float[Array, "n g h w d"]) -> Float[Array, "n g2 h w d2"]:
         x = self.conv(x)
-        x = nnx.relu(self.norm(x).astype(x.dtype))
+        x = by_rows(lambda rows: nnx.relu(self.norm(rows).astype(x.dtype)), x)
         return x if self.mix is None else jnp.moveaxis(self.mix(jnp.moveaxis(x, 1, -1)), -1, 1)
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax._arrays import widest
+from vtnjax._arrays import by_rows, widest
 
 # PyTorch's kaiming_normal_(mode="fan_out", nonlinearity="relu"), with which torchvision starts these networks.
 _KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -64,6 +65,7 @@ class ConvNorm(nnx.Module):
             kernel_dilation=dilation,
             use_bias=bias,
             kernel_init=_KERNEL_INIT,
+            conv_general_dilated=_pointwise if size == 1 and not around else lax.conv_general_dilated,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
@@ -79,10 +81,22 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
         """The layer's output, in the dtype of the computation."""
-        x = self.conv(x)
+        return by_rows(self._normalised, self.conv(x))
+
+    def rectified(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
+        """The same, with what is negative set to 0."""
+        return by_rows(lambda rows: nnx.relu(self._normalised(rows)), self.conv(x))
+
+    def _normalised(self, x):
         if self.norm is None:
             return x
         return self.norm(x, use_running_average=self.frozen_statistics or None).astype(x.dtype)
+
+
+def _pointwise(x, kernel, strides, padding, *, precision, **options):
+    """A 1 x 1 convolution as a product of matrices: XLA's gradients of it are twice as fast on a CPU."""
+    x = x[:, :: strides[0], :: strides[1]]
+    return by_rows(lambda rows: jnp.matmul(rows, kernel[0, 0], precision=precision), x)
 
 
 def max_pool(x: Float[Array, "n h w c"], size: int, padding: Sequence[tuple[int, int]]) -> Float[Array, "n h2 w2 c"]:

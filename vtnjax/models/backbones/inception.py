@@ -46,9 +46,9 @@ class Mixed(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c2"]:
         """The four rectified outputs, one after the other along the channels."""
-        pairs = [nnx.relu(second(nnx.relu(first(x)))) for first, second in self.pairs]
+        pairs = [second.rectified(first.rectified(x)) for first, second in self.pairs]
         around = nnx.max_pool(x, (3, 3), padding="SAME")
-        return jnp.concatenate([nnx.relu(self.single(x)), *pairs, nnx.relu(self.pooled(around))], axis=-1)
+        return jnp.concatenate([self.single.rectified(x), *pairs, self.pooled.rectified(around)], axis=-1)
 
 
 class Inception(nnx.Module):
@@ -110,9 +110,9 @@ class Inception(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
         check_image(image, smallest=15)
-        features = {"conv1": nnx.relu(self.conv1(_from_minus_one(image)))}
-        features["conv2"] = nnx.relu(self.conv2(ceil_max_pool(features["conv1"], 3)))
-        x = features["conv3"] = nnx.relu(self.conv3(features["conv2"]))
+        features = {"conv1": self.conv1.rectified(_from_minus_one(image))}
+        features["conv2"] = self.conv2.rectified(ceil_max_pool(features["conv1"], 3))
+        x = features["conv3"] = self.conv3.rectified(features["conv2"])
         for name, block in zip(INCEPTIONS, self.blocks, strict=True):
             x = block(ceil_max_pool(x, _POOLED_BEFORE[name]) if name in _POOLED_BEFORE else x)
             features[name] = x

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax._arrays import by_rows
 from vtnjax._checks import check_choice
 from vtnjax.models.backbones._checks import check_image, check_stages
 from vtnjax.models.backbones._layers import ConvNorm, max_pool
@@ -63,10 +64,11 @@ class Residual(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
         """The rectified sum of the input and of what the convolutions make of it."""
-        y = self.layers[0](x)
-        for layer in self.layers[1:]:
-            y = layer(nnx.relu(y))
-        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        y = x
+        for layer in self.layers[:-1]:
+            y = layer.rectified(y)
+        same = x if self.shortcut is None else self.shortcut(x)
+        return by_rows(lambda y, same: nnx.relu(y + same), self.layers[-1](y), same)
 
 
 class ResNet(nnx.Module):
@@ -132,7 +134,7 @@ class ResNet(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
         check_image(image)
-        features = {"stem": nnx.relu(self.stem(image))}
+        features = {"stem": self.stem.rectified(image)}
         x = max_pool(features["stem"], 3, [(1, 1), (1, 1)])
         for i, stage in enumerate(self.stages, 1):
             for block in stage:

@@ -25,8 +25,8 @@ class Fire(nnx.Module):
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c2"]:
         """The rectified outputs of both convolutions, one after the other along the channels."""
-        x = nnx.relu(self.squeeze(x))
-        return jnp.concatenate([nnx.relu(self.expand1x1(x)), nnx.relu(self.expand3x3(x))], axis=-1)
+        x = self.squeeze.rectified(x)
+        return jnp.concatenate([self.expand1x1.rectified(x), self.expand3x3.rectified(x)], axis=-1)
 
 
 class SqueezeNet(nnx.Module):
@@ -68,12 +68,12 @@ class SqueezeNet(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n *_"]]:
         """The features by name; see the class."""
         check_image(image, smallest=17)
-        x = nnx.relu(self.conv1(image))
+        x = self.conv1.rectified(image)
         features = {"conv1": x}
         for i, fire in enumerate(self.fires, 2):
             name = f"fire{i}"
             x = fire(ceil_max_pool(x, 3) if name in _POOLED_BEFORE else x)
             features[name] = x
         if self.conv10 is not None:
-            features["logits"] = nnx.relu(self.conv10(x)).mean((1, 2))
+            features["logits"] = self.conv10.rectified(x).mean((1, 2))
         return features

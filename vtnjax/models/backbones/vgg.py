@@ -85,7 +85,7 @@ class VGG(nnx.Module):
         features, x = {}, image
         for i, stage in enumerate(self.stages, 1):
             for layer in stage:
-                x = nnx.relu(layer(x))
+                x = layer.rectified(x)
             features[f"conv{i}"] = x
             x = max_pool(x, 2, [(0, 0), (0, 0)])
         return features
