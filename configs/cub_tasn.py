@@ -86,7 +86,7 @@ def network(chosen: dict) -> dict:
     alone = chosen["branch"] == "master" or chosen["sampler"] == "none"
     options: dict[str, Any] = {}
     if chosen["warp"] == "vtn":
-        options["warp"] = {"name": "vtn", "groups": 32, "window": (11, 11), "temperature": 10.0}
+        options["warp"] = presets.VTN
     if chosen["head"] != "pooled":
         options["head"] = presets.head(chosen["head"], chosen["backbone"])
     return presets.tasn(
@@ -107,8 +107,7 @@ def learning(chosen: dict) -> dict:
     """The objective, and batches of several images of a class where it draws triplets from them."""
     if chosen["warp"] == "none":
         return {"objective": {"name": "distillation", **presets.DISTILLATION}}
-    consistency = {"weight": 1.0, "margin": 20.0 if chosen["backbone"].startswith("vgg") else 30.0}
-    consistency |= {"positions": "sum", "normalise": False}
+    consistency = presets.consistency(chosen["backbone"])
     return {
         "objective": {"name": "consistent_distillation", **presets.DISTILLATION, **consistency},
         "batches": {"name": "balanced", "images_per_class": 4},
@@ -125,5 +124,4 @@ def make_small(config: Config) -> None:
     config.head_alone_steps = min(config.head_alone_steps, 2)
     if config.objective.name == "consistent_distillation":
         config.batches.images_per_class, config.network.warp.window = 2, (3, 3)
-        # An untrained trunk's features are of another size than those that the paper's margins are for.
-        config.objective.update({"margin": 0.5, "positions": "mean", "normalise": True})
+        config.objective.update(presets.OF_UNIT_LENGTH)

@@ -87,7 +87,7 @@ def warp_options(chosen: dict) -> dict:
         return {"groups": 4}
     if chosen["warp"] != "vtn":
         return {}
-    options = {"groups": 32, "window": (11, 11), "temperature": 10.0}
+    options = dict(presets.VTN)
     if chosen["ablation"] == "mixing":
         options["mix_channels"] = False
     if chosen["ablation"] == "probability":
@@ -99,11 +99,10 @@ def warp_options(chosen: dict) -> dict:
 
 
 def objective(chosen: dict) -> dict:
-    """Weight lambda = 1 and margin alpha = 20 or 30 (section 3.5); nothing but a VTN has the consistency loss."""
+    """Nothing but a VTN has the consistency loss."""
     if chosen["warp"] != "vtn" or chosen["ablation"] == "consistency":
         return {"name": "cross_entropy"}
-    margin = 20.0 if chosen["backbone"].startswith("vgg") else 30.0
-    return {"name": "consistency", "weight": 1.0, "margin": margin, "positions": "sum", "normalise": False}
+    return {"name": "consistency", **presets.consistency(chosen["backbone"])}
 
 
 def make_small(config: Config) -> None:
@@ -117,5 +116,4 @@ def make_small(config: Config) -> None:
     if config.network.warp.name == "vtn":
         config.network.warp.window = (3, 3)
     if config.objective.name == "consistency":
-        # An untrained trunk's features are of another size than those that the paper's margins are for.
-        config.objective.update({"margin": 0.5, "positions": "mean", "normalise": True})
+        config.objective.update(presets.OF_UNIT_LENGTH)

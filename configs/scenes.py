@@ -13,6 +13,7 @@ commas, the first value of each being the default:
 - `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
   saliency or the attention sampler, or by making the last convolution deformable;
 - `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, as in cub_vtn.py;
+- `dcl`: destruction and construction learning, as in cub_dcl.py;
 - `ablation=none|mixing|grouping|probability|consistency`: VTN without one of its parts;
 - `frozen`: the features of the frozen trunk, which `python -m vtnjax.experiments.store_features scenes` computed once,
   in place of images; `data_dir` is the folder that it wrote;
@@ -52,6 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
         head=("pooled", "bp", "cbp", "kp", "mpncov", "isqrt"),
         ablation=("none", "mixing", "grouping", "probability", "consistency"),
         split=("test", "validation"),
+        dcl=False,
         frozen=False,
         smoke=False,
     )
@@ -62,12 +64,7 @@ def get_config(variant: str = "") -> ConfigDict:
     heads |= {"evaluation": {"name": "classification"}}
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     config = presets.run(
-        network={
-            "name": "warped_features",
-            "trunk": TRUNKS[chosen["trunk"]],
-            "warp": {"name": warp, **warp_options(chosen)},
-            "head": presets.head(chosen["head"], chosen["trunk"]),
-        },
+        network=network(chosen),
         batches={"name": "balanced", "images_per_class": 4},
         objective=objective(chosen),
         picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
@@ -86,6 +83,17 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["smoke"]:
         make_small(config)
     return config
+
+
+def network(chosen: dict) -> dict:
+    """A trunk, a warp of its last features, and a head; or a network of destruction and construction learning."""
+    parts = {"trunk": TRUNKS[chosen["trunk"]], "warp": {"name": chosen["warp"], **warp_options(chosen)}}
+    if not chosen["dcl"]:
+        return {"name": "warped_features", **parts, "head": presets.head(chosen["head"], chosen["trunk"])}
+    for other, refused in (("frozen", chosen["frozen"]), (f"head={chosen['head']}", chosen["head"] != "pooled")):
+        if refused:
+            raise ValueError(f"the variant dcl must not stand beside {other}")
+    return presets.dcl(**parts)
 
 
 def warp_options(chosen: dict) -> dict:
@@ -107,9 +115,11 @@ def warp_options(chosen: dict) -> dict:
 
 def objective(chosen: dict) -> dict:
     """Nothing but a VTN has the consistency loss."""
+    destruction = presets.DESTRUCTION if chosen["dcl"] else {}
     if chosen["warp"] != "vtn" or chosen["ablation"] == "consistency":
-        return {"name": "cross_entropy"}
-    return {"name": "consistency", "weight": 1.0, "margin": 0.5, "positions": "mean", "normalise": True}
+        return {"name": "destruction" if destruction else "cross_entropy", **destruction}
+    name = "consistent_destruction" if destruction else "consistency"
+    return {"name": name, **destruction, "weight": 1.0, **presets.OF_UNIT_LENGTH}
 
 
 def read_features(config: Config) -> None:

@@ -19,6 +19,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "hidden_digits": TRUNKS,
     "solar": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
+    "cub_dcl": TRUNK,
     "composites": TRUNK,
     "scenes": {**TRUNK, "network.warp.groups": 4},
 }

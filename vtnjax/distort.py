@@ -8,6 +8,7 @@ each image with a key of its own, whatever mesh the batch is spread over.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,10 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import ops
-from vtnjax._arrays import check_floating, everywhere, widest
+from vtnjax._arrays import check_floating, check_rank, everywhere, widest
 from vtnjax._checks import check_choice
 
+SCHEMES = ("paper", "reference")
 DISTORTIONS = ("none", "R", "RTS", "RTS2", "P", "E", "TC", "VOLUME")
 CLUTTER_PATCHES = 6
 
@@ -148,6 +150,65 @@ def place_in_volume(
     return _read_slices(image, turn, lines, size)
 
 
+def shuffle_regions(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    regions: int = 7,
+    reach: int = 2,
+    scheme: str = "paper",
+) -> tuple[Float[Array, "h w c"], Int[Array, "regions regions"]]:
+    """Exchange nearby regions of an image, the destruction of DCL (Chen et al. 2019, section 3.1).
+
+    Each row of regions is shuffled on its own, then each column of what that made. By the paper's law the k-th of a
+    line draws k + U(-reach, reach), and the line is sorted by what was drawn: none moves as far as 2 reach. The paper's
+    own map, from a region's old row and column at once, may send two regions to one place.
+
+    The reference code moves further. It goes along a line and exchanges each with the one before it with probability
+    1/2, so that a region moves back by one at most and forward by any distance; and it exchanges whole rows in place of
+    regions within columns. It also cuts 10 pixels off every side of a photograph of 448, which is not done here.
+
+    Convention:
+        Regions are equal rectangles, `h / regions` by `w / regions` pixels. A pixel belongs to the one that holds its
+        centre and reads at its own place in the region that came there, bilinearly where regions are no whole pixels.
+
+    Args:
+        key: a random key.
+        image: (h, w, c), floating, at least one pixel in each region.
+        regions: in each row and in each column.
+        reach: k of the paper's law, at most `regions`; 0 moves nothing by either law.
+        scheme: "paper" or "reference".
+
+    Returns:
+        `(shuffled, places)`: the image in its dtype, and for each region of it, row by row, the number `row * regions +
+        column` of the place that it came from, int32.
+
+    Raises:
+        ValueError: if an argument is not as above.
+    """
+    _check_regions(image, regions, reach, scheme)
+    rows_key, columns_key = jax.random.split(key)
+    whole = jnp.arange(regions, dtype=jnp.int32)
+    if reach == 0:
+        along_x, along_y = (jnp.broadcast_to(whole, (regions, regions)) for _ in range(2))
+    elif scheme == "paper":
+        along_x, along_y = (_sort_nearby(key, (regions, regions), reach) for key in (rows_key, columns_key))
+    else:
+        along_x = _exchange(rows_key, (regions, regions))
+        along_y = jnp.broadcast_to(_exchange(columns_key, (1, regions)), (regions, regions))
+    row = along_y.T  # [i, j]: what stands in row i of column j stood in this row of it
+    column = jnp.take_along_axis(along_x, row, axis=0)
+    return _read_regions(image, row, column), row * regions + column
+
+
+def shuffle_batch(
+    key: PRNGKeyArray, images: Float[Array, "n h w c"], **options: Any
+) -> tuple[Float[Array, "n h w c"], Int[Array, "n regions regions"]]:
+    """`shuffle_regions` of a batch, image i with the i-th key split from `key`; the options are that function's."""
+    keys = _spread(jax.random.split(key, images.shape[0]), images)
+    return jax.vmap(lambda key, image: shuffle_regions(key, image, **options))(keys, images)
+
+
 def distorted_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape (h', w', c), or (d', h', w', c) of volumes, that `distort_batch` makes of images (h, w, c)."""
     h, w, c = shape
@@ -190,6 +251,54 @@ def distort_batch(name: str, key: PRNGKeyArray, images: Float[Array, "n h w c"])
     following = jnp.arange(images.shape[0])[:, None] + jnp.arange(1, CLUTTER_PATCHES + 1)[None]
     others = jnp.take(everywhere(images), following % images.shape[0], axis=0)
     return jax.vmap(translate_clutter)(keys, images, _spread(others, images))
+
+
+def _check_regions(image, regions, reach, scheme):
+    check_floating("image", image)
+    check_rank("image", image, "h w c")
+    check_choice("scheme", scheme, SCHEMES)
+    if not hasattr(regions, "__index__") or not 1 <= regions <= min(image.shape[:2]):
+        raise ValueError(
+            f"regions must be a whole number of at least 1 and at most the pixels of a side, {image.shape[:2]}, "
+            f"not {regions!r}"
+        )
+    if not hasattr(reach, "__index__") or not 0 <= reach <= regions:
+        raise ValueError(f"reach must be a whole number from 0 to regions, {regions}, not {reach!r}")
+
+
+def _sort_nearby(key, shape, reach):
+    """For each line (lines, n) the numbers of what stands at each place: each has drawn, and the line is sorted."""
+    places = jnp.arange(shape[1], dtype=jnp.float32)
+    drawn = places[None] + jax.random.uniform(key, shape, jnp.float32, -reach, reach)
+    return jnp.argsort(drawn, axis=1).astype(jnp.int32)
+
+
+def _exchange(key, shape):
+    """The same where each in turn is exchanged with the one before it, or not, with equal probability."""
+    places = jnp.broadcast_to(jnp.arange(shape[1], dtype=jnp.int32), shape)
+    exchanged = jax.random.bernoulli(key, 0.5, shape) & (places > 0)
+    # What stands last so far is the last that was not exchanged.
+    last = jax.lax.cummax(jnp.where(exchanged, 0, places), axis=1)
+    follows = jnp.where(exchanged[:, 1:], places[:, 1:], last[:, :-1])
+    return jnp.concatenate([follows, last[:, -1:]], axis=1)
+
+
+def _read_regions(image, row, column):
+    """Each pixel reads at its place in the region that came to where it is."""
+    regions, dtype = len(row), _dtype(image)
+    here = np.arange(regions, dtype=np.int32)
+    sizes = np.array(image.shape[1::-1]) / regions
+    moved = jnp.stack([column - here[None, :], row - here[:, None]], axis=-1).astype(dtype)
+    shift = moved * jnp.asarray(sizes, dtype).reshape(1, 1, 2)
+    # Products, which a TPU computes faster than it reads one by one, with 1 where a pixel lies in a region.
+    rows, columns = (jnp.asarray(_regions_of(n, regions)[:, None] == here[None], dtype) for n in image.shape[:2])
+    shift = jnp.einsum("yi,ijd,xj->yxd", rows, shift, columns, precision="highest")
+    return ops.sample(image, ops.displace(shift), padding="border").astype(image.dtype)
+
+
+def _regions_of(pixels, regions):
+    """The region that holds the centre of each pixel of a side."""
+    return (2 * np.arange(pixels) + 1) * regions // (2 * pixels)
 
 
 def _dtype(image):

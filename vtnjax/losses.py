@@ -151,6 +151,35 @@ def soft_cross_entropy(
     return -jnp.sum(target * jax.nn.log_softmax(student.astype(dtype) / temperature), axis=-1).mean()
 
 
+def location_loss(predicted: Float[ArrayLike, "n r r"], places: Int[ArrayLike, "n r r"]) -> Float[Array, ""]:
+    """The mean absolute error of where each region of a shuffled image came from (DCL's reference code).
+
+    Regions are numbered row by row from 0 to r r - 1. A number p is (p - (r r - 1) / 2) / (r r), between -1/2 and 1/2,
+    and is predicted by the hyperbolic tangent. The paper has two coordinates of each region and rectified predictions.
+
+    Args:
+        predicted: (n, r, r), before the tangent.
+        places: (n, r, r), whole, the number of the place that each region came from, see `distort.shuffle_regions`.
+
+    Returns:
+        A scalar, the mean over regions and batch, at least float32.
+
+    Raises:
+        ValueError: if the shapes differ or are not (n, r, r), or `predicted` is not floating or `places` not whole.
+    """
+    predicted, places = jnp.asarray(predicted), jnp.asarray(places)
+    check_floating("predicted", predicted)
+    if not jnp.issubdtype(places.dtype, jnp.integer):
+        raise ValueError(f"places must be whole numbers, but their dtype is {places.dtype}")
+    if predicted.ndim != 3 or predicted.shape[1] != predicted.shape[2] or predicted.shape != places.shape:
+        raise ValueError(
+            f"predicted and places must have the same shape (n, r, r), not {predicted.shape} and {places.shape}"
+        )
+    dtype, count = widest(jnp.float32, predicted.dtype), predicted.shape[1] ** 2
+    target = (places.astype(dtype) - (count - 1) / 2) / count
+    return jnp.abs(jnp.tanh(predicted.astype(dtype)) - target).mean()
+
+
 def draw_triplets(key: PRNGKeyArray, labels: Int[Array, "n"]) -> tuple[Int[Array, "n"], Int[Array, "n"]]:
     """Draw, for each image of a batch, another image of its class and one of another class, uniformly.
 

@@ -2,6 +2,7 @@
 
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
+from vtnjax.models.dcl import DCL
 from vtnjax.models.feature_warps import (
     AffineGroups,
     AttentionWarp,
@@ -34,6 +35,7 @@ __all__ = [
     "AttentionWarp",
     "ColocalisationLocaliser",
     "ConvPool",
+    "DCL",
     "DescriptorClassifier",
     "FeatureLocaliser",
     "FlatClassifier",

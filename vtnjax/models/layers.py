@@ -188,6 +188,11 @@ class SmallTrunk(nnx.Module):
         self.last = nnx.Conv(*sizes[-1], (3, 3), **options)
         self.norms = nnx.List([nnx.BatchNorm(width, momentum=0.9, dtype=dtype, rngs=rngs) for width in widths])
 
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many channels each of the features has, by name."""
+        return {f"conv{number}": norm.num_features for number, norm in enumerate(self.norms, 1)}
+
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
         x = _rectified(self.norms[0], self.conv1(image))

@@ -13,7 +13,15 @@ with needing("train", room=__name__):
     from vtnjax.recipes.members import averaged, load_member, load_members
     from vtnjax.recipes.moved import MOVED
     from vtnjax.recipes.networks import NETWORKS
-    from vtnjax.recipes.objectives import OBJECTIVES, Consistency, ConsistentDistillation, CrossEntropy, Distillation
+    from vtnjax.recipes.objectives import (
+        OBJECTIVES,
+        Consistency,
+        ConsistentDestruction,
+        ConsistentDistillation,
+        CrossEntropy,
+        Destruction,
+        Distillation,
+    )
     from vtnjax.recipes.pictures import PICTURES
     from vtnjax.recipes.recipe import EVALUATIONS, Recipe, check_config, read_recipe
     from vtnjax.recipes.runs import Run, load_run
@@ -25,8 +33,10 @@ with needing("train", room=__name__):
 __all__ = [
     "BATCHES",
     "Consistency",
+    "ConsistentDestruction",
     "ConsistentDistillation",
     "CrossEntropy",
+    "Destruction",
     "Distillation",
     "EVALUATIONS",
     "FEATURE_WARPS",

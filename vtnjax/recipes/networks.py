@@ -117,6 +117,16 @@ def _tasn(
     return models.TASN(network, backbone, features[-1], given.classes, **options, **modules)
 
 
+def _dcl(
+    given: Given, *, trunk: Config, warp: Config = MappingProxyType({"name": "none"}), **options: Any
+) -> models.DCL:
+    if trunk["name"] == "none":
+        raise ValueError("config.network.trunk.name must not be 'none' for the network 'dcl', which shuffles images")
+    backbone = given.trunk("network.trunk", trunk, "pretrained")
+    options["transformer"] = _warp(given, backbone, models.features_shape(backbone, given.shape), warp)
+    return models.DCL(backbone, given.classes, **options, **given.options)
+
+
 def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> models.MultiStreamSTN:
     backbone = given.trunk("network.trunk", trunk, "pretrained")
     options |= {"window": (size, size), **given.options}
@@ -163,6 +173,13 @@ NETWORKS = {
         trunks=("trunk",),
         heads=("pooling", "master_head", "part_head", "shared_head"),
         parts={"trunk": TRUNKS, "attention_trunk": TRUNKS, "warp": FEATURE_WARPS, "head": _TASN_HEADS},
+    ),
+    "dcl": Network(
+        _dcl,
+        localisers=("transformer", "predictor"),
+        trunks=("trunk",),
+        heads=("classifier", "adversary", "locator"),
+        parts={"trunk": TRUNKS, "warp": FEATURE_WARPS},
     ),
     "multi_stream": Network(_multi_stream, trunks=("streams", "trunk"), parts={"trunk": TRUNKS}),
 }

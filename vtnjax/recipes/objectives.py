@@ -9,8 +9,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from vtnjax import evaluate, losses
-from vtnjax._checks import check_at_least_0, check_positive
+from vtnjax import distort, evaluate, losses
+from vtnjax._checks import check_at_least_0, check_choice, check_positive
 from vtnjax.train import Batch, Prepare
 
 
@@ -187,11 +187,92 @@ class ConsistentDistillation(Distillation, Consistency):
         return loss + self.weight * consistency, {**logged, "consistency": consistency}
 
 
+@dataclasses.dataclass(frozen=True)
+class Destruction(CrossEntropy):
+    """The loss of a `models.DCL` (Chen et al. 2019) for images as they are and, beside each, shuffled.
+
+    The cross-entropies of the classes and of the adversarial layer, and the location loss, each the mean over both
+    kinds of images. "adversarial_loss" and "location_loss" are logged before their weights, and the accuracy is that of
+    the images as they are. As in the reference code the adversary is helped and not fought.
+
+    Attributes:
+        adversarial: the weight of the adversarial layer's cross-entropy.
+        location: the weight of the location loss.
+        reach: the argument of `distort.shuffle_regions`.
+        scheme: its law, "paper" or "reference".
+    """
+
+    adversarial: float = 1.0
+    location: float = 1.0
+    reach: int = 2
+    scheme: str = "paper"
+
+    def __post_init__(self) -> None:
+        for name in ("adversarial", "location"):
+            check_at_least_0(name, getattr(self, name))
+        if not hasattr(self.reach, "__index__") or self.reach < 0:
+            raise ValueError(f"reach must be a whole number of at least 0, not {self.reach!r}")
+        check_choice("scheme", self.scheme, distort.SCHEMES)
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        loss, logged, _ = self.destroyed(model, inputs, key)
+        return loss, logged
+
+    def destroyed(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
+        """The loss, what is logged beside it, and what the network returned for the images as they are."""
+        regions, images, labels = getattr(model, "regions", None), inputs["image"], inputs["label"]
+        if regions is None or labels.ndim > 1:
+            raise ValueError("config.objective.name must not be 'destruction' for a network other than 'dcl'")
+        shuffled, places = distort.shuffle_batch(
+            jax.random.fold_in(key, 3), images, regions=regions, reach=self.reach, scheme=self.scheme
+        )
+        logits, out = call(model, _beside(images, shuffled), key)
+        told = labels, labels + logits.shape[-1]
+        if out["adversarial"].shape[-1] == 2:
+            told = jnp.ones_like(labels), jnp.zeros_like(labels)
+        here = jnp.broadcast_to(jnp.arange(regions**2, dtype=places.dtype).reshape(regions, regions), places.shape)
+        terms = {
+            "adversarial_loss": cross_entropy(out["adversarial"], _beside(*told)),
+            "location_loss": losses.location_loss(out["places"], _beside(here, places)),
+        }
+        loss = cross_entropy(logits, _beside(labels, labels))
+        loss += self.adversarial * terms["adversarial_loss"] + self.location * terms["location_loss"]
+        whole, seen = jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:])[:, 0], (logits, out))
+        return loss, {**_accuracy(whole, inputs), **terms}, seen
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistentDestruction(Destruction, Consistency):
+    """The loss of a `models.DCL` whose features are warped: that of `Destruction` and weight * L_cons.
+
+    The consistency loss is that of the images as they are (VTN Table 3). Its attributes are those of `Consistency`.
+    """
+
+    def __post_init__(self) -> None:
+        Destruction.__post_init__(self)
+        Consistency.__post_init__(self)
+
+    def __call__(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean loss of the global batch, and what is logged beside it."""
+        loss, logged, out = self.destroyed(model, inputs, key)
+        consistency = self.consistency(model, out, inputs, key)
+        return loss + self.weight * consistency, {**logged, "consistency": consistency}
+
+
 OBJECTIVES = {
     "cross_entropy": CrossEntropy,
     "consistency": Consistency,
     "distillation": Distillation,
     "consistent_distillation": ConsistentDistillation,
+    "destruction": Destruction,
+    "consistent_destruction": ConsistentDestruction,
 }
 
 
@@ -219,6 +300,11 @@ def _of_each(logits, labels):
     """The mean cross-entropy of one head, or of the heads of several parts."""
     each = labels if logits.ndim == 2 else jnp.broadcast_to(labels[:, None], logits.shape[:2])
     return optax.softmax_cross_entropy_with_integer_labels(logits, each).mean()
+
+
+def _beside(whole, other):
+    """Each of one batch and then its counterpart: a batch spread over devices stays where it is."""
+    return jnp.stack([whole, other], axis=1).reshape(-1, *whole.shape[1:])
 
 
 def _triplet_keys(key):

@@ -24,6 +24,13 @@ TRAINING_IMAGES = {name: entry.train_images for name, entry in SETS.items() if e
 # The reference implementation's, of a TASN (see `recipes.Distillation`).
 DISTILLATION = {"attention": 1.0, "heads": 0.5, "soft": 1.0, "temperature": 10.0, "detach_teacher": False}
 
+# The paper's VTN: C = 32 groups, 11 x 11 candidates and beta = 10 (VTN section 3.5).
+VTN = {"name": "vtn", "groups": 32, "window": (11, 11), "temperature": 10.0}
+# Destruction and construction learning as its reference code has it, for birds.
+DESTRUCTION = {"adversarial": 1.0, "location": 1.0, "reach": 2, "scheme": "reference"}
+# Of the consistency loss on features of another size than those that the paper's margins are for.
+OF_UNIT_LENGTH = {"margin": 0.5, "positions": "mean", "normalise": True}
+
 _DEFAULTS: dict[str, Any] = {
     "input": {"name": "images", "distortion": "none"},
     "batches": {"name": "shuffled"},
@@ -126,6 +133,11 @@ def tasn(sampler: str, *, attention: str = "both", **options: Any) -> dict[str, 
     return {"name": "tasn", "sampler": sampler, "attention": maps, **chosen}
 
 
+def dcl(**parts: Any) -> dict[str, Any]:
+    """A `models.DCL` of some parts, `trunk` and `warp`, with the reference code's 7 x 7 regions."""
+    return {"name": "dcl", "adversarial": "classes", "regions": 7, "predict": "classifier", **parts}
+
+
 def head(name: str, backbone: str) -> dict[str, Any]:
     """A head that pools the last features of a backbone, with the options of its paper.
 
@@ -156,6 +168,12 @@ def second_order(head: str, alone: Whole) -> dict[str, Any]:
     if head in ("bp", "cbp", "kp"):
         return {**mirrored, "head_multiplier": 10.0, "head_alone_steps": alone}
     return {}
+
+
+def consistency(backbone: str) -> dict[str, Any]:
+    """VTN's consistency loss: weight lambda = 1 and margin alpha = 20 with a VGG, 30 with a ResNet (section 3.5)."""
+    margin = 20.0 if backbone.startswith("vgg") else 30.0
+    return {"weight": 1.0, "margin": margin, "positions": "sum", "normalise": False}
 
 
 def make_short(config: Config, *, steps: int, log: int, test: int, batch_size: int) -> None:

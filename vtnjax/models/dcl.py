@@ -1,0 +1,85 @@
+"""Destruction and construction learning: a classifier that also says whether and how an image was shuffled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from vtnjax._checks import check_at_least_1, check_choice
+from vtnjax.models.layers import last_features
+from vtnjax.models.pooling import region_means
+
+ADVERSARIES = ("classes", "two")
+PREDICTIONS = ("classifier", "all")
+
+
+class DCL(nnx.Module):
+    """Destruction and construction learning (Chen et al. 2019), with a warp of the features where wanted (VTN Table 3).
+
+    Calling it with images (n, h, w, c) returns `(logits, out)`: logits (n, classes), float32; `out["adversarial"]` (n,
+    2 * classes), the classes of images as they are and then of shuffled ones, or (n, 2), shuffled and not;
+    `out["places"]` (n, regions, regions), float32, where each region came from, as `losses.location_loss` takes it;
+    `out["features"]` of the trunk, `out["warped"]`, and what the warp tells.
+
+    As in the reference code classifier and adversarial layer have no bias and the gradient of the second is not
+    reversed, and places are one number each. They are predicted of the features as the trunk gives them, whose
+    positions are those of the image; the other two layers read the warped ones.
+    """
+
+    def __init__(
+        self,
+        trunk: Any,
+        classes: int,
+        *,
+        adversarial: str = "classes",
+        regions: int = 7,
+        transformer: Callable[[Array], tuple[Array, dict[str, Array]]] | None = None,
+        predict: str = "classifier",
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Put it together.
+
+        Args:
+            trunk: a module from images to features by name, the last of which are read, with their `channels` by name.
+            classes: of the logits.
+            adversarial: "classes" tells the classes of images as they are from those of shuffled ones, "two" only
+                shuffled images from others.
+            regions: into how many an image is cut along each side.
+            transformer: a module from features to `(warped, out)`, such as a VTN; None: no warp.
+            predict: whose logits are the network's in evaluation mode: "classifier", or "all", to which both halves of
+                the adversarial layer are added, as the reference code tests.
+            dtype: of the computation.
+            rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if a name or a number is wrong, or "all" is to predict without classes.
+        """
+        check_choice("adversarial", adversarial, ADVERSARIES)
+        check_choice("predict", predict, PREDICTIONS)
+        check_at_least_1("regions", regions)
+        if predict == "all" and adversarial != "classes":
+            raise ValueError(f"predict must be 'classifier' where adversarial is {adversarial!r}, not 'all'")
+        self.trunk, self.transformer, self.regions, self.predict = trunk, transformer, regions, predict
+        self.deterministic = False
+        channels = list(trunk.channels.values())[-1]
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
+        self.classifier = nnx.Linear(channels, classes, use_bias=False, **options)
+        told = 2 * classes if adversarial == "classes" else 2
+        self.adversary = nnx.Linear(channels, told, use_bias=False, **options)
+        self.locator = nnx.Linear(channels, 1, **options)
+
+    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
+        """Logits and what there is to see; see the class."""
+        features = last_features(self.trunk, image)
+        warped, seen = (features, {}) if self.transformer is None else self.transformer(features)
+        pooled = warped.mean((1, 2))
+        logits, adversarial = (layer(pooled).astype(jnp.float32) for layer in (self.classifier, self.adversary))
+        places = region_means(self.locator(features), self.regions)[..., 0].astype(jnp.float32)
+        if self.deterministic and self.predict == "all":
+            logits += adversarial.reshape(logits.shape[0], 2, -1).sum(1)
+        out = {"adversarial": adversarial, "places": places, "features": features, "warped": warped}
+        return logits, {**out, **seen}
