@@ -80,17 +80,18 @@ class Localisation:
         if not parts:
             raise ValueError("test must give at least one record, not none")
         each = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        first, among, right = each.pop("first"), each.pop("among"), each.pop("right")
-        located = right[:, -1]
-        shares = {
+        first, among, *swept, located = each.pop("first"), each.pop("among"), *each.pop("right").T
+        told = {
+            "loss": each.pop("loss"),
             "accuracy": first,
             "top5_accuracy": among,
-            "gt_known": located,
             "top1_localisation": first & located,
             "top5_localisation": among & located,
+            "gt_known": located,
+            "max_box_acc": max(swept, key=np.mean),
+            **each,
         }
-        figures = {name: float(np.mean(values, dtype=np.float64)) for name, values in (each | shares).items()}
-        return {**figures, "max_box_acc": float(right[:, :-1].mean(0).max())}
+        return {name: float(np.mean(values, dtype=np.float64)) for name, values in told.items()}
 
     def _measure(self, graphdef, state, batch):
         """What is told of each record of a batch; `right` (n, thresholds) ends with the threshold of the figures."""
