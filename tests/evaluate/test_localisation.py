@@ -165,3 +165,12 @@ def test_wrong_options_are_refused():
         ValueError, match=r"heat_of must be one of 'label', 'guess', not 'lable'; did you mean 'label'\?"
     ):
         evaluate.Localisation(heat_of="lable")
+
+
+def test_boxes_of_maps_are_those_of_the_resized_ones():
+    heat = np.random.default_rng(0).random((5, 3, 4)).astype(np.float32)
+    found = evaluate.heat_boxes(heat, (30, 50), threshold=0.6)
+    for each, box in zip(heat, found, strict=True):
+        resized = cv2.resize(each, (50, 30), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(box, evaluate.largest_box(resized, threshold=0.6))
+    assert evaluate.heat_boxes(heat, (30, 50)).tolist() == evaluate.heat_boxes(heat, (30, 50), threshold=0.15).tolist()

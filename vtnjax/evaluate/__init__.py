@@ -5,7 +5,7 @@ from vtnjax.evaluate.boxes import intersection_over_union, largest_box, window_b
 from vtnjax.evaluate.classification import Classification, all_right
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
-from vtnjax.evaluate.localisation import Localisation
+from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
 from vtnjax.evaluate.super_classes import SuperClasses, by_super_class
 
@@ -22,6 +22,7 @@ __all__ = [
     "by_super_class",
     "centred_angles",
     "grad_cam",
+    "heat_boxes",
     "intersection_over_union",
     "largest_box",
     "predicted_angle",

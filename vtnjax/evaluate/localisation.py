@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.experimental import multihost_utils
-from jaxtyping import Array
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 from numpy import ndarray
 
 from vtnjax import ops
@@ -106,6 +108,20 @@ class Localisation:
         return {**seen, "right": np.stack([_right(heat, box, t) for t in (*_THRESHOLDS, self.threshold)], axis=1)}
 
 
+def heat_boxes(
+    heat: Float[ArrayLike, "n h2 w2"], shape: Sequence[int], *, threshold: float = 0.15
+) -> Float[ndarray, "n 4"]:
+    """The boxes of `largest_box` of maps (n, h', w') that are resized to images of a shape (h, w)."""
+    resized = np.asarray(_resize(jnp.asarray(heat), shape))
+    return np.stack([largest_box(each, threshold=threshold) for each in resized])
+
+
+def _resize(heat: Float[Array, "n h2 w2"], shape: Sequence[int]) -> Float[Array, "n h w"]:
+    """Maps at another size, bilinearly."""
+    resize = functools.partial(ops.resize, shape=tuple(shape), align_corners=False)
+    return jax.vmap(resize)(heat[..., None])[..., 0]
+
+
 def _right(heat: ndarray, box: ndarray, threshold: float) -> ndarray:
     """Whether the boxes of maps (n, h, w) overlap boxes (n, 4) by half or more."""
     found = np.array([largest_box(each, threshold=threshold) for each in heat], box.dtype).reshape(-1, 4)
@@ -121,8 +137,7 @@ def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], heat_of:
     model, image, label = nnx.merge(graphdef, state, copy=True), batch["image"], batch["label"]
     logits, out = with_heat(model, image, label if heat_of == "label" else None)
     ranked = jax.lax.top_k(logits, min(_AMONG, logits.shape[-1]))[1] == label[:, None]
-    resize = functools.partial(ops.resize, shape=image.shape[1:3], align_corners=False)
-    heat = jax.vmap(resize)(out["heat"][..., None])[..., 0]
+    heat = _resize(out["heat"], image.shape[1:3])
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
     seen = {"loss": loss, "first": ranked[:, 0], "among": ranked.any(1), "heat": heat}
     if "object" in batch:

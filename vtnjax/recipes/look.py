@@ -56,13 +56,12 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     """
     from vtnjax import plot
 
-    records: list[Any] = _one_of_each(recipe.test)
+    records = one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])
     shown = images if images.shape[-1] <= COLOURS else _brightness(images)
     look = jax.jit(make_look(graphdef, recipe.picture))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
-    boxes = [record["box"] for record in records if "box" in record]
-    out |= {"box": np.stack(boxes)} if boxes else {}
+    out |= located(records)
     titles = [
         short_name(recipe.test.classes, record["label"])
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {short_name(recipe.test.classes, guess)}")
@@ -89,7 +88,14 @@ def short_name(classes: tuple[str, ...], label: Any, *, longest: int = _LONGEST)
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _one_of_each(test: data.Source) -> list[data.Record]:
+def located(records: list[Any]) -> dict[str, np.ndarray]:
+    """The `box` (n, 4) of records; nothing where they have none."""
+    boxes = [record["box"] for record in records if "box" in record]
+    return {"box": np.stack(boxes)} if boxes else {}
+
+
+def one_of_each(test: data.Source) -> list[data.Record]:
+    """The first records of different classes, ten at most, in the order of the classes."""
     chosen: dict[tuple[int, ...], data.Record] = {}
     for index in range(min(len(test), 20 * COUNT)):
         record = test[index]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from jaxtyping import Array
 
-from vtnjax import evaluate, ops
+from vtnjax import evaluate
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -57,9 +57,7 @@ def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str],
 
 def _heat(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Where the likeliest class is seen, the box of its heat, and the true box where there is one."""
-    shape = images.shape[1:3]
-    maps = [ops.resize(heat[..., None], shape, align_corners=False)[..., 0] for heat in np.asarray(out["heat"])]
-    boxes = np.stack([evaluate.largest_box(np.asarray(each)) for each in maps])
+    boxes = evaluate.heat_boxes(out["heat"], images.shape[1:3])
     return _plot().heat(images, {"heat": out["heat"]}, {"heat": boxes}, true=out.get("box"), titles=titles)
 
 
