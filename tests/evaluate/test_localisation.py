@@ -174,3 +174,11 @@ def test_boxes_of_maps_are_those_of_the_resized_ones():
         resized = cv2.resize(each, (50, 30), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(box, evaluate.largest_box(resized, threshold=0.6))
     assert evaluate.heat_boxes(heat, (30, 50)).tolist() == evaluate.heat_boxes(heat, (30, 50), threshold=0.15).tolist()
+
+
+@pytest.mark.parametrize(("bottom", "right"), [(11.5, 0), (12, 1), (12.5, 1)])
+def test_half_an_overlap_is_right(bottom, right):
+    image = np.ones((1, SIZE, SIZE, CHANNELS), np.float32)  # whose heat has one box, the whole image
+    label, box = guesses(image), np.array([[0, 0, SIZE, bottom]], np.float32)
+    batch = {"image": image, "label": label, "box": box, "mask": np.ones(1, np.float32)}
+    assert evaluate.Localisation()(Network(), lambda: [jax.tree.map(jnp.asarray, batch)])["gt_known"] == right
