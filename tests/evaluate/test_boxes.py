@@ -113,9 +113,11 @@ def test_a_pixel_must_exceed_the_threshold():
     assert evaluate.largest_box(heat, threshold=0.49).tolist() == [0, 0, 4, 1]
 
 
-@pytest.mark.parametrize("heat", [[[0.0, 0]], [[-1.0, -2]], [[np.nan, 1]], [[np.inf, 1]], np.zeros((0, 3))])
+@pytest.mark.parametrize(
+    "heat", [[[0.0, 0]], [[-1.0, -2]], [[np.nan, 1]], [[np.inf, 1]], [[1e-45, 0]], np.zeros((0, 3))]
+)
 def test_a_map_without_heat_or_with_what_is_no_number_has_no_box(heat):
-    assert evaluate.largest_box(np.array(heat, np.float32)).tolist() == [0, 0, 0, 0]
+    assert evaluate.largest_box(np.array(heat, np.float32), threshold=0.9).tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.usefixtures("untyped")

@@ -74,12 +74,14 @@ def largest_box(heat: Float[ArrayLike, "h w"], *, threshold: float = 0.15) -> Fl
     heat = np.asarray(heat)
     if heat.ndim != 2:
         raise ValueError(f"heat must be (h, w), not of shape {heat.shape}")
-    if not heat.size or not np.isfinite(heat).all() or heat.max() <= 0:
+    if not heat.size or not np.isfinite(heat).all():
         return np.zeros(4, np.float32)
     labels = np.zeros(heat.shape, np.int32)
     scipy.ndimage.label(heat > threshold * heat.max(), np.ones((3, 3)), output=labels)
-    largest = np.bincount(labels.ravel())[1:].argmax()
-    rows, columns = scipy.ndimage.find_objects(labels)[largest]
+    sizes = np.bincount(labels.ravel())[1:]
+    if not sizes.size:
+        return np.zeros(4, np.float32)
+    rows, columns = scipy.ndimage.find_objects(labels)[sizes.argmax()]
     return np.array([columns.start, rows.start, columns.stop, rows.stop], np.float32)
 
 

@@ -79,7 +79,7 @@ class Localisation:
         """
         graphdef, state = nnx.split(model)
         parts = [self._measure(graphdef, state, batch) for batch in test()]
-        if not parts:
+        if not any(len(part["loss"]) for part in parts):
             raise ValueError("test must give at least one record, not none")
         each = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         first, among, *swept, located = each.pop("first"), each.pop("among"), *each.pop("right").T
