@@ -72,7 +72,7 @@ def run(held: contextlib.ExitStack) -> None:
     workdir = find_workdir()
     writes = first and not EVAL_ONLY.value
     lock = held.enter_context(train.Lock(workdir, say=say)) if writes else None
-    history = train.open_workdir(workdir, config, write=writes)
+    history = train.open_workdir(workdir, config, write=writes, trains=not EVAL_ONLY.value)
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data, network, state; a checkpoint has what the config's pretrained weights became
@@ -123,9 +123,11 @@ def score(workdir, recipe, graphdef, state, mesh, share, say) -> str:
     state = train.read_state(workdir, state, say)
     if state is None:
         raise ValueError(NOT_TRAINED.format(workdir))
+    alone = not (ALSO.value or FLIP.value)
+    evaluate = recipes.make_evaluate(recipe, CONFIG.value.batch_size, mesh, as_stored=not alone, **share)
     members = [(graphdef, state, recipe.as_input), *recipes.load_members(ALSO.value, recipe.train, mesh, say)]
-    evaluate = recipes.make_evaluate(recipe, CONFIG.value.batch_size, mesh, as_stored=True, **share)
-    found = {f"test/{name}": value for name, value in evaluate(recipes.averaged(members, flip=FLIP.value)).items()}
+    network = train.merged(graphdef, state) if alone else recipes.averaged(members, flip=FLIP.value)
+    found = {f"test/{name}": value for name, value in evaluate(network).items()}
     return f"step {state.step}: {told(recipe, found)}"
 
 

@@ -18,6 +18,7 @@ commas, the first value of each being the default:
 - `frozen`: the features of the frozen trunk, which `python -m vtnjax.experiments.store_features scenes` computed once,
   in place of images; `data_dir` is the folder that it wrote;
 - `split=test|validation`: which scenes are tested on; the validation scenes are for tuning;
+- `localise`: tested once, at the end, also by where the network sees the object;
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
@@ -58,13 +59,14 @@ def get_config(variant: str = "") -> ConfigDict:
         split=("test", "validation"),
         dcl=False,
         frozen=False,
+        localise=False,
         smoke=False,
     )
     warp = chosen["warp"]
     if chosen["ablation"] != "none" and warp != "vtn":
         raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
     heads: dict[str, Any] = presets.second_order(chosen["head"], alone=STEPS // 3)
-    heads |= {"evaluation": {"name": "classification"}}
+    heads |= {"evaluation": {"name": "localisation" if chosen["localise"] else "classification"}}
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     config = presets.run(
         network=network(chosen),
@@ -78,7 +80,7 @@ def get_config(variant: str = "") -> ConfigDict:
         localiser_multiplier=1.0 if warp in ("none", "asn", "deformable") else 0.1,
         **photographs | {"source_options": {"task": chosen["task"], "size": SIZE}, "data_threads": 2},
         **presets.adam(3e-4) | {"weight_decay": 1e-4},
-        **presets.every(50, 250),
+        **presets.every(50, STEPS if chosen["localise"] else 250, 250),
         **heads,
     )
     if chosen["frozen"]:

@@ -327,3 +327,33 @@ def test_windows_are_drawn_on_the_image_and_shown_below_in_their_colours(tmp_pat
         assert not np.allclose(drawn[0][0].get_color()[0], drawn[1][0].get_color()[0])
         assert axes[0, i].get_xlim() == (-0.5, 11.5)
     plot.save(figure, tmp_path / "a.png")
+
+
+# ---- Heat
+
+
+def test_heat_lies_on_the_images_with_the_boxes_in_red_and_green(tmp_path):
+    images = np.random.default_rng(0).random((3, 8, 12, 3))
+    heats = {"plain": np.random.default_rng(1).random((3, 2, 3)), "VTN": np.zeros((3, 4, 4))}
+    boxes = {"plain": np.array([[0, 0, 12.0, 8], [1, 2, 3, 4], [0, 0, 0, 0]]), "VTN": np.ones((3, 4)) * [1, 2, 3, 7]}
+    true = np.array([[2, 2, 5, 6.5]] * 3)
+    figure = plot.heat(images, heats, boxes, true=true, titles=["a", "b", "c"])
+    axes = np.array(figure.axes).reshape(3, 3)
+    assert [each.get_title() for each in axes[0]] == ["a", "b", "c"]
+    assert [each.get_ylabel() for each in axes[:, 0]] == ["input", "plain", "VTN"]
+    for row, name in zip(axes[1:], heats, strict=True):
+        for i, each in enumerate(row):
+            image, heat = each.get_images()
+            np.testing.assert_array_equal(heat.get_array(), heats[name][i].astype(np.float32))
+            assert tuple(heat.get_extent()) == tuple(image.get_extent()) == (-0.5, 11.5, 7.5, -0.5)
+            assert heat.get_clim() == (0, max(heats[name][i].astype(np.float32).max(), np.finfo(np.float32).tiny))
+    colours = {(1.0, 0.0, 0.0, 1.0): boxes["plain"], (0.0, 1.0, 0.0, 1.0): true}
+    for i, each in enumerate(axes[1]):
+        drawn = {tuple(lines.get_color()[0]): lines.get_segments()[0] for lines in each.collections}
+        for colour, of in colours.items():
+            left, top, right, bottom = of[i] - 0.5  # edges at whole numbers; Matplotlib has centres there
+            np.testing.assert_allclose(drawn[colour].min(0), [left, top])
+            np.testing.assert_allclose(drawn[colour].max(0), [right, bottom])
+    assert [len(each.collections) for each in axes[0]] == [1, 1, 1]
+    plot.save(figure, tmp_path / "heat.png")
+    assert not plot.heat(images, heats, boxes).axes[0].collections

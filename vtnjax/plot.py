@@ -143,6 +143,46 @@ def windows(
     return figure
 
 
+def heat(
+    images: Shaped[ArrayLike, "n h w c"],
+    heats: Mapping[str, Float[ArrayLike, "n _h2 _w2"]],
+    boxes: Mapping[str, Float[ArrayLike, "n 4"]],
+    *,
+    true: Float[ArrayLike, "n 4"] | None = None,
+    titles: Sequence[str] | None = None,
+) -> Figure:
+    """A column for each image: the image, and below it where each of some networks sees its class (VTN Fig. 6).
+
+    Args:
+        images: the networks' inputs.
+        heats: for each network, by its name, heat maps of any size that cover the images; red is a map's maximum.
+        boxes: for each network the boxes (left, top, right, bottom) of its maps, in red; pixels' edges are at whole
+            numbers.
+        true: the true boxes, in green.
+        titles: the columns' titles.
+    """
+    images = np.asarray(images)
+    n, h, w = images.shape[:3]
+    figure = Figure(figsize=(1.15 * n + 0.4, 1.15 * len(heats) + 1.5), layout="constrained")
+    axes = figure.subplots(1 + len(heats), n, squeeze=False)
+    for i in range(n):
+        draw_image(axes[0, i], images[i], titles[i] if titles else "")
+    axes[0, 0].set_ylabel("input")
+    for row, (name, maps) in zip(axes[1:], heats.items(), strict=True):
+        row[0].set_ylabel(name)
+        for i, (each, box) in enumerate(zip(np.asarray(maps, np.float32), np.asarray(boxes[name]), strict=True)):
+            draw_image(row[i], images[i])
+            scale = {"vmin": 0, "vmax": max(each.max(), np.finfo(np.float32).tiny)}
+            extent = (-0.5, w - 0.5, h - 0.5, -0.5)
+            row[i].imshow(each, cmap="jet", alpha=0.5, interpolation="bilinear", extent=extent, **scale)
+            draw_box(row[i], box - 0.5, "red")
+    if true is not None:
+        for row in axes:
+            for each, box in zip(row, np.asarray(true), strict=True):
+                draw_box(each, box - 0.5, "lime")
+    return figure
+
+
 def gallery(images: Shaped[ArrayLike, "n h w c"], titles: Sequence[str]) -> Figure:
     """One row of images, each with a title."""
     images = np.asarray(images)

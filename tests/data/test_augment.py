@@ -220,6 +220,39 @@ def test_the_proportions_may_be_kept():
     )
 
 
+@pytest.mark.parametrize("keep_aspect", [False, True])
+@pytest.mark.parametrize("shape", [(96, 128), (20, 16)])  # made smaller, and larger
+def test_box_and_mask_follow_the_image(shape, keep_aspect):
+    image, mask = np.zeros((*shape, 3), np.uint8), np.zeros(shape, bool)
+    left, top, right, bottom = (round(share * shape[axis]) for share, axis in ((0.3, 1), (0.2, 0), (0.7, 1), (0.9, 0)))
+    image[top:bottom, left:right], mask[top:bottom, left:right] = 255, True
+    record = {"image": image, "label": 0, "box": np.array([left, top, right, bottom], np.float32), "mask": mask}
+    found = photo_test(size=60, crop=50, keep_aspect=keep_aspect)(record)
+    seen = found["image"][..., 0] >= 128
+    np.testing.assert_array_equal(found["mask"], seen)
+    assert found["mask"].dtype == bool
+    rows, columns = np.nonzero(seen)
+    edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    np.testing.assert_allclose(found["box"], edges, atol=0.51)
+    assert found["box"].dtype == np.float32
+    assert record["box"].tolist() == [left, top, right, bottom]
+
+
+def test_a_box_ends_where_the_image_does_and_has_no_area_outside():
+    record = {"image": photo(40, 40), "label": 0, "box": np.array([0, 4, 8, 40], np.float32)}
+    assert photo_test(size=40, crop=36)(record)["box"].tolist() == [0, 2, 6, 36]
+    left, _, right, _ = photo_test(size=40, crop=20)(record)["box"]
+    assert left == right
+
+
+def test_an_image_of_the_right_size_keeps_its_box_and_mask():
+    mask = np.random.default_rng(0).random((24, 24)) < 0.5
+    record = {"image": photo(24, 24), "label": 0, "box": np.array([3.25, 4, 8.5, 20], np.float32), "mask": mask}
+    found = photo_test(size=24, crop=24)(record)
+    np.testing.assert_array_equal(found["mask"], mask)
+    np.testing.assert_array_equal(found["box"], record["box"])
+
+
 # ---- All together
 
 

@@ -102,3 +102,19 @@ def test_repr_is_stable(tmp_path, dataset):
     source = load_source(dataset, "train", data_dir=str(tmp_path))
     name, classes = type(source).__name__, len(source.classes)
     assert repr(source) == f"{name}({str(source._root)!r}, records=2, classes={classes})"
+
+
+@pytest.mark.parametrize("dataset", ["cub", "cars", "aircraft"])
+def test_records_have_the_box_of_what_is_drawn(dataset):
+    source = load_source(f"drawn:{dataset}", "test")
+    for index in range(len(source)):
+        record = source[index]
+        left, top, right, bottom = record["box"].astype(int)
+        assert record["box"].dtype == np.float32
+        np.testing.assert_array_equal(record["box"], source.boxes[index])
+        # The polygon is of one colour, and its edges touch those of its box.
+        polygon = record["image"][(top + bottom) // 2, (left + right) // 2].astype(int)
+        rows, columns = np.nonzero(np.abs(record["image"].astype(int) - polygon).max(-1) < 60)
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        np.testing.assert_allclose(record["box"], edges, atol=2)
+    assert "box" not in load_source("drawn:inat2017", "test")[0]

@@ -158,6 +158,35 @@ def test_a_pass_is_in_order():
     assert batches[0]["label"].dtype == np.int32
 
 
+class Located:
+    """Records with a box and a mask."""
+
+    classes = ("a", "b", "c")
+
+    def __len__(self):
+        return TOTAL
+
+    def __getitem__(self, index):
+        box, mask = np.arange(4, dtype=np.float32) + index, np.arange(6).reshape(2, 3) < index
+        return {**numbered()[index], "box": box, "mask": mask, "other": index}
+
+
+def test_boxes_and_masks_of_objects_are_tested_on_and_not_trained_on():
+    batches = list(pipeline.eval_batches(Located(), batch_size=4))
+    assert {name: (each.shape, each.dtype) for name, each in batches[-1].items()} == {
+        "image": ((4, 2, 3, 1), np.uint8),
+        "label": ((4,), np.int32),
+        "mask": ((4,), np.float32),
+        "box": ((4, 4), np.float32),
+        "object": ((4, 2, 3), bool),
+    }
+    boxes, objects = (np.concatenate([batch[name] for batch in batches])[:TOTAL] for name in ("box", "object"))
+    np.testing.assert_array_equal(boxes, np.arange(4) + np.arange(TOTAL)[:, None])
+    np.testing.assert_array_equal(objects.sum((1, 2)), np.minimum(np.arange(TOTAL), 6))
+    assert set(next(train_batches(Located(), batch_size=4, seed=0))) == {"image", "label"}
+    assert set(next(pipeline.eval_batches(numbered(), batch_size=4))) == {"image", "label", "mask"}
+
+
 def test_one_record_makes_batches_of_one():
     batches = take(train_batches(numbered(1), batch_size=1, seed=0), 3)
     assert numbers(batches).tolist() == [[0], [0], [0]]

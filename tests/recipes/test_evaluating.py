@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from config_files import get_config
 
-from vtnjax import data, recipes, train
+from vtnjax import data, evaluate, recipes, train
 
 
 class Sums:
@@ -45,4 +45,30 @@ def test_a_set_without_super_classes_is_refused():
     config = get_config("digits_stn", "smoke")
     config.evaluation.name = "super_classes"
     with pytest.raises(ValueError, match=r"^config\.evaluation: the test set must have super-classes"):
+        recipes.read_recipe(config)
+
+
+def test_a_set_without_boxes_is_refused():
+    config = get_config("digits_stn", "smoke")
+    config.evaluation.name = "localisation"
+    with pytest.raises(ValueError, match=r"^config\.evaluation: the test set must have boxes"):
+        recipes.read_recipe(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "masks"), [("cub_vtn", "backbone=resnet18,warp=none", False), ("scenes", "trunk=small", True)]
+)
+def test_localisation_is_a_matter_of_the_config(name, variant, masks):
+    config = get_config(name, f"smoke,{variant}")
+    with config.unlocked():
+        config.evaluation = {"name": "localisation", "threshold": 0.2, "heat_of": "guess"}
+    recipe = recipes.read_recipe(config)
+    assert recipe.evaluation == evaluate.Localisation(threshold=0.2, heat_of="guess")
+    network = recipe.network(0)
+    network.eval()
+    found = recipes.make_evaluate(recipe, 8, train.data_mesh(jax.devices()[:1]))(network)
+    assert ("inside" in found) == masks
+    assert all(0 <= value <= 1 for name, value in found.items() if name != "loss")
+    config.evaluation.threshold = 2.0
+    with pytest.raises(ValueError, match=r"^config\.evaluation: threshold must be at least 0 and below 1, not 2\.0"):
         recipes.read_recipe(config)

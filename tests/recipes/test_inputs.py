@@ -59,6 +59,21 @@ def test_photographs_are_normalised_as_imagenets_and_shown_as_they_were():
     assert_allclose(photographs.as_picture(np.asarray(found)), 1, rtol=1e-5)
 
 
+def test_tests_see_whole_photographs_where_they_should():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30] = 255
+    image[:2] = 255
+    source = data.Mapped(data.Arrays(image[None], np.zeros(1, int), ("a",)), lambda record: record)
+    whole = Photographs(size=30, crop=20, keep_aspect=True, whole=True)
+    seen = whole.to_test(source)[0]["image"]
+    np.testing.assert_array_equal(seen, whole.fit(image, image.shape))
+    expected = np.zeros((20, 20, 3), np.uint8)
+    expected[:, :10] = expected[:1] = 255
+    np.testing.assert_array_equal(seen, expected)
+    assert Photographs(size=30, crop=20).to_test(source)[0]["image"][0].min() == 0  # its first row is cut off
+    assert whole.explain(image.shape) == "Resize the photograph to 20 x 20 pixels."
+
+
 @pytest.mark.parametrize(
     ("made", "said"),
     [

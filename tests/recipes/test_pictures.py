@@ -60,6 +60,17 @@ def test_fields_and_projections_are_those_of_the_output(drawn):
     assert drawn["projections"][1] is out["plane"]
 
 
+def test_heat_is_drawn_with_the_box_of_its_resized_map_and_the_true_one(drawn, monkeypatch):
+    monkeypatch.setattr(plot, "heat", lambda *args, **options: drawn.update(heat=args, options=options))
+    heat, true = np.zeros((2, 3, 3), np.float32), np.ones((2, 4))
+    heat[0, 0, 2] = 1  # it falls from the centre of pixel (5, 1) to nothing two pixels away
+    PICTURES["heat"](IMAGES, {"heat": heat, "box": true}, ["a", "b"], double)
+    assert drawn["heat"][1]["heat"] is heat
+    np.testing.assert_array_equal(drawn["heat"][2]["heat"], [[3, 0, 6, 3], [0, 0, 0, 0]])
+    assert drawn["options"]["true"] is true
+    assert drawn["options"]["titles"] == ["a", "b"]
+
+
 def shapes(**axes):
     return {name: np.zeros(shape, np.float32) for name, shape in axes.items()}
 

@@ -37,7 +37,12 @@ CASES: dict[str, dict[str, Any]] = {
     "hidden_digits:smoke,method=uniform": {},
     "solar:smoke,method=low": {"network.resolution": 32},
     "cub_vtn:smoke,head=kp,dataset=inat2017": {"network.head.size": 16},
-    "scenes:smoke": {"source_options.size": 32, "input.size": 32, "input.crop": 32},
+    "scenes:smoke": {
+        "source_options.size": 32,
+        "input.size": 32,
+        "input.crop": 32,
+        "evaluation.name": "localisation",
+    },
     "composites:smoke,batches=balanced,warp=affine_groups": {},
     # At the rate of the config, Adam makes whole steps of the rounding of gradients near zero: losses differ by 1e-4.
     "composites:smoke,consistency=unit,triplets=own": {"batches.triplet_batch": BATCH, "learning_rate": 3e-4},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from vtnjax import data, train
 from vtnjax.train import DivergedError, default_workdir, open_workdir, own_data, remembered_divergence
@@ -50,6 +50,38 @@ def test_a_workdir_belongs_to_its_config_once_a_checkpoint_is_saved(tmp_path):
         with pytest.raises(ValueError, match=r"extra must be 'absent', not \[1, 2\]; steps must be 10, not 20"):
             open_workdir(workdir, config(steps=20, extra=(1, 2)), write=write)
     assert stored(workdir) == CONFIG
+
+
+def test_a_trained_network_may_be_evaluated_with_what_its_training_had_otherwise(tmp_path):
+    kept = {"evaluation": {"name": "a"}, "picture": {"name": "b"}, "log_every": 5, "tensorboard": False}
+    open_workdir(tmp_path, config(**kept), write=True)
+    save_checkpoint(tmp_path)
+    other = {"evaluation": {"name": "c", "threshold": 0.2}, "picture": {"name": "d"}, "log_every": 6}
+    other |= {"tensorboard": True, "batch_size": 16, "data_dir": "elsewhere"}
+    open_workdir(tmp_path, config(**kept | other), write=False, trains=False)
+    assert stored(tmp_path) == CONFIG | kept
+    for key in other.keys() - {"data_dir"}:
+        with pytest.raises(ValueError, match=f"must be that of the run in .*: {key} must be "):
+            open_workdir(tmp_path, config(**kept | {key: other[key]}), write=False)
+    for key in ("learning_rate", "steps"):
+        with pytest.raises(ValueError, match=f"must be that of the run in .*: {key} must be .*, not 3. Use"):
+            open_workdir(tmp_path, config(**kept | other | {key: 3}), write=False, trains=False)
+
+
+def test_steps_that_follow_the_batch_size_follow_it_where_a_network_is_evaluated(tmp_path):
+    def of_epochs(batch_size, images=64):
+        size = FieldReference(8)
+        made = config(batch_size=size, steps=10 * (images // size))
+        made.batch_size = batch_size
+        return made
+
+    open_workdir(tmp_path, of_epochs(8), write=True)
+    save_checkpoint(tmp_path)
+    larger = of_epochs(32)
+    open_workdir(tmp_path, larger, write=False, trains=False)
+    assert (larger.batch_size, larger.steps) == (32, 20)
+    with pytest.raises(ValueError, match="steps must be 80, not 160"):
+        open_workdir(tmp_path, of_epochs(32, images=128), write=False, trains=False)
 
 
 def test_a_config_of_other_keys_is_refused_by_them_alone(tmp_path):

@@ -67,7 +67,8 @@ class Aircraft(Photographs):
                 f"{self.path(index)} must be higher than its banner of {_BANNER} pixels, not "
                 f"{len(record['image'])}: unpack its archive again"
             )
-        return {"image": record["image"][:-_BANNER], "label": record["label"]}
+        record["image"] = record["image"][:-_BANNER]
+        return record
 
 
 def _boxes(path: Path, keys: list[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Photographs to training crops, by one warp each, and to test crops."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from vtnjax._checks import check_at_least_0
 from vtnjax.data.pipeline import Augment
 from vtnjax.data.records import Record
 
+_COVERED = 128  # of 255: half of a pixel
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # The covariance of ImageNet's RGB in 0..255 (Krizhevsky et al. 2012, 4.1) has the squares of these as its eigenvalues,
 # and these columns as its eigenvectors.
@@ -80,7 +82,8 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
         keep_aspect: True keeps the proportions of the picture.
 
     Returns:
-        A function for `Mapped`, of records with uint8 images (h, w, c).
+        A function for `Mapped`, of records with uint8 images (h, w, c). A record's `box` and `mask` follow the image;
+        the box of an object that the crop leaves out has no area.
 
     Raises:
         ValueError: If `crop` is below 1 or above `size`; from the function, if an image is of another kind.
@@ -91,11 +94,21 @@ def photo_test(*, size: int = 512, crop: int = 448, keep_aspect: bool = False) -
         image = record["image"]
         _check_image(image, coloured=False)
         height, width = _resized_shape(image.shape, size, keep_aspect)
-        resized = cv2.resize(shrink(image, (height, width)), (width, height), interpolation=cv2.INTER_LINEAR)
         top, left = (height - crop) // 2, (width - crop) // 2
-        # OpenCV drops a single channel's axis.
-        image = resized.reshape(height, width, -1)[top : top + crop, left : left + crop]
-        return {**record, "image": image}
+
+        def central(pixels: np.ndarray) -> np.ndarray:
+            resized = cv2.resize(shrink(pixels, (height, width)), (width, height), interpolation=cv2.INTER_LINEAR)
+            # OpenCV drops a single channel's axis.
+            return resized.reshape(height, width, -1)[top : top + crop, left : left + crop]
+
+        prepared: dict[str, Any] = {**record, "image": central(image)}
+        if "box" in prepared:
+            scale = np.array([width / image.shape[1], height / image.shape[0]] * 2)
+            box = prepared["box"] * scale - [left, top, left, top]
+            prepared["box"] = np.clip(box, 0, crop).astype(np.float32)
+        if "mask" in prepared:
+            prepared["mask"] = central(prepared["mask"][..., None] * np.uint8(255))[..., 0] >= _COVERED
+        return cast(Record, prepared)
 
     return prepare
 

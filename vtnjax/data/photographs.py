@@ -8,7 +8,7 @@ import numpy as np
 
 from vtnjax._checks import check_choice
 from vtnjax.data.lists import check_files, check_once, lacking
-from vtnjax.data.records import Record
+from vtnjax.data.records import Located, Record
 from vtnjax.data.unreadable import ON_ERROR, read_picture, without_unreadable
 
 _REMEDY = ": unpack its archive again"
@@ -23,7 +23,10 @@ class Photographs:
         names: The files of the records, below the set's folder, with `/`.
         kept: int (n,), the place of each record in the set's list: all, but for those left out.
         skipped: The files left out because they cannot be read, with on_error="skip".
+        boxes: float32 (n, 4), the box of each record, in the sets that have them.
     """
+
+    boxes: np.ndarray | None = None
 
     def __init__(
         self,
@@ -68,7 +71,11 @@ class Photographs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Record:
-        return {"image": read_picture(self.path(index), remedy=_REMEDY), "label": int(self.labels[index])}
+        record: Record = {"image": read_picture(self.path(index), remedy=_REMEDY), "label": int(self.labels[index])}
+        if self.boxes is None:
+            return record
+        located: Located = {**record, "box": self.boxes[index]}
+        return located
 
     def path(self, index: int) -> Path:
         """The file of a record."""

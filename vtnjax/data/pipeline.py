@@ -84,7 +84,8 @@ def eval_batches(
     Returns:
         An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,), "mask": float32 (b,)}, b = batch_size /
         process_count. The mask is 0 where the last batch repeats the last record to fill up, so that over all
-        batches and processes each record has mask 1 exactly once.
+        batches and processes each record has mask 1 exactly once. Where the records tell of objects, there are
+        "box": float32 (b, 4) and, of their `mask`, "object": bool (b, h, w).
 
     Raises:
         ValueError: If `batch_size` is below 1 or not divisible by `process_count`, or `process_index` is out of range;
@@ -182,8 +183,9 @@ class _EvalBatches:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         places, last = self._share.places(index), len(self._share.source) - 1
-        batch = _stack((self._share.source[min(place, last)] for place in places), len(places))
-        return {**batch, "mask": np.array([place <= last for place in places], np.float32)}
+        batch = _stack((self._share.source[min(place, last)] for place in places), len(places), ("box", "mask"))
+        objects = {"object": batch.pop("mask")} if "mask" in batch else {}
+        return {**batch, **objects, "mask": np.array([place <= last for place in places], np.float32)}
 
 
 # Threads at the boundary of two epochs ask for both orders in turn.
@@ -192,22 +194,24 @@ def _order(length: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length)
 
 
-def _stack(records: Iterable[Record], count: int) -> dict[str, np.ndarray]:
-    images, labels = np.empty(0), np.empty(0)
+def _stack(records: Iterable[Any], count: int, also: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Images and labels in one array each, and of `also` what the first record has."""
+    stacked = {}
     for position, record in enumerate(records):
         # Each image goes where it belongs at once: kept till the last is made, photographs would take twice the memory.
-        image = record["image"]
         if position == 0:
-            images = np.empty((count, *image.shape), image.dtype)
-            labels = np.empty((count, *np.shape(record["label"])), np.int32)
-        if image.shape != images.shape[1:]:
-            low, high = sorted((image.shape, images.shape[1:]))
+            for name in ("image", "label", *(name for name in also if name in record)):
+                dtype = np.int32 if name == "label" else record[name].dtype
+                stacked[name] = np.empty((count, *np.shape(record[name])), dtype)
+        if record["image"].shape != stacked["image"].shape[1:]:
+            low, high = sorted((record["image"].shape, stacked["image"].shape[1:]))
             raise ValueError(
                 f"the images of a batch must have one shape, not {low} and {high}: give the source a size, or resize "
                 "in augment"
             )
-        images[position], labels[position] = image, record["label"]
-    return {"image": images, "label": labels}
+        for name, array in stacked.items():
+            array[position] = record[name]
+    return stacked
 
 
 def _iterate(batches: Any, threads: int, prefetch: int) -> grain.DatasetIterator:

@@ -9,11 +9,18 @@ import numpy as np
 class Record(TypedDict):
     """One example: `image` uint8 (h, w, c), or floating, images in [0, 1], `label` from 0 to the number of classes - 1.
 
-    A number of several digits has int32 (k,) labels.
+    A number of several digits has int32 (k,) labels. Some sets tell where the object is too: `box`, see `Located`, and
+    `mask`, bool (h, w), the pixels that it covers.
     """
 
     image: np.ndarray
     label: int | np.ndarray
+
+
+class Located(Record):
+    """A record with where the object is: `box` float32 (4,), the left, top, right and bottom edge in pixels."""
+
+    box: np.ndarray
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ import numpy as np
 from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.augment import shrink
 from vtnjax.data.backgrounds import load_backgrounds, random_crop
-from vtnjax.data.records import Record
+from vtnjax.data.records import Located
 from vtnjax.data.stamps import Stamps
 
 _COUNTS = {"train": 8000, "validation": 2000, "test": 3000}
@@ -22,14 +22,13 @@ _GAIN, _CAST, _SHADING = (0.7, 1.2), (0.85, 1.15), 0.25
 _OPAQUE = 128
 
 
-class Scene(Record):
+class Scene(Located):
     """A record with where the object is before anything is put in front of it.
 
-    `mask` is bool (size, size), the pixels that the object covers by half or more; `box` float32 (4,), the left, top,
-    right and bottom edge of the mask in pixels, 0 if it is empty.
+    `mask` is bool (size, size), the pixels that the object covers by half or more; `box` is that of the mask, 0 if it
+    is empty.
     """
 
-    box: np.ndarray
     mask: np.ndarray
 
 

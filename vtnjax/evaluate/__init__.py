@@ -1,9 +1,11 @@
 """Evaluation of trained networks."""
 
 from vtnjax.evaluate.base import Evaluation, Test
-from vtnjax.evaluate.boxes import intersection_over_union, window_boxes
+from vtnjax.evaluate.boxes import intersection_over_union, largest_box, window_boxes
 from vtnjax.evaluate.classification import Classification, all_right
 from vtnjax.evaluate.ensemble import Averaged
+from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
+from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
 from vtnjax.evaluate.super_classes import SuperClasses, by_super_class
 
@@ -11,13 +13,19 @@ __all__ = [
     "Averaged",
     "Classification",
     "Evaluation",
+    "Localisation",
+    "OneTrunk",
     "SuperClasses",
     "Test",
     "all_right",
     "angle_correlation",
     "by_super_class",
     "centred_angles",
+    "grad_cam",
+    "heat_boxes",
     "intersection_over_union",
+    "largest_box",
     "predicted_angle",
     "window_boxes",
+    "with_heat",
 ]

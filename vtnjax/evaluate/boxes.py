@@ -1,10 +1,13 @@
 """Boxes (left, top, right, bottom) in pixels, and how much two of them overlap."""
 
+import numbers
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from vtnjax._arrays import check_last
 
@@ -46,3 +49,43 @@ def intersection_over_union(a: Float[ArrayLike, "*n 4"], b: Float[ArrayLike, "*n
     shared = jnp.prod(jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0), -1)
     areas = jnp.prod(a[..., 2:] - a[..., :2], -1) + jnp.prod(b[..., 2:] - b[..., :2], -1)
     return shared / jnp.maximum(areas - shared, jnp.finfo(shared.dtype).tiny)
+
+
+def largest_box(heat: Float[ArrayLike, "h w"], *, threshold: float = 0.15) -> Float[ndarray, "4"]:
+    """The box around the largest connected part of a map that is above a share of its maximum.
+
+    Pixels that touch at a side or a corner are connected, and the largest part has the most pixels, of several the one
+    whose first pixel comes first, row by row. The box ends at the outer edges of its pixels, so that one of pixel
+    (x, y) alone is (x, y, x + 1, y + 1).
+
+    Args:
+        heat: (h, w).
+        threshold: the share of the maximum, at least 0 and below 1, that a pixel must exceed; 0.15 is Grad-CAM's.
+
+    Returns:
+        float32 (4,): left, top, right, bottom; (0, 0, 0, 0) if nothing is above 0 or a number is not finite.
+
+    Raises:
+        ValueError: if `threshold` is out of its range, or `heat` is not (h, w).
+    """
+    import scipy.ndimage  # here, because `vtnjax.evaluate` does without the extra "train" elsewhere
+
+    check_threshold(threshold)
+    heat = np.asarray(heat)
+    if heat.ndim != 2:
+        raise ValueError(f"heat must be (h, w), not of shape {heat.shape}")
+    if not heat.size or not np.isfinite(heat).all():
+        return np.zeros(4, np.float32)
+    labels = np.zeros(heat.shape, np.int32)
+    scipy.ndimage.label(heat > threshold * heat.max(), np.ones((3, 3)), output=labels)
+    sizes = np.bincount(labels.ravel())[1:]
+    if not sizes.size:
+        return np.zeros(4, np.float32)
+    rows, columns = scipy.ndimage.find_objects(labels)[sizes.argmax()]
+    return np.array([columns.start, rows.start, columns.stop, rows.stop], np.float32)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise a ValueError unless a threshold is a share of the maximum that something can exceed."""
+    if not (isinstance(threshold, numbers.Real) and 0 <= threshold < 1):
+        raise ValueError(f"threshold must be at least 0 and below 1, not {threshold!r}")

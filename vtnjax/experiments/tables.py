@@ -219,6 +219,19 @@ def scenes() -> Table:
     return Table("SqueezeNet, birds in other photographs", "scenes", _errors(variants))
 
 
+def scenes_localised() -> Table:
+    """Where whole networks see birds in other photographs, as VTN Table 5.
+
+    It needs what the table `scenes` needs.
+    """
+    variants = {"nothing": "warp=none", "STN": "warp=stn", "VTN": "warp=vtn"}
+    rows = {name: vtn_tables.localised(f"{variant},localise") for name, variant in variants.items()}
+    for row in rows.values():
+        row["heat outside"] = row["class"]._replace(figure="inside")
+    notes = ("heat outside: the share of the heat that is not on the object, whose outline is known.",)
+    return Table("Where SqueezeNet sees birds in other photographs", "scenes", rows, notes)
+
+
 def solar() -> Table:
     """Cracks in photographs of solar cells: sampling by attention, 300 x 300 to 150 x 150."""
     variants = {
@@ -252,6 +265,7 @@ TABLES = {
     "attentions": attentions,
     "scenes_frozen": scenes_frozen,
     "scenes": scenes,
+    "scenes_localised": scenes_localised,
     "solar": solar,
     **vtn_tables.TABLES,
     **tasn_tables.TABLES,

@@ -152,6 +152,8 @@ class Photographs:
 
     Attributes:
         size, crop, keep_aspect, rotation, flip, colour, pca_noise: the arguments of `data.photo_augment`.
+        whole: whether tests see whole photographs at the crop's size, without their proportions, in place of central
+            crops.
     """
 
     size: int = 512
@@ -161,14 +163,21 @@ class Photographs:
     flip: bool = True
     colour: float = 0.0
     pca_noise: float = 0.0
+    whole: bool = False
 
     def __post_init__(self) -> None:
-        data.photo_augment(**dataclasses.asdict(self))  # refuses what cannot be
+        _ = self.augment  # refuses what cannot be
 
     @property
     def augment(self) -> Augment:
         """See `data.photo_augment`."""
-        return data.photo_augment(**dataclasses.asdict(self))
+        return data.photo_augment(**{k: v for k, v in dataclasses.asdict(self).items() if k != "whole"})
+
+    @property
+    def _prepare(self):
+        if self.whole:
+            return data.photo_test(size=self.crop, crop=self.crop)
+        return data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect)
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the crop."""
@@ -179,8 +188,8 @@ class Photographs:
         return (self.crop, self.crop, 3)
 
     def to_test(self, source: data.Source) -> data.Source:
-        """The central crops of the photographs."""
-        return data.Mapped(source, data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect))
+        """The central crops of the photographs, or all of them."""
+        return data.Mapped(source, self._prepare)
 
     def distort(self, key: PRNGKeyArray, images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """The images, unchanged: everything random was done on the host."""
@@ -196,11 +205,12 @@ class Photographs:
 
     def fit(self, image: Num[np.ndarray, "h w c"], shape: Sequence[int]) -> UInt8[np.ndarray, "h2 w2 c"]:
         """See `data.photo_test`."""
-        prepare = data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect)
-        return prepare({"image": as_bytes(image), "label": 0})["image"]
+        return self._prepare({"image": as_bytes(image), "label": 0})["image"]
 
     def explain(self, shape: Sequence[int]) -> str:
         """See `fit`."""
+        if self.whole:
+            return f"Resize the photograph to {self.crop} x {self.crop} pixels."
         sides = (
             f"its shorter side has {self.size} pixels" if self.keep_aspect else f"both sides have {self.size} pixels"
         )

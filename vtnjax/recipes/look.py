@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import data
-from vtnjax.recipes.pictures import COLOURS, check_picture
+from vtnjax.recipes.pictures import COLOURS, PICTURES, Picture, check_picture, look_at
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
 from vtnjax.train.store import write_whole
@@ -22,9 +22,11 @@ COUNT = 10
 _LONGEST = 15
 
 
-def make_look(graphdef: nnx.GraphDef) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
-    """`(state, images) -> (logits, out)` of the model in evaluation mode."""
-    return lambda state, images: merged(graphdef, state)(images)
+def make_look(
+    graphdef: nnx.GraphDef, picture: Picture | None = None
+) -> Callable[[TrainState, Array], tuple[Array, dict[str, Array]]]:
+    """`(state, images) -> (logits, out)` of the model in evaluation mode, with what a picture shows beside it."""
+    return lambda state, images: look_at(picture, merged(graphdef, state), images)
 
 
 def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState) -> None:
@@ -37,7 +39,7 @@ def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainSt
         state: the state that the run begins with.
     """
     importlib.import_module("vtnjax.plot")  # says now if Matplotlib is missing
-    image, look = recipe.test[0]["image"], make_look(graphdef)
+    image, look = recipe.test[0]["image"], make_look(graphdef, PICTURES[name])
     spec = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
     _, out = jax.eval_shape(lambda state, images: look(state, recipe.as_input(images)), state, spec)
     check_picture(name, out)
@@ -54,11 +56,12 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     """
     from vtnjax import plot
 
-    records = _one_of_each(recipe.test)
+    records = one_of_each(recipe.test)
     images = np.stack([record["image"] for record in records])
     shown = images if images.shape[-1] <= COLOURS else _brightness(images)
-    look = jax.jit(make_look(graphdef))
+    look = jax.jit(make_look(graphdef, recipe.picture))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
+    out |= located(records)
     titles = [
         short_name(recipe.test.classes, record["label"])
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {short_name(recipe.test.classes, guess)}")
@@ -85,7 +88,14 @@ def short_name(classes: tuple[str, ...], label: Any, *, longest: int = _LONGEST)
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def _one_of_each(test: data.Source) -> list[data.Record]:
+def located(records: list[Any]) -> dict[str, np.ndarray]:
+    """The `box` (n, 4) of records; nothing where they have none."""
+    boxes = [record["box"] for record in records if "box" in record]
+    return {"box": np.stack(boxes)} if boxes else {}
+
+
+def one_of_each(test: data.Source) -> list[data.Record]:
+    """The first records of different classes, ten at most, in the order of the classes."""
     chosen: dict[tuple[int, ...], data.Record] = {}
     for index in range(min(len(test), 20 * COUNT)):
         record = test[index]

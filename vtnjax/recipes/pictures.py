@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Array
+
+from vtnjax import evaluate
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -52,11 +55,23 @@ def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str],
     return _plot().projections(images, out["plane"], titles)
 
 
+def _heat(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
+    """Where the likeliest class is seen, the box of its heat, and the true box where there is one."""
+    boxes = evaluate.heat_boxes(out["heat"], images.shape[1:3])
+    return _plot().heat(images, {"heat": out["heat"]}, {"heat": boxes}, true=out.get("box"), titles=titles)
+
+
+def look_at(picture: Picture | None, model: Any, images: Array) -> tuple[Array, dict[str, Any]]:
+    """A network's logits and its output, with the `heat` that the picture of this name shows."""
+    return evaluate.with_heat(model, images) if picture is _heat else model(images)
+
+
 PICTURES: dict[str, Picture] = {
     "gallery": _gallery,
     "before_after": _before_after,
     "windows": _windows,
     "fields": _fields,
+    "heat": _heat,
     "projections": _projections,
 }
 
@@ -68,6 +83,7 @@ _SHOWN: dict[str, dict[str, int]] = {
     "before_after": {"coords": 4, "warped": 4},
     "windows": {"coords": 5, "warped": 5},
     "fields": {},
+    "heat": {},
     "projections": {"plane": 4},
 }
 

@@ -23,7 +23,11 @@ from vtnjax.train.config import Config, check_numbers, naming
 from vtnjax.train.step import Step, make_train_step
 
 DTYPES = ("float32", "bfloat16")
-EVALUATIONS = {"classification": evaluate.Classification, "super_classes": evaluate.SuperClasses}
+EVALUATIONS = {
+    "classification": evaluate.Classification,
+    "super_classes": evaluate.SuperClasses,
+    "localisation": evaluate.Localisation,
+}
 
 
 class Recipe(NamedTuple):

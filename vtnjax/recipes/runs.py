@@ -20,7 +20,7 @@ from vtnjax._checks import check_at_least_1
 from vtnjax.recipes.given import read_given, stacked
 from vtnjax.recipes.inputs import Input, make_as_input
 from vtnjax.recipes.look import short_name
-from vtnjax.recipes.pictures import Figure
+from vtnjax.recipes.pictures import Figure, look_at
 from vtnjax.recipes.recipe import read_picture
 from vtnjax.recipes.trained import find_trained, read_trained, restore_trained
 from vtnjax.train.config import Config, read_json
@@ -122,7 +122,7 @@ class Run:
 
     def probabilities(self, prepared: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         """The answer of `forward` in pure JAX, to be compiled, exported or differentiated."""
-        logits, out = self.model(self.as_input(prepared))
+        logits, out = look_at(read_picture(self.config), self.model, self.as_input(prepared))
         return jax.nn.softmax(logits.astype(jnp.float32)), out
 
     @functools.cached_property

@@ -1,6 +1,7 @@
 """The folder of a run: its name, whether it can be written, and whether it belongs to this config and these data."""
 
 import contextlib
+import copy
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ class _Data(Protocol):
 _PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
 _ABSENT = "absent"
 _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
+# What a trained network may be evaluated with that its training had otherwise.
+_OF_EVALUATION = ("evaluation", "picture", "batch_size", "log_every", "tensorboard")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -37,15 +40,17 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> list[dict[str, Any]]:
+def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool, trains: bool = True) -> list[dict[str, Any]]:
     """Make the workdir, or check that it is this config's, which it is once a checkpoint is saved.
 
-    The places of files may differ, and after a divergence `learning_rate` and `clip_norm`.
+    The places of files may differ, and after a divergence `learning_rate` and `clip_norm`. Where nothing is trained,
+    `evaluation`, `picture`, `batch_size`, `log_every` and `tensorboard` may, and what follows from `batch_size`.
 
     Args:
         workdir: the folder of the run.
         config: the run's config.
         write: True in the process that writes to the folder; other processes only check.
+        trains: False if the run's network is only evaluated.
 
     Returns:
         The history of the config, which `config.json` has too: for each value that changed while the run went on
@@ -59,8 +64,9 @@ def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool) -> lis
     step, history = latest_step(workdir / "checkpoints"), []
     if step is not None and (workdir / "config.json").is_file():
         before, history = read_config(workdir)
-        changes = _changes(before, json.loads(config.to_json()))
-        free = _PLACES + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
+        now = config if trains else _with_batch_size(config, before)
+        changes = _changes(before, json.loads(now.to_json()))
+        free = _PLACES + (() if trains else _OF_EVALUATION) + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
         if refused := {key: values for key, values in changes.items() if key not in free}:
             raise ValueError(
                 f"the config must be that of the run in {workdir}: {_said(refused)}. Use the same config to go on, or "
@@ -134,6 +140,13 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
         f"the data must have the {counts} of the run in {workdir}: class {number} must be {old}, not {new}. Use the "
         "same data, or another --workdir"
     )
+
+
+def _with_batch_size(config, before):
+    """The config at the batch size of an earlier one: steps that are counted in epochs follow it."""
+    config = copy.deepcopy(config)
+    config.batch_size = before.get("batch_size", config.batch_size)
+    return config
 
 
 def _said(changes):
