@@ -1,5 +1,7 @@
 """The heat of several trained networks in one figure."""
 
+import runpy
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,3 +59,10 @@ def test_what_cannot_be_drawn_together_is_said(workdirs, tmp_path):
         heat.main(["runs/stn"])
     with pytest.raises(SystemExit, match="must be the workdir of a trained run"):
         heat.main([f"a={tmp_path}"])
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_the_module_is_a_command(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["heat", "runs/stn"])
+    with pytest.raises(SystemExit, match="heat: a run must be NAME=WORKDIR, not 'runs/stn'"):
+        runpy.run_module("vtnjax.experiments.heat", run_name="__main__")

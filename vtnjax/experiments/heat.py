@@ -76,3 +76,7 @@ def _heat(run: recipes.Run, images: np.ndarray, labels: np.ndarray) -> np.ndarra
     """The heat (n, h', w') of the true classes."""
     heat = jax.jit(lambda images, labels: evaluate.with_heat(run.model, run.as_input(images), labels)[1]["heat"])
     return np.asarray(heat(images, labels))
+
+
+if __name__ == "__main__":
+    main()
