@@ -50,7 +50,7 @@ def grad_cam(features: Float[ArrayLike, "h w c"], gradients: Float[ArrayLike, "h
 
 
 def with_heat(
-    model: Any, image: Float[Array, "n h w c"], label: Int[Array, " n"] | None = None
+    model: Any, image: Float[Array, "n h w c"], label: Int[Array, "n"] | None = None
 ) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
     """A network's logits and `out` with `heat`, the Grad-CAM (n, h', w') of its trunk's last features.
 

@@ -60,8 +60,8 @@ def vtn_table2() -> Table:
 def vtn_table3() -> Table:
     """VTN Table 3, the rows that are made here: DCL, iSQRT-COV and TASN, alone, together, and with a VTN.
 
-    `--columns` chooses a set, whose folder `--config.data_dir=` names. The rows are of two configs, so `--rows` chooses
-    those whose config has what is overridden, such as `--config.attention_pretrained=`.
+    `--columns` chooses a set, whose folder `--config.data_dir=` names. The rows are of three configs, so `--rows`
+    chooses those whose config has what is overridden, such as `--config.attention_pretrained=`.
     """
     tasn = f"cub_tasn:{HIGH}"
     rows = {
