@@ -33,7 +33,7 @@ class Told(nnx.Module):
 
     def __call__(self, image):
         self.shown.append(image)
-        sums = image.sum((1, 2))
+        sums = image.sum((1, 2)) + 9 * image[:, 0, 0]  # what a shuffled image has otherwise
         logits, adversarial = (jnp.tile(sums, (1, n // 2 + 1))[:, :n] * 0.1 for n in (3, self.adversaries))
         places = image[:, ::2, ::2, 0]
         return logits, {"adversarial": adversarial, "places": places, "features": image, "warped": image * 3}
