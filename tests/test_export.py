@@ -93,6 +93,10 @@ MODULES = {
     },
     "BilinearPool": (lambda: nn.BilinearPool(6, rngs=rngs()), (5, 4, 6)),
     "CompactBilinearPool": (lambda: nn.CompactBilinearPool(6, 16, rngs=rngs()), (5, 4, 6)),
+    "DCL": (
+        lambda: models.DCL(models.SmallTrunk(3, (4, 6, 8), rngs=rngs()), 3, regions=2, predict="all", rngs=rngs()),
+        (16, 16, 3),
+    ),
     "DescriptorClassifier": (
         lambda: models.DescriptorClassifier(nn.MPNCOV(6, reduced=4, rngs=rngs()), 3, rngs=rngs()),
         (5, 4, 6),

@@ -247,7 +247,7 @@ def test_a_folder_of_a_configs_name_does_not(command):
 @pytest.mark.parametrize("words", [["--config", "cub_vnt:smoke"], ["--config=cub_vnt"]])
 def test_a_wrong_config_is_answered_with_the_nearest(command, words):
     said = refusal(command, "train", *words)
-    assert said.startswith("vtnjax: --config must be a file or one of composites, cub_stn, ")
+    assert said.startswith("vtnjax: --config must be a file or one of composites, cub_dcl, cub_stn, ")
     assert said.endswith(", not 'cub_vnt'; did you mean 'cub_vtn'?")
 
 

@@ -205,6 +205,7 @@ def shuffle_batch(
     key: PRNGKeyArray, images: Float[Array, "n h w c"], **options: Any
 ) -> tuple[Float[Array, "n h w c"], Int[Array, "n regions regions"]]:
     """`shuffle_regions` of a batch, image i with the i-th key split from `key`; the options are that function's."""
+    images = jnp.asarray(images)
     keys = _spread(jax.random.split(key, images.shape[0]), images)
     return jax.vmap(lambda key, image: shuffle_regions(key, image, **options))(keys, images)
 

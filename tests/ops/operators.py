@@ -140,6 +140,7 @@ LOSSES = {
     ),
     "colocalisation_loss": (losses.colocalisation_loss, [normal(3, 2), normal(3, 2, seed=1)]),
     "soft_cross_entropy": (losses.soft_cross_entropy, [normal(3, 2), normal(3, 2, seed=1)]),
+    "location_loss": (losses.location_loss, [normal(2, 3, 3), np.arange(18).reshape(2, 3, 3) % 9]),
     "draw_triplets": (lambda labels: losses.draw_triplets(jax.random.key(0), labels), [np.arange(6) % 2]),
 }
 

@@ -30,6 +30,8 @@ DISTORTIONS = {
         [PICTURE, OTHERS],
     ),
     "place_in_volume": (lambda image: distort.place_in_volume(KEY, image, depth=2, shape=(4, 12, 12)), [PICTURE]),
+    "shuffle_regions": (lambda image: distort.shuffle_regions(KEY, image, regions=3)[0], [PICTURE]),
+    "shuffle_batch": (lambda images: distort.shuffle_batch(KEY, images, regions=3)[0], [BATCH]),
     "distort_batch": (lambda images: distort.distort_batch("R", KEY, images), [BATCH]),
     "distort_batch of clutter": (lambda images: distort.distort_batch("TC", KEY, images), [BATCH]),
     "distort_batch of nothing": (lambda images: distort.distort_batch("none", KEY, images), [BATCH]),
@@ -54,7 +56,7 @@ def value_and_gradients(function, grad, arrays):
     value = function(*arrays)
     if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(value)):
         return value, ()
-    wanted = tuple(range(len(arrays)))
+    wanted = tuple(i for i, array in enumerate(arrays) if jnp.issubdtype(array.dtype, jnp.floating))
     loss = grad(lambda *arrays: jnp.sum(jnp.sin(function(*arrays))), argnums=wanted)
     return value, loss(*arrays)
 
@@ -69,7 +71,9 @@ def value_and_gradients(function, grad, arrays):
     "candidates",
     "footprint",
     "soft_cross_entropy",
+    "location_loss",
     "draw_triplets",
+    "shuffle_batch",
     "rotate",
     "distort_batch of nothing",
 )
