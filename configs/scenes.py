@@ -128,7 +128,7 @@ def objective(chosen: dict) -> dict:
 
 
 def read_features(config: Config, chosen: dict) -> None:
-    """Stored features in place of images and of a trunk, at the rates that were best on the validation scenes."""
+    """Stored features in place of images and of a trunk, at rates that were tried on the validation scenes."""
     with config.unlocked():
         config.update({"dataset": "stored", "data_threads": 1})
         config.source_options, config.input = {}, {"name": "images", "distortion": "none"}
