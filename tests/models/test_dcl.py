@@ -1,5 +1,6 @@
 """DCL: what each layer reads, and what the network predicts."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from flax import nnx
 from numpy.testing import assert_allclose
 from small_trunk import Trunk
 
-from vtnjax import losses, models
+from vtnjax import evaluate, losses, models
 from vtnjax.models.pooling import region_means
 from vtnjax.nn import VolumetricTransformer
 
@@ -42,6 +43,18 @@ def test_the_location_is_read_from_the_features_and_all_else_from_the_warped_one
     expected = [[[x[i : i + 2, j : j + 2].mean() for j in (0, 1)] for i in (0, 1)] for x in located]
     assert_allclose(out["places"], expected, atol=1e-5)
     assert out["coords"].shape == features.shape
+
+
+def test_the_heat_of_a_class_is_that_of_the_features_and_of_what_the_call_classifies():
+    network = make(transformer=Doubled(), predict="all")
+    network.eval()
+    logits, out = run(network, IMAGE)
+    seen, told = jax.jit(lambda image: evaluate.with_heat(network, image, jnp.array([0, 2])))(IMAGE)
+    assert_allclose(seen, logits, atol=1e-5)
+    features = np.asarray(out["features"], np.float64)
+    kernel, both = np.asarray(network.classifier.kernel[...]), np.asarray(network.adversary.kernel[...])
+    weights = (kernel + both[:, :3] + both[:, 3:])[:, [0, 2]].T * 2 / 9  # a mean over 9 positions, of what is doubled
+    assert_allclose(told["heat"], np.maximum(np.einsum("nhwk,nk->nhw", features, weights), 0), atol=1e-5)
 
 
 def test_only_the_location_has_a_bias():

@@ -67,8 +67,8 @@ def with_heat(
     """
     if not isinstance(model, OneTrunk):
         raise ValueError(
-            "the network must be one trunk and a classifier of its last features, as warped_features is, to have a "
-            f"heat map, not {type(model).__name__}"
+            "the network must be one trunk and a classifier of its last features, as warped_features and dcl are, to "
+            f"have a heat map, not {type(model).__name__}"
         )
 
     def of_class(features):

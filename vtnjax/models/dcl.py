@@ -74,7 +74,14 @@ class DCL(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits and what there is to see; see the class."""
-        features = last_features(self.trunk, image)
+        return self.classify(self.features(image))
+
+    def features(self, image: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 k"]:
+        """The trunk's last features (n, h', w', k) of images (n, h, w, c)."""
+        return last_features(self.trunk, image)
+
+    def classify(self, features: Float[Array, "n h2 w2 k"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
+        """Logits (n, classes) of the trunk's last features (n, h', w', k), and `out` as the call has it."""
         warped, seen = (features, {}) if self.transformer is None else self.transformer(features)
         pooled = warped.mean((1, 2))
         logits, adversarial = (layer(pooled).astype(jnp.float32) for layer in (self.classifier, self.adversary))
