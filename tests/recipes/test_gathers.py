@@ -22,7 +22,7 @@ PHOTOGRAPHS = data.Arrays(BLACK, np.arange(len(BLACK)) % len(CLASSES), CLASSES)
 COUNTS = {
     ("composites", "smoke"): (0, 9),
     ("cub_stn", "backbone=resnet18"): (8, 8),
-    ("cub_dcl", "backbone=resnet18"): (0, 0),
+    ("cub_dcl", "backbone=resnet18"): (6, 6),
     ("cub_tasn", "backbone=resnet18"): (0, 14),
     ("cub_vtn", "backbone=resnet18"): (0, 9),
     ("cub_vtn", "backbone=resnet18,warp=stn"): (0, 9),
