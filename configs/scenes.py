@@ -95,9 +95,8 @@ def network(chosen: dict) -> dict:
     parts = {"trunk": TRUNKS[chosen["trunk"]], "warp": {"name": chosen["warp"], **warp_options(chosen)}}
     if not chosen["dcl"]:
         return {"name": "warped_features", **parts, "head": presets.head(chosen["head"], chosen["trunk"])}
-    for other, refused in (("frozen", chosen["frozen"]), (f"head={chosen['head']}", chosen["head"] != "pooled")):
-        if refused:
-            raise ValueError(f"the variant dcl must not stand beside {other}")
+    if chosen["frozen"] or chosen["head"] != "pooled":
+        raise ValueError("the variant dcl must stand beside neither frozen nor a head other than pooled")
     return presets.dcl(**parts)
 
 

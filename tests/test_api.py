@@ -144,7 +144,12 @@ def test_rooms_import_only_the_rooms_they_may(room):
 
 # Models: what a module of networks may import from its room, and whole networks inside which networks.
 SHARED_MODELS = {"layers", "feature_warps", "pooling", "resampling", "backbones", "pretrained", "_weight_files"}
-WHOLE_NETWORKS = {"two_digits": {"STN"}, "volumes": {"STN"}, "house_numbers": {"PlacedSTN"}}
+WHOLE_NETWORKS = {
+    "two_digits": {"STN"},
+    "volumes": {"STN"},
+    "house_numbers": {"PlacedSTN"},
+    "dcl": {"WarpedFeatures"},
+}
 
 
 @pytest.mark.parametrize("path", files_of("models"), ids=lambda path: path.stem)

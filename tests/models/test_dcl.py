@@ -35,7 +35,7 @@ def test_the_location_is_read_from_the_features_and_all_else_from_the_warped_one
     assert features.shape == (2, 3, 3, 8)
     pooled = 2 * features.mean((1, 2))
     assert_allclose(out["warped"], 2 * features, rtol=1e-6)
-    assert_allclose(logits, pooled @ np.asarray(network.classifier.kernel[...]), atol=1e-5)
+    assert_allclose(logits, pooled @ np.asarray(network.classifier.linear.kernel[...]), atol=1e-5)
     assert_allclose(out["adversarial"], pooled @ np.asarray(network.adversary.kernel[...]), atol=1e-5)
     kernel, bias = (np.asarray(variable[...]) for variable in (network.locator.kernel, network.locator.bias))
     located = (features @ kernel + bias)[..., 0]
@@ -52,14 +52,14 @@ def test_the_heat_of_a_class_is_that_of_the_features_and_of_what_the_call_classi
     seen, told = jax.jit(lambda image: evaluate.with_heat(network, image, jnp.array([0, 2])))(IMAGE)
     assert_allclose(seen, logits, atol=1e-5)
     features = np.asarray(out["features"], np.float64)
-    kernel, both = np.asarray(network.classifier.kernel[...]), np.asarray(network.adversary.kernel[...])
+    kernel, both = np.asarray(network.classifier.linear.kernel[...]), np.asarray(network.adversary.kernel[...])
     weights = (kernel + both[:, :3] + both[:, 3:])[:, [0, 2]].T * 2 / 9  # a mean over 9 positions, of what is doubled
     assert_allclose(told["heat"], np.maximum(np.einsum("nhwk,nk->nhw", features, weights), 0), atol=1e-5)
 
 
 def test_only_the_location_has_a_bias():
     network = make()
-    assert network.classifier.bias is None
+    assert network.classifier.linear.bias is None
     assert network.adversary.bias is None
     assert network.locator.bias is not None
 
@@ -70,11 +70,11 @@ def test_all_adds_both_halves_of_the_adversarial_layer_in_evaluation_mode_alone(
     adversarial = np.asarray(out["adversarial"])
     assert adversarial.shape == (2, 6)
     pooled = np.asarray(out["warped"]).mean((1, 2))
-    assert_allclose(logits, pooled @ np.asarray(network.classifier.kernel[...]), atol=1e-5)
+    assert_allclose(logits, pooled @ np.asarray(network.classifier.linear.kernel[...]), atol=1e-5)
     network.eval()
     logits, out = run(network, IMAGE)
     pooled, adversarial = np.asarray(out["warped"]).mean((1, 2)), np.asarray(out["adversarial"])
-    classified = pooled @ np.asarray(network.classifier.kernel[...])
+    classified = pooled @ np.asarray(network.classifier.linear.kernel[...])
     assert_allclose(logits, classified + adversarial[:, :3] + adversarial[:, 3:], atol=1e-5)
 
 

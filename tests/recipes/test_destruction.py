@@ -95,6 +95,11 @@ def test_a_network_that_places_nothing_is_refused():
         Destruction()(Plain(), BATCH, KEY)
 
 
+def test_images_with_several_labels_are_refused():
+    with pytest.raises(ValueError, match=r"objective.name must not be 'destruction' for images with several labels"):
+        Destruction()(Told(), {**BATCH, "label": jnp.zeros((4, 2), jnp.int32)}, KEY)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
@@ -147,7 +152,7 @@ def test_the_recipe_is_the_reference_codes():
     assert_allclose(np.array(config.boundaries) * 360, [60, 120, 180, 240, 300])
     of = parameter_rates(config)
     assert of is not None
-    assert [of((name,))[0] for name in ("classifier", "adversary", "locator", "trunk")] == [10.0] * 3 + [1.0]
+    assert [of((name,))[0] for name in ("classifier", "adversary", "locator", "backbone")] == [10.0] * 3 + [1.0]
     sets = ("cub", "cars", "aircraft")
     assert [get_config("cub_dcl", f"dataset={name}").objective.location for name in sets] == [1.0, 0.01, 0.01]
 
@@ -163,5 +168,5 @@ def test_scenes_are_learned_by_destruction_too(warp):
 
 @pytest.mark.parametrize("other", ["frozen", "head=isqrt"])
 def test_stored_features_and_other_heads_are_not_for_destruction(other):
-    with pytest.raises(ValueError, match=f"the variant dcl must not stand beside {other}"):
+    with pytest.raises(ValueError, match="dcl must stand beside neither frozen nor a head other than pooled"):
         get_config("scenes", f"dcl,{other}")

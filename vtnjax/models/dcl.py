@@ -9,14 +9,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_at_least_1, check_choice
-from vtnjax.models.layers import last_features
+from vtnjax.models.layers import PooledClassifier
 from vtnjax.models.pooling import region_means
+from vtnjax.models.vtn import WarpedFeatures
 
 ADVERSARIES = ("classes", "two")
 PREDICTIONS = ("classifier", "all")
 
 
-class DCL(nnx.Module):
+class DCL(WarpedFeatures):
     """Destruction and construction learning (Chen et al. 2019), with a warp of the features where wanted (VTN Table 3).
 
     Calling it with images (n, h, w, c) returns `(logits, out)`: logits (n, classes), float32; `out["adversarial"]` (n,
@@ -63,30 +64,19 @@ class DCL(nnx.Module):
         check_at_least_1("regions", regions)
         if predict == "all" and adversarial != "classes":
             raise ValueError(f"predict must be 'classifier' where adversarial is {adversarial!r}, not 'all'")
-        self.trunk, self.transformer, self.regions, self.predict = trunk, transformer, regions, predict
-        self.deterministic = False
         channels = list(trunk.channels.values())[-1]
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        self.classifier = nnx.Linear(channels, classes, use_bias=False, **options)
+        super().__init__(trunk, transformer, PooledClassifier(channels, classes, use_bias=False, **options))
+        self.regions, self.predict, self.deterministic = regions, predict, False
         told = 2 * classes if adversarial == "classes" else 2
         self.adversary = nnx.Linear(channels, told, use_bias=False, **options)
         self.locator = nnx.Linear(channels, 1, **options)
 
-    def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
-        """Logits and what there is to see; see the class."""
-        return self.classify(self.features(image))
-
-    def features(self, image: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 k"]:
-        """The trunk's last features (n, h', w', k) of images (n, h, w, c)."""
-        return last_features(self.trunk, image)
-
     def classify(self, features: Float[Array, "n h2 w2 k"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits (n, classes) of the trunk's last features (n, h', w', k), and `out` as the call has it."""
-        warped, seen = (features, {}) if self.transformer is None else self.transformer(features)
-        pooled = warped.mean((1, 2))
-        logits, adversarial = (layer(pooled).astype(jnp.float32) for layer in (self.classifier, self.adversary))
+        logits, out = super().classify(features)
+        adversarial = self.adversary(out["warped"].mean((1, 2))).astype(jnp.float32)
         places = region_means(self.locator(features), self.regions)[..., 0].astype(jnp.float32)
         if self.deterministic and self.predict == "all":
             logits += adversarial.reshape(logits.shape[0], 2, -1).sum(1)
-        out = {"adversarial": adversarial, "places": places, "features": features, "warped": warped}
-        return logits, {**out, **seen}
+        return logits, {**out, "adversarial": adversarial, "places": places}

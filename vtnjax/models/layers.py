@@ -89,8 +89,10 @@ def _solve(a: int, b: int, c: int) -> int:
 class PooledClassifier(nnx.Module):
     """The mean over the positions and one linear layer."""
 
-    def __init__(self, channels: int, classes: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
+    def __init__(
+        self, channels: int, classes: int, *, use_bias: bool = True, dtype: DTypeLike | None = None, rngs: nnx.Rngs
+    ):
+        self.linear = nnx.Linear(channels, classes, use_bias=use_bias, dtype=dtype, rngs=rngs)
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
         """Logits."""

@@ -177,7 +177,7 @@ NETWORKS = {
     "dcl": Network(
         _dcl,
         localisers=("transformer", "predictor"),
-        trunks=("trunk",),
+        trunks=("backbone",),
         heads=("classifier", "adversary", "locator"),
         parts={"trunk": TRUNKS, "warp": FEATURE_WARPS},
     ),

@@ -35,8 +35,15 @@ class CrossEntropy:
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
-        logits, _ = call(model, inputs["image"], key)
-        return cross_entropy(logits, inputs["label"]), _accuracy(logits, inputs)
+        loss, logged, _ = self.task(model, inputs, key)
+        return loss, logged
+
+    def task(
+        self, model: Any, inputs: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
+        """The loss, what is logged beside it, and what the network returned beside its logits."""
+        logits, out = call(model, inputs["image"], key)
+        return cross_entropy(logits, inputs["label"]), _accuracy(logits, inputs), out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +82,9 @@ class Consistency(CrossEntropy):
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean loss of the global batch, and what is logged beside it."""
-        logits, out = call(model, inputs["image"], key)
+        loss, logged, out = self.task(model, inputs, key)
         consistency = self.consistency(model, out, inputs, key)
-        loss = cross_entropy(logits, inputs["label"]) + self.weight * consistency
-        return loss, {**_accuracy(logits, inputs), "consistency": consistency}
+        return loss + self.weight * consistency, {**logged, "consistency": consistency}
 
     def consistency(self, model: Any, out: dict[str, Array], inputs: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss, before its weight, of what the network returned for the batch's images."""
@@ -128,14 +134,7 @@ class Distillation(CrossEntropy):
                 "one of attention, heads and soft must be above 0, not all of them 0, or nothing is learned"
             )
 
-    def __call__(
-        self, model: Any, inputs: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean loss of the global batch, and what is logged beside it."""
-        loss, logged, _ = self.distilled(model, inputs, key)
-        return loss, logged
-
-    def distilled(
+    def task(
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
         """The loss, what is logged beside it, and what the network returned beside its logits."""
@@ -173,18 +172,14 @@ class ConsistentDistillation(Distillation, Consistency):
         Distillation.__post_init__(self)
         Consistency.__post_init__(self)
 
-    def __call__(
-        self, model: Any, inputs: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean loss of the global batch, and what is logged beside it."""
-        loss, logged, out = self.distilled(model, inputs, key)
+    def consistency(self, model: Any, out: dict[str, Array], inputs: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss, before its weight, of what the network returned for the batch's images."""
         if "warped_features" not in out:
             raise ValueError(
                 "config.objective.name must not be 'consistent_distillation' for a network that does not warp its "
                 "features"
             )
-        consistency = self.consistency(model, out, inputs, key)
-        return loss + self.weight * consistency, {**logged, "consistency": consistency}
+        return super().consistency(model, out, inputs, key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,20 +209,15 @@ class Destruction(CrossEntropy):
             raise ValueError(f"reach must be a whole number of at least 0, not {self.reach!r}")
         check_choice("scheme", self.scheme, distort.SCHEMES)
 
-    def __call__(
-        self, model: Any, inputs: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean loss of the global batch, and what is logged beside it."""
-        loss, logged, _ = self.destroyed(model, inputs, key)
-        return loss, logged
-
-    def destroyed(
+    def task(
         self, model: Any, inputs: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
         """The loss, what is logged beside it, and what the network returned for the images as they are."""
         regions, images, labels = getattr(model, "regions", None), inputs["image"], inputs["label"]
-        if regions is None or labels.ndim > 1:
+        if regions is None:
             raise ValueError("config.objective.name must not be 'destruction' for a network other than 'dcl'")
+        if labels.ndim > 1:
+            raise ValueError("config.objective.name must not be 'destruction' for images with several labels")
         shuffled, places = distort.shuffle_batch(
             jax.random.fold_in(key, 3), images, regions=regions, reach=self.reach, scheme=self.scheme
         )
@@ -256,14 +246,6 @@ class ConsistentDestruction(Destruction, Consistency):
     def __post_init__(self) -> None:
         Destruction.__post_init__(self)
         Consistency.__post_init__(self)
-
-    def __call__(
-        self, model: Any, inputs: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean loss of the global batch, and what is logged beside it."""
-        loss, logged, out = self.destroyed(model, inputs, key)
-        consistency = self.consistency(model, out, inputs, key)
-        return loss + self.weight * consistency, {**logged, "consistency": consistency}
 
 
 OBJECTIVES = {
