@@ -116,8 +116,8 @@ def as_positions(name: str, features: ArrayLike) -> Float[Array, "p c"]:
 def by_rows(function: Callable[..., Shaped[Array, "rows c2"]], *maps: Shaped[Array, "*n c"]) -> Shaped[Array, "*n c2"]:
     """A function of the channels of each position, of which it sees a matrix with one position in each row.
 
-    XLA on a CPU sums the columns of a matrix two to four times faster than it sums an array of four axes over three,
-    also in gradients: what follows a BatchNorm up to the next convolution is written between the same two reshapes.
+    XLA on a CPU sums the columns of a matrix faster than it sums an array of four axes over three, also in gradients:
+    what follows a BatchNorm up to the next convolution is written between the same two reshapes.
     """
     rows = function(*(each.reshape(-1, each.shape[-1]) for each in maps))
     return rows.reshape(*maps[0].shape[:-1], rows.shape[-1])
