@@ -22,11 +22,11 @@ commas, the first value of each being the default:
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
-The softmax of VTN has the temperature 10 on pretrained trunks, whose activations are large, and 1 on the small one. The
-consistency loss is averaged over the positions and on features of unit length, as configs/composites.py has it. Heads
-of second order have the rates of their own that cub_vtn.py gives them, but no mirror images in tests: no scene is
-mirrored in training. Stored features are divided by 40 first, and have a temperature of 1. Only some rows of `frozen`
-were measured (docs/results/vtn.md); other rates and lengths are first guesses.
+SqueezeNet's features are divided by 40 before they are warped (`network.scale`), and VTN's softmax has the temperature
+1. The consistency loss is averaged over the positions and on features of unit length, as configs/composites.py has it.
+Heads of second order have the rates of their own that cub_vtn.py gives them, but no mirror images in tests: no scene is
+mirrored in training. A trunk with weights of ImageNet learns at a tenth of the rate of warps and heads.
+The rates were tried with SqueezeNet (docs/results/vtn.md); those of other trunks are first guesses.
 """
 
 from typing import Any
@@ -36,9 +36,11 @@ from ml_collections import ConfigDict
 from vtnjax.recipes import presets
 from vtnjax.train.config import Config, choose
 
-SIZE, STEPS = 224, 1000
+SIZE = 224
+# Of warps, heads and a trunk that learns from scratch, and of one that was trained before.
+RATE, TRUNK_RATE = 1e-3, 1e-4
 # Activations of SqueezeNet's last map reach several hundred. Layers are drawn, and VTN's softmax is, for smaller ones.
-SCALE = 1 / 40
+SCALES = {"squeezenet": 1 / 40, "small": 1.0, "resnet18": 1.0}
 CHANNELS = {"squeezenet": 512, "small": 128, "resnet18": 512}
 # Those whose last map has a sixteenth of the image's height and width.
 TRUNKS = {
@@ -65,7 +67,8 @@ def get_config(variant: str = "") -> ConfigDict:
     warp = chosen["warp"]
     if chosen["ablation"] != "none" and warp != "vtn":
         raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
-    heads: dict[str, Any] = presets.second_order(chosen["head"], alone=STEPS // 3)
+    steps, between = (1000, 250) if chosen["frozen"] else (300, 100)
+    heads: dict[str, Any] = presets.second_order(chosen["head"], alone=steps // 3)
     heads |= {"evaluation": {"name": "localisation" if chosen["localise"] else "classification"}}
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     config = presets.run(
@@ -75,16 +78,16 @@ def get_config(variant: str = "") -> ConfigDict:
         picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
         test_split=chosen["split"],
         pretrained="",
-        steps=STEPS,
+        steps=steps,
         batch_size=32,
-        localiser_multiplier=1.0 if warp in ("none", "asn", "deformable") else 0.1,
         **photographs | {"source_options": {"task": chosen["task"], "size": SIZE}, "data_threads": 2},
-        **presets.adam(3e-4) | {"weight_decay": 1e-4},
-        **presets.every(50, STEPS if chosen["localise"] else 250, 250),
+        **presets.adam(RATE if chosen["frozen"] or chosen["trunk"] == "small" else TRUNK_RATE) | {"weight_decay": 1e-4},
+        **presets.every(50, steps if chosen["localise"] else between, between),
         **heads,
     )
     if chosen["frozen"]:
-        read_features(config, chosen)
+        read_features(config)
+    set_rates(config, chosen)
     if chosen["smoke"]:
         make_small(config)
     return config
@@ -93,6 +96,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def network(chosen: dict) -> dict:
     """A trunk, a warp of its last features, and a head; or a network of destruction and construction learning."""
     parts = {"trunk": TRUNKS[chosen["trunk"]], "warp": {"name": chosen["warp"], **warp_options(chosen)}}
+    parts["scale"] = SCALES[chosen["trunk"]]
     if not chosen["dcl"]:
         return {"name": "warped_features", **parts, "head": presets.head(chosen["head"], chosen["trunk"])}
     if chosen["frozen"] or chosen["head"] != "pooled":
@@ -106,8 +110,7 @@ def warp_options(chosen: dict) -> dict:
         return {"groups": 4}
     if chosen["warp"] != "vtn":
         return {}
-    small = chosen["trunk"] == "small"
-    options = {"groups": 8 if small else 32, "window": (5, 5), "temperature": 1.0 if small else 10.0}
+    options = {"groups": 8 if chosen["trunk"] == "small" else 32, "window": (5, 5), "temperature": 1.0}
     if chosen["ablation"] == "mixing":
         options["mix_channels"] = False
     if chosen["ablation"] == "probability":
@@ -126,19 +129,23 @@ def objective(chosen: dict) -> dict:
     return {"name": name, **destruction, "weight": 1.0, **presets.OF_UNIT_LENGTH}
 
 
-def read_features(config: Config, chosen: dict) -> None:
-    """Stored features in place of images and of a trunk, at rates that were tried on the validation scenes."""
+def read_features(config: Config) -> None:
+    """Stored features in place of images and of a trunk."""
     with config.unlocked():
         config.update({"dataset": "stored", "data_threads": 1})
         config.source_options, config.input = {}, {"name": "images", "distortion": "none"}
-        config.network.trunk = {"name": "none", "scale": SCALE}
-    config.learning_rate = 1e-3
-    # At the full rate an affine warp leaves the map for good.
-    config.localiser_multiplier = 0.1 if chosen["warp"] == "stn" else 1.0
+        config.network.trunk = {"name": "none"}
+
+
+def set_rates(config: Config, chosen: dict) -> None:
+    """The rates of warp and head, which do not depend on that of the trunk."""
+    faster = RATE / config.learning_rate
+    if chosen["warp"] != "none":
+        # At the full rate an affine warp leaves the map for good.
+        config.localiser_multiplier = faster * (0.1 if chosen["warp"] == "stn" else 1.0)
+    config.head_multiplier *= faster
     if chosen["head"] == "pooled":
-        config.head_multiplier = 1 / SCALE
-    if chosen["warp"] == "vtn":
-        config.network.warp.temperature = 1.0
+        config.head_multiplier /= SCALES[chosen["trunk"]]
 
 
 def make_small(config: Config) -> None:

@@ -33,6 +33,23 @@ def test_the_last_features_are_warped_and_classified():
     assert_allclose(plain, run(classifier, out["features"]), atol=1e-5)
 
 
+def test_features_are_scaled_before_they_are_warped():
+    trunk, classifier = Trunk(nnx.Rngs(0)), models.PooledClassifier(8, 3, rngs=nnx.Rngs(0))
+    logits, out = run(models.WarpedFeatures(trunk, lambda x: (x - 1, {}), classifier, scale=0.25), IMAGE)
+    assert_allclose(out["features"], 0.25 * np.asarray(run(trunk, IMAGE)["a"]), atol=1e-6)
+    assert_allclose(logits, run(classifier, out["features"] - 1), atol=1e-5)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        image = jnp.ones((1, 12, 10, 3), dtype)
+        scaled = models.WarpedFeatures(lambda image: {"a": image}, None, lambda x: x.mean((1, 2)), scale=0.25)
+        assert scaled.features(image).dtype == dtype
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_factor_of_nothing_is_refused(scale):
+    with pytest.raises(ValueError, match="scale must be above 0 and finite, not"):
+        models.WarpedFeatures(Trunk(nnx.Rngs(0)), None, lambda x: x, scale=scale)
+
+
 def make(*, warped=True):
     transformer = VolumetricTransformer(8, 4, **VTN, rngs=nnx.Rngs(0)) if warped else None
     return models.WarpedFeatures(Trunk(nnx.Rngs(0)), transformer, models.FlatClassifier(240, 3, rngs=nnx.Rngs(0)))

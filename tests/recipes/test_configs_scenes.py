@@ -64,15 +64,22 @@ def test_scenes_are_read_as_they_are_made():
     np.testing.assert_array_equal(recipe.test[5]["image"], made[5]["image"])
 
 
-def test_the_temperature_suits_the_size_of_the_activations():
-    for trunk, temperature in (("squeezenet", 10.0), ("resnet18", 10.0), ("small", 1.0)):
-        assert get_config("scenes", f"trunk={trunk}").network.warp.temperature == temperature
+def test_warp_and_head_learn_alike_whole_and_on_stored_features():
+    for row in ("warp=none", "warp=stn", "warp=vtn", "warp=vtn,head=bp", "warp=none,head=isqrt"):
+        whole, stored = (get_config("scenes", f"{frozen}{row}") for frozen in ("", "frozen,"))
+        assert whole.learning_rate < stored.learning_rate
+        assert whole.network.scale == stored.network.scale
+        parts = (
+            ("localiser_multiplier", "head_multiplier") if whole.network.warp.name != "none" else ("head_multiplier",)
+        )
+        for part in parts:
+            of_both = [config.learning_rate * config[part] for config in (whole, stored)]
+            assert of_both[0] == pytest.approx(of_both[1])
 
 
 def test_no_head_is_tested_on_mirror_images():
     for head in HEADS:
         assert get_config("scenes", f"head={head}").evaluation.to_dict() == {"name": "classification"}
-    assert get_config("scenes", "head=isqrt").head_multiplier == 5.0
 
 
 def test_ablations_belong_to_the_vtn():

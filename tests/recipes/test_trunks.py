@@ -1,10 +1,7 @@
 import chex
-import jax.numpy as jnp
 import pytest
 from config_files import get_config, read
 from flax import nnx
-
-from vtnjax.recipes.trunks import build_trunk
 
 
 @pytest.mark.slow
@@ -29,18 +26,3 @@ def test_a_small_trunk_has_no_pretrained_weights():
     config.attention_pretrained = "foo.pth"
     with pytest.raises(ValueError, match=r"config.attention_pretrained must be empty for the trunk 'small'"):
         read(config, "hidden_digits", "smoke").network(0)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_features_that_are_stored_are_scaled(dtype):
-    stored = jnp.arange(12.0, dtype=dtype).reshape(1, 2, 3, 2)
-    for options, factor in (({}, 1.0), ({"scale": 0.25}, 0.25)):
-        trunk = build_trunk("network.trunk", {"name": "none", **options}, 2, dtype=dtype, seed=0, pretrained="")
-        (found,) = trunk(stored).values()
-        assert found.dtype == stored.dtype
-        chex.assert_trees_all_equal(found, (factor * stored.astype("float32")).astype(dtype))
-
-
-def test_a_factor_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"network.trunk: scale must be above 0 and finite, not 0.0"):
-        build_trunk("network.trunk", {"name": "none", "scale": 0.0}, 2, dtype="float32", seed=0, pretrained="")

@@ -21,6 +21,7 @@ import numpy as np
 from vtnjax import data, experiments, models, recipes
 from vtnjax.data.stored import write_stored
 from vtnjax.experiments.checkout import find_checkout
+from vtnjax.models.layers import last_features
 from vtnjax.recipes.recipe import read_input, read_sources
 
 _BATCH = 50
@@ -61,7 +62,7 @@ def store(name: str, variant: str, overrides: Sequence[str], out: Path) -> None:
     recipe = recipes.read_recipe(config)
     network = cast(models.WarpedFeatures, recipe.network(config.seed))
     network.eval()
-    features = jax.jit(lambda images: network.features(recipe.as_input(images)))
+    features = jax.jit(lambda images: last_features(network.backbone, recipe.as_input(images)))
     for split, source in zip(("train", config.test_split), read_sources(config), strict=True):
         if (out / split).is_dir():
             print(f"{out / split} is there already")

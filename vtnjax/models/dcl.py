@@ -39,6 +39,7 @@ class DCL(WarpedFeatures):
         regions: int = 7,
         transformer: Callable[[Array], tuple[Array, dict[str, Array]]] | None = None,
         predict: str = "classifier",
+        scale: float = 1.0,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
@@ -53,6 +54,7 @@ class DCL(WarpedFeatures):
             transformer: a module from features to `(warped, out)`, such as a VTN; None: no warp.
             predict: whose logits are the network's in evaluation mode: "classifier", or "all", to which both halves of
                 the adversarial layer are added, as the reference code tests.
+            scale: a factor of the trunk's last features, as in `WarpedFeatures`.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
 
@@ -66,14 +68,15 @@ class DCL(WarpedFeatures):
             raise ValueError(f"predict must be 'classifier' where adversarial is {adversarial!r}, not 'all'")
         channels = list(trunk.channels.values())[-1]
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs}
-        super().__init__(trunk, transformer, PooledClassifier(channels, classes, use_bias=False, **options))
+        classifier = PooledClassifier(channels, classes, use_bias=False, **options)
+        super().__init__(trunk, transformer, classifier, scale=scale)
         self.regions, self.predict, self.deterministic = regions, predict, False
         told = 2 * classes if adversarial == "classes" else 2
         self.adversary = nnx.Linear(channels, told, use_bias=False, **options)
         self.locator = nnx.Linear(channels, 1, **options)
 
     def classify(self, features: Float[Array, "n h2 w2 k"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
-        """Logits (n, classes) of the trunk's last features (n, h', w', k), and `out` as the call has it."""
+        """Logits (n, classes) of `features` (n, h', w', k), and `out` as the call has it."""
         logits, out = super().classify(features)
         adversarial = self.adversary(out["warped"].mean((1, 2))).astype(jnp.float32)
         places = region_means(self.locator(features), self.regions)[..., 0].astype(jnp.float32)

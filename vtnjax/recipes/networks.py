@@ -69,13 +69,16 @@ def _placed(given: Given, *, width: int, **options: Any) -> models.PlacedSTN:
     return models.PlacedSTN(layers, classifier, given.shape, **options, **modules)
 
 
-def _warped_features(given: Given, *, trunk: Config, warp: Config, head: Config) -> models.WarpedFeatures:
+def _warped_features(
+    given: Given, *, trunk: Config, warp: Config, head: Config, scale: float = 1.0
+) -> models.WarpedFeatures:
     modules, backbone = given.options, given.trunk("network.trunk", trunk, "pretrained")
     features = models.features_shape(backbone, given.shape)
     transformer = _warp(given, backbone, features, warp)
     make_head, options = look_up("network.head", head, HEADS)
     with naming("network.head"):
-        return models.WarpedFeatures(backbone, transformer, make_head(features, given.classes, **options, **modules))
+        classifier = make_head(features, given.classes, **options, **modules)
+    return models.WarpedFeatures(backbone, transformer, classifier, scale=scale)
 
 
 def _warp(given: Given, backbone: nnx.Module, features: Sequence[int], warp: Config) -> Any:

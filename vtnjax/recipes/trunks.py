@@ -10,7 +10,6 @@ from flax import nnx
 from jaxtyping import Array
 
 from vtnjax import models
-from vtnjax._checks import check_positive
 from vtnjax.models.backbones.resnet import RESNETS
 from vtnjax.models.backbones.vgg import VGGS
 from vtnjax.recipes.names import look_up
@@ -18,18 +17,14 @@ from vtnjax.train.config import Config, naming
 
 
 class _Images(nnx.Module):
-    """No trunk: the images are the features, such as stored ones, times a factor."""
-
-    def __init__(self, scale: float):
-        self.scale = scale
+    """No trunk: the images are the features, such as stored ones."""
 
     def __call__(self, image: Array) -> dict[str, Array]:
-        return {"image": image * jnp.asarray(self.scale, image.dtype)}
+        return {"image": image}
 
 
-def _none(_: int, *, scale: float = 1.0, **options: Any) -> nnx.Module:
-    check_positive("scale", scale)
-    return _Images(scale)
+def _none(_: int, **options: Any) -> nnx.Module:
+    return _Images()
 
 
 def _small(inputs: int, *, widths: Sequence[int] = (16, 32, 64), **options: Any) -> nnx.Module:
