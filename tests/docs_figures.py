@@ -16,7 +16,7 @@ assert SPEC.loader is not None
 render = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(render)
 
-UNSCALED = "---config.network.trunk.scale=1.0---config.head_multiplier=1.0"
+UNSCALED = "---config.network.scale=1.0---config.head_multiplier=1.0"
 SLOW_LOCALISER, LONG, NOT_HALVED = "---config.localiser_multiplier=0.3", "---config.steps=2400", "---config.pool=1"
 
 

