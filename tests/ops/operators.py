@@ -95,6 +95,7 @@ GRIDS = {
     "to_normalised": (lambda grid: ops.to_normalised(grid, (4, 5)), (normal(3, 2),)),
     "footprint": (lambda coords: ops.footprint_coords(coords, (2, 3)), (3 * normal(3, 4, 2),)),
     "displace": (ops.displace, (normal(3, 4, 2, 2),)),
+    "jacobian": (ops.jacobian, (normal(3, 4, 2, 2),)),
 }
 
 CANDIDATES = {

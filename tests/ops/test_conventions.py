@@ -60,6 +60,13 @@ def test_what_converts_coordinates_goes_on_beyond_the_map():
     assert_array_equal(ops.to_normalised(jnp.array([-4.0, 4.0]), (3, 5)), [-3, 3])
 
 
+def test_a_warp_off_the_map_has_a_jacobian_and_folds_as_any_other():
+    coords = 100 + 2 * ops.identity_coords((3, 4))
+    assert_array_equal(ops.jacobian(coords), np.broadcast_to(2 * np.eye(2, dtype=np.float32), (3, 4, 2, 2)))
+    assert not ops.folds(coords).any()
+    assert ops.folds(coords[:, ::-1]).all()
+
+
 def test_displacements_and_footprints_may_lead_off_the_map():
     assert_array_equal(ops.displace(jnp.full((2, 2, 2), 5.0))[1, 0], [5, 6])
     points = ops.footprint_coords(3 * ops.identity_coords((3, 3)), 3)

@@ -145,6 +145,7 @@ CONVERSIONS = {
     "to_pixels": lambda coords: ops.to_pixels(coords, (2, 2)),
     "to_normalised": lambda coords: ops.to_normalised(coords, (2, 2)),
     "displace": ops.displace,
+    "jacobian": ops.jacobian,
 }
 
 

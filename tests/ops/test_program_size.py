@@ -18,6 +18,8 @@ PROGRAMS = {
     "identity": (lambda: ops.identity_coords(LARGE),),
     "identity of a volume": (lambda: ops.identity_coords(VOLUME),),
     "displace": (ops.displace, (*LARGE, 2)),
+    "jacobian": (ops.jacobian, (*LARGE, 2)),
+    "folds": (ops.folds, (*LARGE, 2)),
     "footprint": (lambda coords: ops.footprint_coords(coords, 4), (*LARGE, 2)),
     "affine": (lambda theta: ops.affine_grid(theta, LARGE), (2, 3)),
     "affine, edges": (lambda theta: ops.affine_grid(theta, LARGE, align_corners=False), (2, 3)),

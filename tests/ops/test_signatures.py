@@ -17,6 +17,8 @@ POSITIONAL = {
     "expected_displacement": ["probabilities"],
     "resize": ["image", "shape"],
     "footprint_coords": ["coords", "samples"],
+    "jacobian": ["coords"],
+    "folds": ["coords"],
     "affine_grid": ["theta", "shape"],
     "attention_grid": ["scale", "translation", "shape"],
     "projective_grid": ["theta", "shape"],

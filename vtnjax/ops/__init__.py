@@ -13,6 +13,7 @@ from vtnjax.ops.covariance import (
 )
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
+from vtnjax.ops.jacobian import folds, jacobian
 from vtnjax.ops.resizing import resize
 from vtnjax.ops.saliency import saliency_grid
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
@@ -30,10 +31,12 @@ __all__ = [
     "deformable_conv",
     "displace",
     "expected_displacement",
+    "folds",
     "footprint_coords",
     "grid_sample",
     "identity_coords",
     "isqrt_covariance",
+    "jacobian",
     "kernel_pool",
     "linear_grid",
     "matrix_power_covariance",
