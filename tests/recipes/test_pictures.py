@@ -34,7 +34,7 @@ def double(images):
     return 2 * images
 
 
-@pytest.mark.parametrize("name", ["gallery", "before_after", "windows", "fields"])
+@pytest.mark.parametrize("name", ["gallery", "before_after", "windows", "fields", "folds"])
 def test_of_a_network_that_warps_nothing_the_images_are_shown(drawn, name):
     PICTURES[name](IMAGES, {}, ["a", "b"], double)
     assert list(drawn) == ["gallery"]
@@ -55,8 +55,9 @@ def test_each_of_several_windows_is_shown_as_an_image(drawn):
 def test_fields_and_projections_are_those_of_the_output(drawn):
     out = {"coords": np.zeros((2, 4, 3, 3, 2)), "plane": np.ones((2, 4, 4, 1))}
     PICTURES["fields"](IMAGES, out, ["a", "b"], double)
+    PICTURES["folds"](IMAGES, out, ["a", "b"], double)
     PICTURES["projections"](IMAGES, out, ["a", "b"], double)
-    assert drawn["fields"][1] is out["coords"]
+    assert drawn["fields"][1] is drawn["folds"][1] is out["coords"]
     assert drawn["projections"][1] is out["plane"]
 
 
@@ -90,6 +91,7 @@ FEATURES = shapes(coords=(2, 3, 3, 2), warped=(2, 3, 3, 64))
         ("windows", {}),
         ("fields", FEATURES),
         ("fields", shapes(coords=(2, 3, 3, 4, 2))),
+        ("folds", shapes(coords=(2, 3, 3, 4, 2))),
         ("gallery", FEATURES),
         ("projections", shapes(plane=(2, 6, 6, 1))),
     ],

@@ -4,6 +4,7 @@ from vtnjax.evaluate.base import Evaluation, Test
 from vtnjax.evaluate.boxes import intersection_over_union, largest_box, window_boxes
 from vtnjax.evaluate.classification import Classification, all_right
 from vtnjax.evaluate.ensemble import Averaged
+from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
@@ -21,6 +22,7 @@ __all__ = [
     "angle_correlation",
     "by_super_class",
     "centred_angles",
+    "folded",
     "grad_cam",
     "heat_boxes",
     "intersection_over_union",

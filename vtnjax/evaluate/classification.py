@@ -12,13 +12,14 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from vtnjax.evaluate.base import Test
-
-_SUMS = ("loss", "correct", "count")
+from vtnjax.evaluate.folded import folded
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
     """Mean "loss" and "accuracy", in 0..1, of a network that returns `(logits, out)`.
+
+    Of a network that warps there is also "folded", the share of its warps' cells that fold, see `folded`.
 
     The batches of the test set hold "image", "label" and "mask", which is 0 where a record only fills the batch up.
     Labels are (n,), or (n, k): then the k losses are added, and all k labels must be right.
@@ -54,13 +55,14 @@ class Classification:
             ValueError: if there is no record to score.
         """
         total = add_up(model, test, flip=self.flip)
-        return {"loss": float(total["loss"] / total["count"]), "accuracy": float(total["correct"] / total["count"])}
+        named = {"loss": "loss", "correct": "accuracy", "folded": "folded"}
+        return {name: float(total[part] / total["count"]) for part, name in named.items() if part in total}
 
 
 def add_up(
     model: nnx.Module, test: Test, *, flip: bool, groups: Float[np.ndarray, "classes k"] | None = None
 ) -> dict[str, Float[np.ndarray, "*k"]]:
-    """The "loss", and how many records are "correct" and their "count", added up over a test set.
+    """The "loss", how many records are "correct" and their "count", and what is "folded", added up over a test set.
 
     Args:
         model: the network in evaluation mode.
@@ -74,10 +76,9 @@ def add_up(
     graphdef, state = nnx.split(model)
     # All batches are under way before the first result is waited for.
     batches = jax.device_get([_score(graphdef, state, batch, groups, flip) for batch in test()])
-    total = {name: np.asarray(sum(np.float64(sums[name]) for sums in batches)) for name in _SUMS}
-    if not total["count"].any():
+    if not batches or not any(sums["count"].any() for sums in batches):
         raise ValueError("test must give at least one record, not none")
-    return total
+    return {name: np.asarray(sum(np.float64(sums[name]) for sums in batches)) for name in batches[0]}
 
 
 def all_right(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Bool[Array, " n"]:
@@ -91,13 +92,15 @@ def _score(
     graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], groups: Array | None, flip: bool
 ) -> dict[str, Array]:
     model, image = nnx.merge(graphdef, state, copy=True), batch["image"]
-    logits, _ = model(image)
+    logits, out = model(image)
     if flip:
         logits = (logits + model(image[..., ::-1, :])[0]) / 2
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
     losses = losses.sum(tuple(range(1, losses.ndim)))
     correct, mask = all_right(logits, batch["label"]).astype(jnp.float32), batch["mask"]
     sums = {"loss": jnp.sum(losses * mask), "correct": jnp.sum(correct * mask), "count": jnp.sum(mask)}
+    if (share := folded(out)) is not None:
+        sums["folded"] = jnp.sum(share * mask)
     if groups is None:
         return sums
     counted = mask[:, None] * groups[batch["label"]]

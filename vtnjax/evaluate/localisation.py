@@ -19,6 +19,7 @@ from vtnjax import ops
 from vtnjax._checks import check_choice
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.boxes import check_threshold, intersection_over_union, largest_box
+from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import with_heat
 
 _CLASSES = {"label": "true", "guess": "likeliest"}
@@ -37,7 +38,8 @@ class Localisation:
     "gt_known", those whose box is right; "top1_localisation" and "top5_localisation", those whose class is right too,
     the likeliest or among the five likeliest; "max_box_acc", the largest that "gt_known" is with any of the thresholds
     0, 0.05, ..., 0.95 (Choe et al. 2020). Beside them "loss", and where the records have masks of their objects
-    "inside", the share of an image's heat inside the mask, 0 without heat, as a mean over the images.
+    "inside", the share of an image's heat inside the mask, 0 without heat, as a mean over the images, and of a network
+    that warps "folded", see `folded`.
 
     Attributes:
         threshold: the share of a map's maximum above which heat belongs to a box; 0.15 is Grad-CAM's.
@@ -140,6 +142,8 @@ def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], heat_of:
     heat = _resize(out["heat"], image.shape[1:3])
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
     seen = {"loss": loss, "first": ranked[:, 0], "among": ranked.any(1), "heat": heat}
+    if (share := folded(out)) is not None:
+        seen["folded"] = share
     if "object" in batch:
         inside, whole = jnp.sum(heat, axis=(1, 2), where=batch["object"]), jnp.sum(heat, axis=(1, 2))
         seen["inside"] = inside / jnp.where(whole > 0, whole, 1)

@@ -1,5 +1,7 @@
 """How far a warp stretches, and where it folds."""
 
+from typing import cast
+
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
@@ -29,9 +31,8 @@ def jacobian(coords: Float[ArrayLike, "*points n"]) -> Float[Array, "*points n n
         ValueError: if `coords` is not floating, or of another shape.
     """
     coords = _check(coords)
-    axes = reversed(range(coords.shape[-1]))  # x runs along the last of the positions' axes
-    columns = [jnp.gradient(coords, axis=a) if coords.shape[a] > 1 else jnp.zeros_like(coords) for a in axes]
-    return jnp.stack(columns, axis=-1)
+    # x runs along the last of the positions' axes.
+    return jnp.stack([_slope(coords, axis) for axis in reversed(range(coords.shape[-1]))], axis=-1)
 
 
 def folds(coords: Float[ArrayLike, "h w *fields 2"]) -> Bool[Array, "h2 w2 *fields"]:
@@ -62,6 +63,10 @@ def folds(coords: Float[ArrayLike, "h w *fields 2"]) -> Bool[Array, "h2 w2 *fiel
     corners = [_cross(along, across) for along in (right[:-1], right[1:]) for across in (down[:, :-1], down[:, 1:])]
     determinants = jnp.stack(corners)
     return ~((determinants > 0) & jnp.isfinite(determinants)).all(0)
+
+
+def _slope(coords: Array, axis: int) -> Array:
+    return cast(Array, jnp.gradient(coords, axis=axis)) if coords.shape[axis] > 1 else jnp.zeros_like(coords)
 
 
 def _cross(a, b):

@@ -50,6 +50,13 @@ def _fields(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_p
     return _plot().fields(images, out["coords"], titles)
 
 
+def _folds(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
+    """A warp: how far each field stretches, and where it folds."""
+    if "coords" not in out:
+        return _gallery(images, out, titles, as_picture)
+    return _plot().folds(images, out["coords"], titles)
+
+
 def _projections(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
     """Volumes: two projections, and the plane that the network makes."""
     return _plot().projections(images, out["plane"], titles)
@@ -71,6 +78,7 @@ PICTURES: dict[str, Picture] = {
     "before_after": _before_after,
     "windows": _windows,
     "fields": _fields,
+    "folds": _folds,
     "heat": _heat,
     "projections": _projections,
 }
@@ -83,6 +91,7 @@ _SHOWN: dict[str, dict[str, int]] = {
     "before_after": {"coords": 4, "warped": 4},
     "windows": {"coords": 5, "warped": 5},
     "fields": {},
+    "folds": {},
     "heat": {},
     "projections": {"plane": 4},
 }
