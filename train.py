@@ -25,6 +25,14 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; by default ru
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Only print the test figures of the latest checkpoint.")
 FLIP = flags.DEFINE_bool("flip", False, "With --eval_only: average with the predictions for the mirrored images.")
 ALSO = flags.DEFINE_multi_string("also", [], "With --eval_only: average with this other run's workdir; may come again.")
+INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Begin with the weights of the run in this folder, as far as they fit; what does not is named."
+)
+OVERRIDE = flags.DEFINE_list(
+    "override",
+    [],
+    "Keys of the config that may differ from the run's, which then goes on with the new values: steps,...",
+)
 CHECK_DATA = flags.DEFINE_bool("check_data", False, "Only read every picture once and list what cannot be read.")
 KEEP_COMPILED = flags.DEFINE_bool(
     "keep_compiled",
@@ -44,6 +52,8 @@ def find_workdir() -> epath.Path:
     """The folder that the flags name; with --eval_only one that a run has left something in."""
     if (FLIP.value or ALSO.value) and not EVAL_ONLY.value:
         raise ValueError("--flip and --also must come with --eval_only")
+    if EVAL_ONLY.value and (INIT_FROM.value or OVERRIDE.value):
+        raise ValueError("--init_from and --override must come without --eval_only, which trains nothing")
     path = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = train.find_workdir(WORKDIR.value or train.default_workdir(path))
     if EVAL_ONLY.value and not (workdir / "checkpoints").is_dir():
@@ -53,12 +63,9 @@ def find_workdir() -> epath.Path:
 
 def run(held: contextlib.ExitStack) -> None:
     """The whole of a run, read from top to bottom; what is held is let go when it ends."""
-    os.environ.setdefault("XLA_FLAGS", cpu_flags())  # before JAX first computes
     config = CONFIG.value
     recipes.check_config(config)
-    train.keep_freed_memory()
-    if KEEP_COMPILED.value:
-        train.keep_compiled()
+    settle()
 
     # ---- Processes, devices, workdir
     if DISTRIBUTED.value:
@@ -72,14 +79,16 @@ def run(held: contextlib.ExitStack) -> None:
     workdir = find_workdir()
     writes = first and not EVAL_ONLY.value
     lock = held.enter_context(train.Lock(workdir, say=say)) if writes else None
-    history = train.open_workdir(workdir, config, write=writes, trains=not EVAL_ONLY.value)
+    history = train.open_workdir(
+        workdir, config, write=writes, trains=not EVAL_ONLY.value, override=OVERRIDE.value, init_from=INIT_FROM.value
+    )
     say(f"{jax.device_count()} devices: {', '.join(sorted({d.device_kind for d in jax.devices()}))}; workdir {workdir}")
 
     # ---- Data, network, state; a checkpoint has what the config's pretrained weights became
     recipe = recipes.read_recipe(config)
     train.own_data(workdir, recipe.train, recipe.test, write=writes)
     say(f"{len(recipe.train):,} training and {len(recipe.test):,} test images in {len(recipe.train.classes)} classes")
-    network = recipe.network(config.seed, pretrained=train.latest_step(workdir / "checkpoints") is None)
+    network = build(workdir, recipe, say)
     optimiser = train.make_optimiser(config, recipe.rates, history=history)
     graphdef, state = train.create_state(network, optimiser, config.seed)
     state = jax.device_put(state, train.replicated(mesh))
@@ -110,6 +119,23 @@ def run(held: contextlib.ExitStack) -> None:
         recipes.save_figure(recipe, graphdef, state, picture)
         say(f"{picture}: the first test images and what the network made of them")
     say(last_words(workdir, config.steps, recipe, ran=ran))
+
+
+def settle() -> None:
+    """What is told to JAX and the allocator before anything is computed."""
+    os.environ.setdefault("XLA_FLAGS", cpu_flags())
+    train.keep_freed_memory()
+    if KEEP_COMPILED.value:
+        train.keep_compiled()
+
+
+def build(workdir, recipe, say):
+    """The network, with pretrained weights or another run's if the run has no checkpoint yet."""
+    begins = train.latest_step(workdir / "checkpoints") is None
+    network = recipe.network(CONFIG.value.seed, pretrained=begins and not INIT_FROM.value)
+    if begins and INIT_FROM.value:
+        recipes.init_from(network, INIT_FROM.value, say)
+    return network
 
 
 def last_words(workdir, steps, recipe, *, ran) -> str:

@@ -1,6 +1,7 @@
 """What a run depends on, by runs of train.py: its config once a checkpoint is saved, and its data by what they are."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,34 @@ def test_after_a_divergence_a_lower_rate_and_clipping_go_on(tmp_path):
     out, _ = runs.run_in_turn(tmp_path, "--eval_only", "--also", str(tmp_path), **tame)
     assert out.splitlines()[-1] == f"step 3: {last}"
     assert "learning_rate must be 0.01, not 0.001" in runs.complaint(tmp_path, **{**tame, "learning_rate": 0.001})
+
+
+def test_more_steps_end_as_if_they_had_been_asked_for_at_first(tmp_path):
+    constant = {**TINY, "schedule": "constant", "optimiser": "momentum"}
+    runs.run_in_turn(tmp_path / "long", **{**constant, "steps": 5})
+    runs.run_in_turn(tmp_path / "run", **constant)
+    out, _ = runs.run_in_turn(tmp_path / "run", "--override=steps", **{**constant, "steps": 5})
+    assert "resuming from step 2" in out
+    runs.assert_same_run(tmp_path / "run", tmp_path / "long", 5)
+    said = runs.complaint(tmp_path / "run", "--override=steps", **{**constant, "steps": 4})
+    assert "config.steps must be at least the 5 that the run in" in said
+    assert "without --eval_only" in runs.complaint(tmp_path / "run", "--override=steps", "--eval_only", **constant)
+
+
+def test_a_run_begins_with_the_weights_of_another_and_goes_on_without_it(copied, tmp_path):
+    workdir, _ = copied
+    write_images(tmp_path / "more", "abcd")
+    options = {"dataset": "folder", "data_dir": tmp_path / "more", **TINY}
+    out, _ = runs.run_in_turn(tmp_path / "next", "--init_from", str(workdir), **options)
+    assert f"arrays from {workdir}, step 2" in out
+    assert re.findall(r"  not (\S+), which has the shape \(\S+, 3\) there and \(\S+, 4\) here", out)
+    history = json.loads((tmp_path / "next" / "config.json").read_text())["history"]
+    assert history == [{"step": 0, "key": "init_from", "before": "", "after": str(workdir)}]
+    shutil.rmtree(workdir)
+    out, _ = runs.run_in_turn(tmp_path / "next", "--init_from", str(workdir), **options)
+    assert "this run is finished: step 2" in out
+    said = runs.complaint(tmp_path / "third", "--init_from", str(workdir), **options)
+    assert "must be the workdir of a trained run" in said
 
 
 def test_a_renamed_class_is_refused_by_name(copied, trained):

@@ -60,7 +60,7 @@ def test_a_trained_network_may_be_evaluated_with_what_its_training_had_otherwise
     other |= {"tensorboard": True, "batch_size": 16, "data_dir": "elsewhere"}
     open_workdir(tmp_path, config(**kept | other), write=False, trains=False)
     assert stored(tmp_path) == CONFIG | kept
-    for key in other.keys() - {"data_dir"}:
+    for key in other.keys() - {"data_dir", "log_every", "tensorboard"}:
         with pytest.raises(ValueError, match=f"must be that of the run in .*: {key} must be "):
             open_workdir(tmp_path, config(**kept | {key: other[key]}), write=False)
     for key in ("learning_rate", "steps"):
@@ -82,6 +82,62 @@ def test_steps_that_follow_the_batch_size_follow_it_where_a_network_is_evaluated
     assert (larger.batch_size, larger.steps) == (32, 20)
     with pytest.raises(ValueError, match="steps must be 80, not 160"):
         open_workdir(tmp_path, of_epochs(32, images=128), write=False, trains=False)
+
+
+def test_what_is_only_told_of_a_run_may_change(tmp_path):
+    open_workdir(tmp_path, config(log_every=5, tensorboard=False), write=True)
+    save_checkpoint(tmp_path)
+    history = open_workdir(tmp_path, config(log_every=7, tensorboard=True), write=True)
+    assert [(change["key"], change["after"]) for change in history] == [("log_every", 7), ("tensorboard", True)]
+
+
+def test_a_run_goes_on_with_what_is_overridden_and_remembers_what_was(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path)
+    more = config(steps=20, learning_rate=0.01)
+    with pytest.raises(ValueError, match=r"learning_rate must be 0.1, not 0.01\. .*, or name .* by --override=KEY,KEY"):
+        open_workdir(tmp_path, more, write=True, override=("steps",))
+    assert stored(tmp_path) == CONFIG
+    history = [
+        {"step": 4, "key": "learning_rate", "before": 0.1, "after": 0.01},
+        {"step": 4, "key": "steps", "before": 10, "after": 20},
+    ]
+    assert open_workdir(tmp_path, more, write=True, override=("steps", "learning_rate")) == history
+    assert stored(tmp_path) == {**CONFIG, "steps": 20, "learning_rate": 0.01, "history": history}
+    assert open_workdir(tmp_path, more, write=True) == history  # the same command goes on without it
+    with pytest.raises(ValueError, match="steps must be 20, not 10"):
+        open_workdir(tmp_path, config(learning_rate=0.01), write=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("stepz", "--override must name keys of the config, not 'stepz'; did you mean 'steps'"),
+        ("batch_size", "--override must not name 'batch_size', which a run keeps: start another run"),
+    ],
+)
+def test_what_cannot_be_overridden_is_a_sentence(tmp_path, key, said):
+    with pytest.raises(ValueError, match=said):
+        open_workdir(tmp_path, config(), write=True, override=(key,))
+
+
+def test_a_run_cannot_have_fewer_steps_than_it_has(tmp_path):
+    open_workdir(tmp_path, config(), write=True)
+    save_checkpoint(tmp_path, 8)
+    with pytest.raises(ValueError, match=r"config.steps must be at least the 8 that the run in .* has done"):
+        open_workdir(tmp_path, config(steps=7), write=True, override=("steps",))
+    open_workdir(tmp_path, config(steps=8), write=True, override=("steps",))
+
+
+def test_the_run_whose_weights_it_began_with_is_remembered(tmp_path):
+    history = [{"step": 0, "key": "init_from", "before": "", "after": "runs/a"}]
+    assert open_workdir(tmp_path, config(), write=True, init_from="runs/a") == history
+    assert stored(tmp_path)["history"] == history
+    assert open_workdir(tmp_path, config(), write=True) == []  # nothing was saved
+    open_workdir(tmp_path, config(), write=True, init_from="runs/a")
+    save_checkpoint(tmp_path)
+    assert open_workdir(tmp_path, config(), write=True) == history
+    assert open_workdir(tmp_path, config(), write=True, init_from="runs/b") == history
 
 
 def test_a_config_of_other_keys_is_refused_by_them_alone(tmp_path):

@@ -8,6 +8,7 @@ with needing("train", room=__name__):
     from vtnjax.recipes.check_data import check_data, show_left_out
     from vtnjax.recipes.evaluating import make_evaluate
     from vtnjax.recipes.heads import HEADS, POOLINGS
+    from vtnjax.recipes.init_from import init_from
     from vtnjax.recipes.inputs import INPUTS, Images, Input, Photographs, Volumes, to_float
     from vtnjax.recipes.look import check_look, make_look, save_figure
     from vtnjax.recipes.members import averaged, load_member, load_members
@@ -58,6 +59,7 @@ __all__ = [
     "check_config",
     "check_data",
     "check_look",
+    "init_from",
     "load_member",
     "load_members",
     "load_run",

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from etils import epath
 
+from vtnjax._checks import nearest
 from vtnjax.train.checkpoint import latest_step
 from vtnjax.train.config import LATER, WEIGHTS, Config, read_config, read_json, write_config, write_json
 from vtnjax.train.loop import DivergedError
@@ -29,8 +30,12 @@ class _Data(Protocol):
 _PLACES = ("data_dir", *WEIGHTS)  # where files lie, which a run that has a checkpoint no longer depends on
 _ABSENT = "absent"
 _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
+# What changes nothing but what is told of a run.
+_TOLD = ("log_every", "tensorboard")
+# What a run cannot go on without, even if told: another network, other data, or another state of the optimiser.
+_FIXED = ("network", "dataset", "source_options", "batches", "batch_size", "dtype", "optimiser", "seed")
 # What a trained network may be evaluated with that its training had otherwise.
-_OF_EVALUATION = ("evaluation", "picture", "batch_size", "log_every", "tensorboard")
+_OF_EVALUATION = ("evaluation", "picture", "batch_size")
 
 
 def default_workdir(config_path: str) -> Path:
@@ -40,38 +45,55 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / (f"{name}-{variant.replace('=', '_').replace(',', '-')}" if variant else name)
 
 
-def open_workdir(workdir: epath.PathLike, config: Config, *, write: bool, trains: bool = True) -> list[dict[str, Any]]:
+def open_workdir(
+    workdir: epath.PathLike,
+    config: Config,
+    *,
+    write: bool,
+    trains: bool = True,
+    override: Sequence[str] = (),
+    init_from: str | None = None,
+) -> list[dict[str, Any]]:
     """Make the workdir, or check that it is this config's, which it is once a checkpoint is saved.
 
-    The places of files may differ, and after a divergence `learning_rate` and `clip_norm`. Where nothing is trained,
-    `evaluation`, `picture`, `batch_size`, `log_every` and `tensorboard` may, and what follows from `batch_size`.
+    The places of files may differ, `log_every` and `tensorboard`, what `override` names, and after a divergence
+    `learning_rate` and `clip_norm`. Where nothing is trained, `evaluation`, `picture` and `batch_size` may, and what
+    follows from `batch_size`.
 
     Args:
         workdir: the folder of the run.
         config: the run's config.
         write: True in the process that writes to the folder; other processes only check.
         trains: False if the run's network is only evaluated.
+        override: keys of the config that may differ from the run's, which goes on with their new values.
+        init_from: the run whose weights this one begins with, if any, for the history.
 
     Returns:
         The history of the config, which `config.json` has too: for each value that changed while the run went on
-        "step", from which it holds, "key", "before" and "after".
+        "step", from which it holds, "key", "before" and "after". `init_from` is a key of it.
 
     Raises:
-        ValueError: if the folder belongs to another config, naming each difference, or its `config.json` is damaged.
+        ValueError: if the folder belongs to another config, naming each difference, or its `config.json` is damaged; if
+            `override` names no key, or one that a run cannot go on without; or if the run has more steps already.
         OSError: if it cannot be written.
     """
     workdir = epath.Path(workdir)
-    step, history = latest_step(workdir / "checkpoints"), []
+    _check_override(override, config)
+    step = latest_step(workdir / "checkpoints")
+    history = [{"step": 0, "key": "init_from", "before": "", "after": init_from}] if init_from else []
     if step is not None and (workdir / "config.json").is_file():
         before, history = read_config(workdir)
         now = config if trains else _with_batch_size(config, before)
         changes = _changes(before, json.loads(now.to_json()))
-        free = _PLACES + (() if trains else _OF_EVALUATION) + (_AFTER_DIVERGENCE if _diverged(workdir, step) else ())
+        free = (*_PLACES, *_TOLD, *override, *(() if trains else _OF_EVALUATION))
+        free += _AFTER_DIVERGENCE if _diverged(workdir, step) else ()
         if refused := {key: values for key, values in changes.items() if key not in free}:
             raise ValueError(
                 f"the config must be that of the run in {workdir}: {_said(refused)}. Use the same config to go on, or "
-                "another --workdir"
+                "another --workdir, or name what may differ by --override=KEY,KEY"
             )
+        if "steps" in changes and changes["steps"][1] < step:
+            raise ValueError(f"config.steps must be at least the {step:,} that the run in {workdir} has done")
         history = _with_changes(history, step, changes)
     if write:
         try:
@@ -140,6 +162,17 @@ def check_classes(workdir: epath.PathLike, classes: Sequence[str]) -> None:
         f"the data must have the {counts} of the run in {workdir}: class {number} must be {old}, not {new}. Use the "
         "same data, or another --workdir"
     )
+
+
+def _check_override(override, config):
+    for key in override:
+        if key not in config:
+            raise ValueError(f"--override must name keys of the config, not {key!r}{nearest(key, list(config))}")
+        if key in _FIXED:
+            raise ValueError(
+                f"--override must not name {key!r}, which a run keeps: start another run, from its weights if wanted, "
+                "with another --workdir and --init_from"
+            )
 
 
 def _with_batch_size(config, before):
