@@ -90,7 +90,7 @@ def run(held: contextlib.ExitStack) -> None:
     say(f"{len(recipe.train):,} training and {len(recipe.test):,} test images in {len(recipe.train.classes)} classes")
     network = build(workdir, recipe, say)
     optimiser = train.make_optimiser(config, recipe.rates, history=history)
-    graphdef, state = train.create_state(network, optimiser, config.seed)
+    graphdef, state = train.create_state(network, optimiser, config.seed, average=config.ema > 0)
     state = jax.device_put(state, train.replicated(mesh))
     say(train.parameter_table(state.params))
 

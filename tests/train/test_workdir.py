@@ -313,7 +313,7 @@ def test_the_default_workdir_is_named_after_config_and_variant():
 def test_a_run_of_before_there_were_some_keys_goes_on(tmp_path):
     open_workdir(tmp_path, config(), write=True)
     save_checkpoint(tmp_path)
-    later = {"head_multiplier": 1.0, "head_alone_steps": 0}
+    later = dict(train.config.LATER)
     assert open_workdir(tmp_path, config(**later), write=True) == []
     assert stored(tmp_path) == {**CONFIG, **later}
     with pytest.raises(ValueError, match=r"the config must be that of the run .*: head_multiplier must be 1\.0, not 5"):

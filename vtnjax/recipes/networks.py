@@ -221,29 +221,32 @@ def parameter_rates(config: Config) -> Rates | None:
 
     Those that place its warps learn at `config.localiser_multiplier` of the rate: they are the parameters of
     transformers (STN appendix A.5, A.6), and those that predict the offsets of a deformable convolution. Those of its
-    head learn at `config.head_multiplier` of it, and before step `config.head_alone_steps` they alone learn.
+    trunks learn at `config.trunk_multiplier` of it. Those of its head learn at `config.head_multiplier` of it, and
+    before step `config.head_alone_steps` they alone learn.
     """
-    network, placing = _network(config), config.localiser_multiplier
+    network, placing, trunk = _network(config), config.localiser_multiplier, config.trunk_multiplier
     own, alone = config.head_multiplier, config.head_alone_steps
-    if (placing, own, alone) == (1, 1, 0):
+    if (placing, trunk, own, alone) == (1, 1, 1, 0):
         return None
 
     def rates(path):
         if path[0] in network.heads:
             return own, 0
-        return placing if any(name in path for name in network.localisers) else 1.0, alone
+        if any(name in path for name in network.localisers):
+            return placing, alone
+        return trunk if any(name in path for name in network.trunks) else 1.0, alone
 
     return rates
 
 
 def frozen_statistics(config: Config) -> Where | None:
-    """Which BatchNorms keep their pretrained statistics: with `config.frozen_statistics` those of trunks."""
-    names = _network(config).trunks
-    return (lambda path: any(name in path for name in names)) if config.frozen_statistics else None
+    """Which BatchNorms keep their statistics: with `config.frozen_statistics`, or without learning, those of trunks."""
+    names, frozen = _network(config).trunks, config.frozen_statistics or config.trunk_multiplier == 0
+    return (lambda path: any(name in path for name in names)) if frozen else None
 
 
 def check_knobs(config: Config, network: nnx.Module) -> None:
-    """Raise a ValueError unless the network has what `localiser_multiplier` and `frozen_statistics` are for."""
+    """Raise a ValueError unless the network has what the multipliers and `frozen_statistics` are for."""
     frozen, names, multiplier = frozen_statistics(config), _network(config), config.localiser_multiplier
     paths = [name.split("/") for name in named_leaves(nnx.state(network, nnx.Param))]
     if multiplier != 1 and not any(name in path for path in paths for name in names.localisers):
@@ -251,11 +254,15 @@ def check_knobs(config: Config, network: nnx.Module) -> None:
             "config.localiser_multiplier must be 1 for a network none of whose parameters place a warp, "
             f"not {multiplier}"
         )
+    if config.trunk_multiplier != 1 and not any(name in path for path in paths for name in names.trunks):
+        raise ValueError(
+            f"config.trunk_multiplier must be 1 for a network without a trunk, not {config.trunk_multiplier}"
+        )
     if (config.head_multiplier, config.head_alone_steps) != (1, 0) and not any(p[0] in names.heads for p in paths):
         raise ValueError(
             "config.head_multiplier must be 1 and config.head_alone_steps 0 for a network without a head of its own"
         )
-    if frozen and not any(map(frozen, batch_norms(network))):
+    if config.frozen_statistics and frozen and not any(map(frozen, batch_norms(network))):
         raise ValueError("config.frozen_statistics must be False for a network without a trunk that has BatchNorm")
 
 

@@ -1,6 +1,7 @@
 """The objectives of the papers: the loss that a network minimises, and what is logged beside it."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -23,9 +24,19 @@ class CrossEntropy:
 
     Attributes:
         triplets: whether triplets of the batch are compared, which needs several images of a class in it.
+        label_smoothing: the share of a label that is spread evenly over all classes, in [0, 1).
+        class_weights: how much the images of each class count in the mean; empty: all alike.
     """
 
     triplets: ClassVar[bool] = False
+    label_smoothing: float = dataclasses.field(default=0.0, kw_only=True)
+    class_weights: tuple[float, ...] = dataclasses.field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
+        if not all(0 < weight < math.inf for weight in self.class_weights):
+            raise ValueError(f"class_weights must be above 0 and finite, not {self.class_weights}")
 
     def inputs(self, batch: Batch, key: PRNGKeyArray, prepare: Prepare) -> Batch:
         """The batch with its images prepared by the step's own key."""
@@ -43,7 +54,24 @@ class CrossEntropy:
     ) -> tuple[Float[Array, ""], dict[str, Array], dict[str, Array]]:
         """The loss, what is logged beside it, and what the network returned beside its logits."""
         logits, out = call(model, inputs["image"], key)
-        return cross_entropy(logits, inputs["label"]), _accuracy(logits, inputs), out
+        return self.cross_entropy(logits, inputs["label"]), _accuracy(logits, inputs), out
+
+    def cross_entropy(self, logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Float[Array, ""]:
+        """The mean over the images, weighted by their classes; the losses of several labels of an image are added.
+
+        With `class_weights` or `label_smoothing` alone it is PyTorch's. With both, PyTorch weights what is spread over
+        the classes by each of them, and this by the image's own.
+        """
+        if self.label_smoothing:
+            targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+            each = optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, self.label_smoothing))
+        else:
+            each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        several = tuple(range(1, each.ndim))
+        if not self.class_weights:
+            return each.sum(several).mean()
+        weights = jnp.asarray(self.class_weights, each.dtype)[labels]
+        return (weights * each).mean(0).sum() / weights.mean(0).sum() * each[0].size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +96,7 @@ class Consistency(CrossEntropy):
     normalise: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive("weight", self.weight)
         check_at_least_0("margin", self.margin)
 
@@ -126,6 +155,7 @@ class Distillation(CrossEntropy):
     detach_teacher: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("attention", "heads", "soft"):
             check_at_least_0(name, getattr(self, name))
         check_positive("temperature", self.temperature)
@@ -149,9 +179,9 @@ class Distillation(CrossEntropy):
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss of what a `models.TASN` returned in training, and two of its terms before their weights."""
         heads = [logits, *(out[name] for name in ("master_logits", "part_logits", "shared_part_logits") if name in out)]
-        loss, terms = self.heads * sum((_of_each(head, labels) for head in heads), jnp.zeros(())), {}
+        loss, terms = self.heads * sum((self._of_each(head, labels) for head in heads), jnp.zeros(())), {}
         if "attention_logits" in out:
-            terms["attention_loss"] = _of_each(out["attention_logits"], labels)
+            terms["attention_loss"] = self._of_each(out["attention_logits"], labels)
             loss = loss + self.attention * terms["attention_loss"]
         if "part_logits" in out:
             master = jnp.broadcast_to(out["master_logits"][:, None], out["part_logits"].shape)
@@ -160,6 +190,12 @@ class Distillation(CrossEntropy):
             loss = loss + self.soft * terms["soft_loss"]
         return loss, terms
 
+    def _of_each(self, logits, labels):
+        """The mean cross-entropy of one head, or of the heads of several parts."""
+        if logits.ndim == 2:
+            return self.cross_entropy(logits, labels)
+        return self.cross_entropy(logits, jnp.broadcast_to(labels[:, None], logits.shape[:2])) / logits.shape[1]
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistentDistillation(Distillation, Consistency):
@@ -167,10 +203,6 @@ class ConsistentDistillation(Distillation, Consistency):
 
     The consistency loss is that of the master-net's features (VTN Table 3). Its attributes are those of `Consistency`.
     """
-
-    def __post_init__(self) -> None:
-        Distillation.__post_init__(self)
-        Consistency.__post_init__(self)
 
     def consistency(self, model: Any, out: dict[str, Array], inputs: Batch, key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss, before its weight, of what the network returned for the batch's images."""
@@ -203,6 +235,7 @@ class Destruction(CrossEntropy):
     scheme: str = "paper"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("adversarial", "location"):
             check_at_least_0(name, getattr(self, name))
         if not hasattr(self.reach, "__index__") or self.reach < 0:
@@ -227,10 +260,10 @@ class Destruction(CrossEntropy):
             told = jnp.ones_like(labels), jnp.zeros_like(labels)
         here = jnp.broadcast_to(jnp.arange(regions**2, dtype=places.dtype).reshape(regions, regions), places.shape)
         terms = {
-            "adversarial_loss": cross_entropy(out["adversarial"], _beside(*told)),
+            "adversarial_loss": CrossEntropy().cross_entropy(out["adversarial"], _beside(*told)),
             "location_loss": losses.location_loss(out["places"], _beside(here, places)),
         }
-        loss = cross_entropy(logits, _beside(labels, labels))
+        loss = self.cross_entropy(logits, _beside(labels, labels))
         loss += self.adversarial * terms["adversarial_loss"] + self.location * terms["location_loss"]
         whole, seen = jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:])[:, 0], (logits, out))
         return loss, {**_accuracy(whole, inputs), **terms}, seen
@@ -242,10 +275,6 @@ class ConsistentDestruction(Destruction, Consistency):
 
     The consistency loss is that of the images as they are (VTN Table 3). Its attributes are those of `Consistency`.
     """
-
-    def __post_init__(self) -> None:
-        Destruction.__post_init__(self)
-        Consistency.__post_init__(self)
 
 
 OBJECTIVES = {
@@ -265,23 +294,11 @@ def call(model: Any, images: Array, key: PRNGKeyArray) -> tuple[Array, dict[str,
     return model(images)
 
 
-def cross_entropy(logits: Float[Array, "n *k classes"], labels: Int[Array, "n *k"]) -> Float[Array, ""]:
-    """The mean over the images; the losses of several labels of an image are added."""
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return each.sum(tuple(range(1, each.ndim))).mean()
-
-
 def _warped_features(out):
     warped = out.get("warped_features", out.get("warped"))
     if warped is None:
         raise ValueError("config.objective.name must not be 'consistency' for a network that warps nothing")
     return warped
-
-
-def _of_each(logits, labels):
-    """The mean cross-entropy of one head, or of the heads of several parts."""
-    each = labels if logits.ndim == 2 else jnp.broadcast_to(labels[:, None], logits.shape[:2])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, each).mean()
 
 
 def _beside(whole, other):

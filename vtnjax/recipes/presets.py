@@ -46,8 +46,12 @@ _DEFAULTS: dict[str, Any] = {
     "warmup_steps": 0,
     "weight_decay": 0.0,
     "localiser_multiplier": 1.0,
+    "trunk_multiplier": 1.0,
     "head_multiplier": 1.0,
     "head_alone_steps": 0,
+    "label_smoothing": 0.0,
+    "class_weights": (),
+    "ema": 0.0,
     "frozen_statistics": False,
     "tensorboard": False,
 }

@@ -49,6 +49,7 @@ class Recipe(NamedTuple):
         picture: the function `(images, out, titles, as_picture)` that draws the figure a run leaves.
         rates: the factor of each parameter's learning rate; None: 1 for all of them.
         frozen_statistics: the function that tells which BatchNorms keep their statistics; None: none of them.
+        ema: the decay of the parameters' moving average, which is then evaluated; 0: there is none.
     """
 
     train: data.Source
@@ -64,11 +65,13 @@ class Recipe(NamedTuple):
     picture: Picture
     rates: Rates | None
     frozen_statistics: Where | None
+    ema: float
 
     def training_step(self, graphdef: nnx.GraphDef, optimiser: optax.GradientTransformation) -> Step:
         """The training step of a network of the recipe, see `train.make_train_step`."""
-        made = graphdef, optimiser, self.prepare, self.objective
-        return make_train_step(*made, frozen_statistics=self.frozen_statistics)
+        made, rates = (graphdef, optimiser, self.prepare, self.objective), self.rates
+        frozen = None if rates is None else lambda path: rates(path)[0] == 0
+        return make_train_step(*made, frozen_statistics=self.frozen_statistics, frozen=frozen, ema=self.ema)
 
 
 class _Named(NamedTuple):
@@ -101,6 +104,10 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         sets = f"{train.classes} and {test.classes}"
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
     first, classes = train[0], len(train.classes)
+    if len(config.class_weights) not in (0, classes):
+        raise ValueError(
+            f"config.class_weights must be {classes} numbers, one a class, not {len(config.class_weights)}"
+        )
     named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
     with naming("evaluation"):
         evaluation = named.evaluation.of(test)
@@ -133,6 +140,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         picture=named.picture,
         rates=parameter_rates(config),
         frozen_statistics=frozen_statistics(config),
+        ema=config.ema,
     )
 
 
@@ -144,7 +152,7 @@ def _read_names(config):
     named = _Named(
         read_input(config),
         _make(config, "batches", BATCHES),
-        _make(config, "objective", OBJECTIVES),
+        _make(config, "objective", OBJECTIVES, **_of_classes(config)),
         _make(config, "evaluation", EVALUATIONS),
         read_picture(config),
     )
@@ -165,11 +173,16 @@ def read_picture(config: Config) -> Picture:
     return picture
 
 
-def _make(config, key, table):
-    """The object that a part of a config names, made with its options."""
+def _make(config, key, table, **beside):
+    """The object that a part of a config names, made with its options and what else belongs to it."""
     kind, options = look_up(key, config[key], table)
     with naming(key):
-        return kind(**options)
+        return kind(**options, **beside)
+
+
+def _of_classes(config):
+    """How the classes count in every objective."""
+    return {"label_smoothing": config.label_smoothing, "class_weights": tuple(config.class_weights)}
 
 
 def read_sources(config: Config, *, without: Collection[str] = ()) -> tuple[data.Source, data.Source]:

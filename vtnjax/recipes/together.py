@@ -63,7 +63,10 @@ def _run(config, seeds, workdir, say, lock):
     own_data(workdir, recipe.train, recipe.test, write=True)
     pretrained = latest_step(workdir / "checkpoints") is None
     optimiser = make_optimiser(config, recipe.rates, history=history)
-    members = [create_state(recipe.network(seed, pretrained=pretrained), optimiser, seed) for seed in seeds]
+    members = [
+        create_state(recipe.network(seed, pretrained=pretrained), optimiser, seed, average=config.ema > 0)
+        for seed in seeds
+    ]
     graphdef, state = members[0][0], _stack([state for _, state in members])
     step = recipe.training_step(graphdef, optimiser)
     evaluate = make_evaluate(recipe, config.batch_size, mesh)

@@ -70,7 +70,7 @@ def restore_trained(
     read = read_input(config)
     model = build_network(config, read.read(image), classes, seed=config.seed, pretrained=False)
     optimiser = make_optimiser(config, parameter_rates(config), history=history)
-    graphdef, state = create_state(model, optimiser, config.seed)
+    graphdef, state = create_state(model, optimiser, config.seed, average=config.ema > 0)
     state = read_state(workdir, jax.device_put(state, sharding), say, step=step)
     if state is None:
         raise ValueError(f"{workdir} must be the workdir of a trained run, but it has no checkpoints")

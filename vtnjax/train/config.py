@@ -19,7 +19,14 @@ Config: TypeAlias = Any
 
 REQUIRED = ("steps", "batch_size", "learning_rate", "seed", "data_dir", "log_every", "eval_every", "checkpoint_every")
 # Keys that came later, with what runs did before they came.
-LATER = {"head_multiplier": 1.0, "head_alone_steps": 0}
+LATER: dict[str, Any] = {
+    "head_multiplier": 1.0,
+    "head_alone_steps": 0,
+    "trunk_multiplier": 1.0,
+    "label_smoothing": 0.0,
+    "class_weights": [],
+    "ema": 0.0,
+}
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
 
@@ -49,8 +56,11 @@ BOUNDS = {
     "weight_decay": AT_LEAST_0,
     "clip_norm": AT_LEAST_0,
     "localiser_multiplier": AT_LEAST_0,
+    "trunk_multiplier": AT_LEAST_0,
     "head_multiplier": ABOVE_0,
     "head_alone_steps": WHOLE,
+    "label_smoothing": BELOW_1,
+    "ema": BELOW_1,
 }
 
 

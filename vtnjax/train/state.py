@@ -27,6 +27,7 @@ class TrainState:
         statistics: the model's other variables, such as batch statistics.
         optimiser: the optimiser's state, of optax.
         key: the raw data of the run's random key, uint32; step i uses the key folded with i, so resuming is exact.
+        average: the moving average of the parameters, which is what is evaluated; None: there is none.
     """
 
     step: Leaf
@@ -34,21 +35,27 @@ class TrainState:
     statistics: Variables
     optimiser: Any
     key: Leaf
+    average: Variables | None = None
 
 
 def create_state(
-    model: nnx.Module, optimiser: optax.GradientTransformation, seed: int
+    model: nnx.Module, optimiser: optax.GradientTransformation, seed: int, *, average: bool = False
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """The structure of a model, and the state of a run that begins with it."""
+    """The structure of a model, and the state of a run that begins with it, with or without the `average`."""
     graphdef, params, statistics = nnx.split(model, nnx.Param, ...)
     key = jax.random.key_data(jax.random.key(seed))
-    state = TrainState(jnp.zeros((), jnp.int32), params, statistics, optimiser.init(params), key)
-    return graphdef, state
+    # Copies, because a step takes the buffers of both over.
+    averaged = jax.tree.map(jnp.copy, params) if average else None
+    return graphdef, TrainState(jnp.zeros((), jnp.int32), params, statistics, optimiser.init(params), key, averaged)
 
 
 def merged(graphdef: nnx.GraphDef, state: TrainState) -> Any:
-    """The model of a state, in evaluation mode; a copy, which shares no variable with the state."""
-    model = nnx.merge(graphdef, state.params, state.statistics, copy=True)
+    """The model of a state, in evaluation mode; a copy, which shares no variable with the state.
+
+    Its parameters are the averaged ones where the state has such.
+    """
+    params = state.params if state.average is None else state.average
+    model = nnx.merge(graphdef, params, state.statistics, copy=True)
     model.eval()
     return model
 

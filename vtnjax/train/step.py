@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Num, PRNGKeyArray
@@ -43,6 +44,8 @@ def make_train_step(
     objective: Objective,
     *,
     frozen_statistics: Where | None = None,
+    frozen: Where | None = None,
+    ema: float = 0.0,
 ) -> Step:
     """A step that minimises an objective of a model.
 
@@ -53,11 +56,16 @@ def make_train_step(
         objective: the loss of the model, in training mode, for the inputs that it made of the batch.
         frozen_statistics: the function that tells, from the names on a BatchNorm's path, whether it uses its running
             statistics in training too, and leaves them as they are. None: no BatchNorm does.
+        frozen: the function that tells, from the names on a parameter's path, whether it has no gradient. None: each
+            parameter has one.
+        ema: the decay of the parameters' moving average, which the state then has: after t steps it is the smaller of
+            this and (1 + t) / (10 + t), so that the first steps are soon forgotten. 0: no average.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The metrics are "loss", "gradient_norm" and what the objective logs.
     """
-    return functools.partial(_train_step, graphdef, optimiser, prepare, objective, frozen_statistics)
+    call = _Loss(graphdef, objective, frozen_statistics, frozen)
+    return functools.partial(_train_step, call, optimiser, prepare, ema)
 
 
 def batch_norms(model: nnx.Module) -> dict[tuple[str, ...], nnx.BatchNorm]:
@@ -66,27 +74,41 @@ def batch_norms(model: nnx.Module) -> dict[tuple[str, ...], nnx.BatchNorm]:
     return {path_names(path): module for path, module in modules if isinstance(module, nnx.BatchNorm)}
 
 
-def _train_step(graphdef, optimiser, prepare, objective, frozen_statistics, state, batch):
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    inputs = objective.inputs(batch, key, prepare)
+class _Loss(NamedTuple):
+    """The loss of parameters, and beside it what is logged and the statistics that the model's call leaves."""
 
-    def loss_of(params):
+    graphdef: nnx.GraphDef
+    objective: Objective
+    frozen_statistics: Where | None
+    frozen: Where | None
+
+    def __call__(self, params, statistics, inputs, key):
+        if self.frozen is not None:
+            params = jax.tree_util.tree_map_with_path(self._held, params)
         # A copy: the merged variables are changed inside the transform, which NNX refuses for the originals.
-        model = nnx.merge(graphdef, params, state.statistics, copy=True)
+        model = nnx.merge(self.graphdef, params, statistics, copy=True)
         model.train()
-        if frozen_statistics is not None:
+        if self.frozen_statistics is not None:
             for path, norm in batch_norms(model).items():
-                norm.use_running_average = frozen_statistics(path)
-        loss, logged = objective(model, inputs, key)
+                norm.use_running_average = self.frozen_statistics(path)
+        loss, logged = self.objective(model, inputs, key)
         return loss, (logged, nnx.state(model, nnx.Not(nnx.Param)))
 
-    (loss, (logged, statistics)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    def _held(self, path, parameter):
+        return jax.lax.stop_gradient(parameter) if self.frozen and self.frozen(path_names(path)) else parameter
+
+
+def _train_step(loss_of, optimiser, prepare, ema, state, batch):
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    inputs = loss_of.objective.inputs(batch, key, prepare)
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, (logged, statistics)), gradients = gradient(state.params, state.statistics, inputs, key)
     updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
+    params, average = optax.apply_updates(state.params, updates), None
+    if ema:
+        kept = jnp.minimum(ema, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(params, state.average, 1 - kept)
     state = dataclasses.replace(
-        state,
-        step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        statistics=statistics,
-        optimiser=optimiser_state,
+        state, step=state.step + 1, params=params, statistics=statistics, optimiser=optimiser_state, average=average
     )
     return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **logged}
