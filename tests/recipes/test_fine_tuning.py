@@ -83,9 +83,11 @@ def test_wrong_numbers_are_a_sentence(options, said):
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 0.25])
-def test_a_trunk_learns_at_its_own_rate_or_not_at_all(multiplier):
-    """Of a ResNet whose features are warped; at 0 its statistics stay too."""
-    config = get_config("cub_vtn", "smoke,backbone=resnet18,warp=stn")
+@pytest.mark.parametrize("name", ["composites:smoke,warp=stn", "cub_vtn:smoke,backbone=resnet18,warp=stn"])
+@pytest.mark.daily("composites*")
+def test_a_trunk_learns_at_its_own_rate_or_not_at_all(name, multiplier):
+    """At 0 its statistics stay too."""
+    config = get_config(*name.split(":"))
     config.update({"optimiser": "sgd", "weight_decay": 0.1, "trunk_multiplier": multiplier, "warmup_steps": 0})
     config.update({"clip_norm": 0.0, "schedule": "constant"})
     moved, kept = step_of(config)
