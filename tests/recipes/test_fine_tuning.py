@@ -71,6 +71,11 @@ def test_parts_of_an_image_count_as_their_class_does():
         ({"class_weights": (1.0, -1.0)}, r"class_weights must be above 0 and finite, not \(1.0, -1.0\)"),
         ({"class_weights": (1.0, 2.0)}, "config.class_weights must be 10 numbers, one a class, not 2"),
         ({"ema": 1.0}, "config.ema must be at least 0 and below 1, not 1.0"),
+        ({"micro_batches": 0}, "config.micro_batches must be a whole number of at least 1, not 0"),
+        (
+            {"micro_batches": 3},
+            "config.micro_batches must cut a device's .* records of image into equal parts, not into 3",
+        ),
         ({"trunk_multiplier": -1.0}, "config.trunk_multiplier must be at least 0 and finite, not -1.0"),
         ({"trunk_multiplier": 0.5}, "config.trunk_multiplier must be 1 for a network without a trunk, not 0.5"),
     ],
@@ -133,3 +138,14 @@ def test_a_run_with_an_average_is_evaluated_with_it():
     network = named_leaves(nnx.state(train.merged(graphdef, after), nnx.Param))
     for name in network:
         assert_array_equal(network[name], averaged[name])
+
+
+def test_parts_hold_whole_groups_of_a_class(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    config = get_config("scenes", "smoke,trunk=small,warp=vtn")  # 8 images, 2 of a class side by side
+    for count in (2, 4):
+        config.micro_batches = count
+        assert read(config, "scenes", "smoke").micro_batches == count
+    config.micro_batches = 8
+    with pytest.raises(ValueError, match="equal parts, whole groups of 2 images of a class, not into 8"):
+        read(config, "scenes", "smoke")

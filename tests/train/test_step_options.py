@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from flax import nnx
 from normed import Normed
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vtnjax.recipes import CrossEntropy
+from vtnjax.recipes import Consistency, CrossEntropy
 from vtnjax.train import create_state, make_train_step, merged
 from vtnjax.train.state import named_leaves
 
@@ -71,3 +72,75 @@ def test_a_state_with_an_average_can_be_taken_over():
         "statistics",
         "step",
     }
+
+
+class Plain(nnx.Module):
+    """A classifier without batch statistics, which draws its dropout."""
+
+    draws = False
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(36, 3, rngs=rngs)
+
+    def __call__(self, image):
+        return self.linear(jnp.sin(image.reshape(len(image), -1))), {"warped": image}
+
+
+def step_of(network, batch, objective=None, **options):
+    optimiser = optax.sgd(0.5)
+    graphdef, state = create_state(network, optimiser, 0)
+    prepare = as_they_are if objective else noisy
+    return jax.jit(make_train_step(graphdef, optimiser, prepare, objective or CrossEntropy(), **options))(state, batch)
+
+
+def noisy(key, images):
+    return images + jax.random.normal(key, images.shape)
+
+
+@pytest.mark.parametrize(("micro_batches", "devices"), [(2, 1), (4, 2), (8, 1)])
+def test_micro_batches_make_the_step_of_the_whole_batch(micro_batches, devices):
+    """Also with what is drawn for the images; statistics that are frozen change nothing."""
+    for network, frozen in ((Plain, None), (Normed, lambda path: True)):
+        whole, told = step_of(network(nnx.Rngs(0)), BATCH, frozen_statistics=frozen)
+        options = {"frozen_statistics": frozen, "micro_batches": micro_batches, "devices": devices}
+        cut, also = step_of(network(nnx.Rngs(0)), BATCH, **options)
+        for name, leaf in named_leaves(whole.params).items():
+            assert_allclose(named_leaves(cut.params)[name], leaf, atol=1e-6)
+        assert told.keys() == also.keys() == {"loss", "accuracy", "gradient_norm"}
+        for name in told:
+            assert_allclose(also[name], told[name], rtol=1e-5)
+
+
+def test_statistics_are_those_of_one_part_after_the_other():
+    cut, _ = step_of(Normed(nnx.Rngs(0)), BATCH, CrossEntropy(), micro_batches=2)
+    first, second = IMAGES.reshape(2, 4, -1).mean(1)
+    assert_allclose(named_leaves(cut.statistics)["norm/mean"], 0.5 * (0.5 * first) + 0.5 * second, rtol=1e-5)
+
+
+class Told(CrossEntropy):
+    """An objective that logs the sum of squares of the labels' means: it tells which labels were together."""
+
+    def __call__(self, model, inputs, key):
+        loss, logged = super().__call__(model, inputs, key)
+        return loss, {**logged, "together": jnp.square(inputs["label"].astype(jnp.float32).mean())}
+
+
+@pytest.mark.parametrize(("devices", "parts"), [(1, [[0, 1, 2, 3], [4, 5, 6, 7]]), (2, [[0, 1, 4, 5], [2, 3, 6, 7]])])
+def test_every_device_cuts_its_own_share(devices, parts):
+    batch = {**BATCH, "label": jnp.array([0, 2, 1, 1, 0, 0, 2, 1])}
+    _, told = step_of(Plain(nnx.Rngs(0)), batch, Told(), micro_batches=2, devices=devices)
+    wanted = np.mean([np.mean(np.asarray(batch["label"])[part]) ** 2 for part in parts])
+    assert_allclose(told["together"], wanted, rtol=1e-6)
+
+
+def test_triplets_are_those_of_a_part():
+    """Two classes, each in a part of its own: no part has a negative, though the batch has."""
+    batch = {**BATCH, "label": jnp.array([0] * 4 + [1] * 4)}
+    objective = Consistency(weight=1.0, margin=1.0)
+    _, whole = step_of(Plain(nnx.Rngs(0)), batch, objective)
+    _, cut = step_of(Plain(nnx.Rngs(0)), batch, objective, micro_batches=2)
+    mixed = {**BATCH, "label": jnp.array([0, 0, 1, 1] * 2)}
+    _, other = step_of(Plain(nnx.Rngs(0)), mixed, objective, micro_batches=2)
+    assert whole["consistency"] > 0
+    assert other["consistency"] > 0
+    assert cut["consistency"] != whole["consistency"]

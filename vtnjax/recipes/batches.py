@@ -20,6 +20,11 @@ class Batching(Protocol):
         """The shape and dtype of each array of a batch of all processes, from the arrays of a record."""
         ...
 
+    @property
+    def group(self) -> int:
+        """How many images of a class stand side by side; 1 where they come as they come."""
+        ...
+
     def check(self, batch_size: int, classes: int, *, triplets: bool) -> None:
         """Raise a ValueError by the config's keys unless such batches, and triplets of them if wanted, can be."""
         ...
@@ -32,6 +37,11 @@ class Batching(Protocol):
 @dataclasses.dataclass(frozen=True)
 class Shuffled:
     """Every epoch has each record once; see `data.train_batches`."""
+
+    @property
+    def group(self) -> int:
+        """How many images of a class stand side by side."""
+        return 1
 
     def spec(self, batch_size: int, record: Spec) -> Spec:
         """The records' arrays."""
@@ -57,6 +67,11 @@ class Balanced:
 
     def __post_init__(self) -> None:
         check_at_least_1("images_per_class", self.images_per_class)
+
+    @property
+    def group(self) -> int:
+        """How many images of a class stand side by side."""
+        return self.images_per_class
 
     def spec(self, batch_size: int, record: Spec) -> Spec:
         """The records' arrays."""
@@ -86,6 +101,11 @@ class WithTriplets:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check_at_least_1(field.name, getattr(self, field.name))
+
+    @property
+    def group(self) -> int:
+        """How many images of a class stand side by side."""
+        return self.images_per_class
 
     def spec(self, batch_size: int, record: Spec) -> Spec:
         """The records' arrays, and others named "triplet_image" and "triplet_label"."""

@@ -52,6 +52,7 @@ _DEFAULTS: dict[str, Any] = {
     "label_smoothing": 0.0,
     "class_weights": (),
     "ema": 0.0,
+    "micro_batches": 1,
     "frozen_statistics": False,
     "tensorboard": False,
 }

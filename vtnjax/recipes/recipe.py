@@ -50,6 +50,7 @@ class Recipe(NamedTuple):
         rates: the factor of each parameter's learning rate; None: 1 for all of them.
         frozen_statistics: the function that tells which BatchNorms keep their statistics; None: none of them.
         ema: the decay of the parameters' moving average, which is then evaluated; 0: there is none.
+        micro_batches: into how many parts each device's share of a batch is cut.
     """
 
     train: data.Source
@@ -66,12 +67,14 @@ class Recipe(NamedTuple):
     rates: Rates | None
     frozen_statistics: Where | None
     ema: float
+    micro_batches: int
 
     def training_step(self, graphdef: nnx.GraphDef, optimiser: optax.GradientTransformation) -> Step:
         """The training step of a network of the recipe, see `train.make_train_step`."""
         made, rates = (graphdef, optimiser, self.prepare, self.objective), self.rates
         frozen = None if rates is None else lambda path: rates(path)[0] == 0
-        return make_train_step(*made, frozen_statistics=self.frozen_statistics, frozen=frozen, ema=self.ema)
+        options = {"ema": self.ema, "micro_batches": self.micro_batches, "devices": jax.device_count()}
+        return make_train_step(*made, frozen_statistics=self.frozen_statistics, frozen=frozen, **options)
 
 
 class _Named(NamedTuple):
@@ -116,6 +119,9 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
     }
 
+    spec = named.batching.spec(config.batch_size, record)
+    _check_parts(config.micro_batches, spec, named.batching.group)
+
     def batches(seed: int, **share: int) -> Batches:
         options: dict[str, Any] = {"seed": seed, "threads": config.data_threads, "augment": named.input.augment}
         return named.batching(train, config.batch_size, **options, **share)
@@ -130,7 +136,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         train=train,
         test=named.input.to_test(test),
         batches=batches,
-        spec=named.batching.spec(config.batch_size, record),
+        spec=spec,
         network=network,
         prepare=make_prepare(named.input, config.dtype),
         as_input=make_as_input(named.input, config.dtype),
@@ -141,6 +147,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         rates=parameter_rates(config),
         frozen_statistics=frozen_statistics(config),
         ema=config.ema,
+        micro_batches=config.micro_batches,
     )
 
 
@@ -178,6 +185,19 @@ def _make(config, key, table, **beside):
     kind, options = look_up(key, config[key], table)
     with naming(key):
         return kind(**options, **beside)
+
+
+def _check_parts(count, spec, group):
+    """Raise a ValueError unless each device's share of a batch can be cut into parts of whole groups."""
+    devices = jax.device_count()
+    for name, array in spec.items():
+        records = array.shape[0] // devices
+        if count > 1 and records % (count * group):
+            groups = f" whole groups of {group} images of a class," if group > 1 else ""
+            raise ValueError(
+                f"config.micro_batches must cut a device's {records} records of {name} into equal parts,{groups} not "
+                f"into {count}"
+            )
 
 
 def _of_classes(config):

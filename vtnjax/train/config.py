@@ -26,6 +26,7 @@ LATER: dict[str, Any] = {
     "label_smoothing": 0.0,
     "class_weights": [],
     "ema": 0.0,
+    "micro_batches": 1,
 }
 WEIGHTS = ("pretrained", "attention_pretrained")
 _REMEDY = "restore it, or remove it and the same command writes it anew"
@@ -61,6 +62,7 @@ BOUNDS = {
     "head_alone_steps": WHOLE,
     "label_smoothing": BELOW_1,
     "ema": BELOW_1,
+    "micro_batches": COUNT,
 }
 
 

@@ -46,6 +46,8 @@ def make_train_step(
     frozen_statistics: Where | None = None,
     frozen: Where | None = None,
     ema: float = 0.0,
+    micro_batches: int = 1,
+    devices: int = 1,
 ) -> Step:
     """A step that minimises an objective of a model.
 
@@ -60,12 +62,16 @@ def make_train_step(
             parameter has one.
         ema: the decay of the parameters' moving average, which the state then has: after t steps it is the smaller of
             this and (1 + t) / (10 + t), so that the first steps are soon forgotten. 0: no average.
+        micro_batches: into how many parts each device's share of a batch is cut, in its order. They are computed one
+            after the other, in the memory of one, and their losses and gradients averaged. BatchNorm, triplets and the
+            weights of classes see one part at a time; else the step is that of the whole batch.
+        devices: over how many devices a batch is spread.
 
     Returns:
         `(state, batch) -> (state, metrics)`. The metrics are "loss", "gradient_norm" and what the objective logs.
     """
     call = _Loss(graphdef, objective, frozen_statistics, frozen)
-    return functools.partial(_train_step, call, optimiser, prepare, ema)
+    return functools.partial(_train_step, call, optimiser, prepare, ema, (micro_batches, devices))
 
 
 def batch_norms(model: nnx.Module) -> dict[tuple[str, ...], nnx.BatchNorm]:
@@ -98,11 +104,13 @@ class _Loss(NamedTuple):
         return jax.lax.stop_gradient(parameter) if self.frozen and self.frozen(path_names(path)) else parameter
 
 
-def _train_step(loss_of, optimiser, prepare, ema, state, batch):
+def _train_step(loss_of, optimiser, prepare, ema, parts, state, batch):
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     inputs = loss_of.objective.inputs(batch, key, prepare)
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (logged, statistics)), gradients = gradient(state.params, state.statistics, inputs, key)
+    gradient = functools.partial(jax.value_and_grad(loss_of, has_aux=True), state.params)
+    if parts[0] > 1:
+        gradient = _one_after_the_other(gradient, *parts)
+    (loss, (logged, statistics)), gradients = gradient(state.statistics, inputs, key)
     updates, optimiser_state = optimiser.update(gradients, state.optimiser, state.params)
     params, average = optax.apply_updates(state.params, updates), None
     if ema:
@@ -112,3 +120,31 @@ def _train_step(loss_of, optimiser, prepare, ema, state, batch):
         state, step=state.step + 1, params=params, statistics=statistics, optimiser=optimiser_state, average=average
     )
     return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), **logged}
+
+
+def _one_after_the_other(gradient, count, devices):
+    """The same of inputs in so many parts, with the means of losses and gradients, and statistics that go on."""
+
+    def accumulated(statistics, inputs, key):
+        inputs = jax.tree.map(functools.partial(_parts, count=count, devices=devices), inputs)
+        keys = jax.random.split(key, count)
+
+        def one(carry, part):
+            statistics, total = carry
+            (loss, (logged, statistics)), gradients = gradient(statistics, *part)
+            return (statistics, jax.tree.map(jnp.add, total, (loss, logged, gradients))), None
+
+        first = jax.tree.map(lambda x: x[0], (inputs, keys))
+        (loss, (logged, _)), gradients = jax.eval_shape(gradient, statistics, *first)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (loss, logged, gradients))
+        (statistics, total), _ = jax.lax.scan(one, (statistics, zeros), (inputs, keys))
+        loss, logged, gradients = jax.tree.map(lambda x: x / count, total)
+        return (loss, (logged, statistics)), gradients
+
+    return accumulated
+
+
+def _parts(x, *, count, devices):
+    """A batch (n, ...) as parts (count, n / count, ...), to each of which every device gives of its own share."""
+    share = x.reshape(devices, count, -1, *x.shape[1:])
+    return jnp.moveaxis(share, 1, 0).reshape(count, -1, *x.shape[1:])
