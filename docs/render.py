@@ -214,6 +214,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "colocalisation": _colocalisation,
     "composites": lambda: _column("composites"),
     "scenes_frozen": lambda: _column("scenes_frozen"),
+    "scenes": lambda: _whole("scenes"),
     "hidden_digits": lambda: _column("hidden_digits"),
     "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),

@@ -134,6 +134,8 @@ def of_vtn():
     parts, digits = means("composites"), means("two_digits")
     balanced = parts["VTN, balanced batches"]
     scenes = {warp: mean("scenes_frozen", f"frozen,warp={warp}") for warp in ("none", "vtn")}
+    heads = {head: mean("scenes_frozen", f"frozen,warp=none,head={head}") for head in ("bp", "isqrt")}
+    whole = {warp: mean("scenes", f"warp={warp},localise") for warp in ("none", "vtn")}
     unscaled = [mean("scenes_frozen", f"frozen,warp={warp}{UNSCALED}") for warp in ("none", "ssn")]
     return [
         f"it is only {parts['VTN, E = 0'] - parts['VTN']:.1f} points worse",
@@ -148,6 +150,8 @@ def of_vtn():
         "estimator frozen.",
         f"which fits this motion exactly, has {digits['an affine warp a channel']:.1f} %.",
         f"VTN lowers the error by {scenes['none'] - scenes['vtn']:.1f} points",
+        f"a bilinear head has an error of {heads['bp']:.1f} %, and an iSQRT-COV head one of {heads['isqrt']:.1f} %",
+        f"With a VTN the error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
         f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
     ]
 
