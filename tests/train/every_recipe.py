@@ -29,7 +29,12 @@ CASES: dict[str, dict[str, Any]] = {
     "two_digits:smoke": {},
     "volume_digits:smoke": {},
     "svhn_stn:smoke,model=sl3": {},
-    "feature_maps:smoke,network=stn_c1": {},
+    "feature_maps:smoke,network=stn_c1": {
+        "batch_size": 2 * BATCH,
+        "micro_batches": 2,
+        "ema": 0.9,
+        "label_smoothing": 0.1,
+    },
     "cub_stn:smoke,backbone=small": {"input.size": 32, "input.crop": 28, "network.size": 28},
     "cub_tasn:smoke,warp=vtn,head=isqrt": {"network.warp.groups": 4, "network.head.reduced": 4},
     "cub_dcl:smoke": {},
@@ -61,7 +66,8 @@ def losses(case: str, meshes: dict[str, Any], share: dict[str, int]) -> dict[str
     config = read_config(case)
     recipe = recipes.read_recipe(config)
     optimiser = train.make_optimiser(config, recipe.rates)
-    graphdef, start = train.create_state(recipe.network(config.seed), optimiser, config.seed)
+    network, average = recipe.network(config.seed), config.ema > 0
+    graphdef, start = train.create_state(network, optimiser, config.seed, average=average)
     step = recipe.training_step(graphdef, optimiser)
     found = {}
     for name, mesh in meshes.items():

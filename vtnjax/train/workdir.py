@@ -33,7 +33,7 @@ _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
 # What changes nothing but what is told of a run.
 _TOLD = ("log_every", "tensorboard")
 # What a run cannot go on without, even if told: another network, other data, or another state of the optimiser.
-_FIXED = ("network", "dataset", "source_options", "batches", "batch_size", "dtype", "optimiser", "seed")
+_FIXED = ("network", "dataset", "source_options", "batches", "batch_size", "dtype", "optimiser", "ema", "seed")
 # What a trained network may be evaluated with that its training had otherwise.
 _OF_EVALUATION = ("evaluation", "picture", "batch_size")
 
