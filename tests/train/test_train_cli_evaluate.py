@@ -26,7 +26,9 @@ def test_a_trained_run_is_localised_in_one_process_and_in_two(tmp_path):
     changed = {"evaluation.name": "localisation", "log_every": 7}
     out, _ = runs.run_in_turn(tmp_path, "--eval_only", **LOCATED | changed, batch_size=4)
     found = out.splitlines()[-1]
-    assert found.startswith(f"step 2: {finished}, top5_accuracy ")
+    whole, folded = finished.split(", folded ")
+    assert found.startswith(f"step 2: {whole}, top5_accuracy ")
+    assert f", folded {folded}" in found
     for name in ("gt_known", "top1_localisation", "top5_localisation", "max_box_acc", "inside"):
         assert f", {name} 0." in found
     assert found.endswith("(boxes of the true class's heat above 15 % of its maximum)")

@@ -114,10 +114,10 @@ from vtnjax import evaluate, train
 from vtnjax.data import pipeline
 where, name, when, error = eval(sys.argv.pop(1))
 ordinary = getattr(where, name)
-def faulty(*arguments):
+def faulty(*arguments, **options):
     if when(*arguments):
         raise error("cat.jpg is cut off")
-    return ordinary(*arguments)
+    return ordinary(*arguments, **options)
 setattr(where, name, faulty)
 runpy.run_path("train.py", run_name="__main__")
 """
