@@ -108,18 +108,7 @@ def fields(
         titles: the columns' titles.
         groups: the numbers of the fields to draw; by default the first four.
     """
-    images, coords, chosen = _of_groups(images, coords, groups)
-    n = len(images)
-    figure = Figure(figsize=(1.15 * n + 0.4, 1.15 * len(chosen) + 1.5), layout="constrained")
-    axes = figure.subplots(1 + len(chosen), n, squeeze=False)
-    for i in range(n):
-        draw_image(axes[0, i], images[i], titles[i] if titles else "")
-        for row, group in enumerate(chosen, 1):
-            draw_sources(axes[row, i], images[i], coords[i, :, :, group])
-    axes[0, 0].set_ylabel("input")
-    for row, group in enumerate(chosen, 1):
-        axes[row, 0].set_ylabel(f"field {group}")
-    return figure
+    return _by_group(images, coords, titles, groups, draw_sources)
 
 
 def folds(
@@ -140,18 +129,10 @@ def folds(
         titles: the columns' titles.
         groups: the numbers of the fields to draw; by default the first four.
     """
-    images, coords, chosen = _of_groups(images, coords, groups)
-    n = len(images)
-    figure = Figure(figsize=(1.15 * n + 1.2, 1.15 * len(chosen) + 1.5), layout="constrained")
-    axes = figure.subplots(1 + len(chosen), n, squeeze=False)
-    for i in range(n):
-        draw_image(axes[0, i], images[i], titles[i] if titles else "")
-        for row, group in enumerate(chosen, 1):
-            _draw_stretch(axes[row, i], coords[i, :, :, group])
-    axes[0, 0].set_ylabel("input")
-    for row, group in enumerate(chosen, 1):
-        axes[row, 0].set_ylabel(f"field {group}")
-    bar = figure.colorbar(ScalarMappable(_AREAS, _COLOURED), ax=axes, ticks=(1 / 4, 1, 4), extend="both")
+    figure = _by_group(images, coords, titles, groups, lambda axes, _, coords: _draw_stretch(axes, coords))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 0.8, height)
+    bar = figure.colorbar(ScalarMappable(_AREAS, _COLOURED), ax=figure.axes, ticks=(1 / 4, 1, 4), extend="both")
     bar.minorticks_off()
     bar.set_ticklabels(["1/4", "1", "4"])
     bar.set_label("pixels read", fontsize=8)
@@ -171,8 +152,19 @@ def _draw_stretch(axes, coords):
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5), xticks=[], yticks=[])
 
 
-def _of_groups(images, coords, groups):
-    """Images and fields as arrays, (n, h, w, g, 2), and the numbers of the fields to draw."""
-    coords = np.asarray(coords)
+def _by_group(images, coords, titles, groups, draw):
+    """A column for each image: the image, and what `draw(axes, image, coords)` makes of each group's field."""
+    images, coords = np.asarray(images), np.asarray(coords)
     coords = coords[..., None, :] if coords.ndim == 4 else coords
-    return np.asarray(images), coords, range(min(4, coords.shape[-2])) if groups is None else groups
+    chosen = range(min(4, coords.shape[-2])) if groups is None else groups
+    n = len(images)
+    figure = Figure(figsize=(1.15 * n + 0.4, 1.15 * len(chosen) + 1.5), layout="constrained")
+    axes = figure.subplots(1 + len(chosen), n, squeeze=False)
+    for i in range(n):
+        draw_image(axes[0, i], images[i], titles[i] if titles else "")
+        for row, group in enumerate(chosen, 1):
+            draw(axes[row, i], images[i], coords[i, :, :, group])
+    axes[0, 0].set_ylabel("input")
+    for row, group in enumerate(chosen, 1):
+        axes[row, 0].set_ylabel(f"field {group}")
+    return figure
