@@ -152,6 +152,7 @@ def of_vtn():
         f"VTN lowers the error by {scenes['none'] - scenes['vtn']:.1f} points",
         f"a bilinear head has an error of {heads['bp']:.1f} %, and an iSQRT-COV head one of {heads['isqrt']:.1f} %",
         f"With a VTN the error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
+        f"An iSQRT-COV head without a warp has {mean('scenes', 'warp=none,head=isqrt,localise'):.1f} %",
         f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
     ]
 

@@ -225,6 +225,8 @@ def scenes() -> Table:
     notes = (
         "top-1 to class: as in VTN Table 5; heat outside: the share of the heat that is not on the object, whose "
         "outline is known.",
+        "iSQRT-COV: Grad-CAM weights a channel by its mean gradient, and a covariance does not change with the mean of "
+        "a channel of which it is made. That this is why its heat lies beside the object was not tested.",
     )
     return Table("SqueezeNet, birds in other photographs", "scenes", rows, notes)
 
