@@ -188,8 +188,7 @@ def error_by_class(warped):
     step = jax.jit(train.make_train_step(graphdef, optimiser, prepare, recipes.CrossEntropy()), donate_argnums=0)
     batches = data.train_batches(TRAIN, batch_size=32, seed=0)
     for _ in range(STEPS):
-        batch = next(batches)
-        state, _ = step(state, {"image": batch["image"], "label": batch["label"]})
+        state, _ = step(state, next(batches))
     logits, _ = jax.jit(train.merged(graphdef, state))(SEEN)
     wrong = np.asarray(logits.argmax(-1)) != LABELS
     return np.array([wrong[label == LABELS].mean() for label in range(len(TRAIN.classes))])

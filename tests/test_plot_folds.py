@@ -83,6 +83,13 @@ def test_colours_are_the_areas_that_pixels_read(tmp_path):
     assert len(plot.folds(IMAGE[None], coords[None]).axes) == 1 + 3 + 1
 
 
-def test_one_field_and_lines_of_pixels_are_drawn(tmp_path):
-    plot.save(plot.folds(IMAGE[None], IDENTITY[None]), tmp_path / "a.png")
-    plot.save(plot.folds(IMAGE[None], IDENTITY[None, :1]), tmp_path / "b.png")
+@pytest.mark.parametrize("rows", [4, 1])
+def test_one_field_and_a_line_of_pixels_are_drawn(tmp_path, rows):
+    figure = plot.folds(IMAGE[None], 2 * IDENTITY[None, :rows])
+    _, drawn, _ = figure.axes  # the image, the field, the key to its colours
+    areas, *cells = drawn.get_images()
+    # A line has neither height nor cells.
+    np.testing.assert_allclose(areas.get_array(), np.full((rows, 5), 4 if rows > 1 else 1e-3), rtol=1e-6)
+    assert [each.get_array().shape for each in cells] == ([(3, 4, 4)] if rows > 1 else [])
+    assert (drawn.get_xlim(), drawn.get_ylim()) == ((-0.5, 4.5), (rows - 0.5, -0.5))
+    plot.save(figure, tmp_path / "a.png")

@@ -44,16 +44,6 @@ def test_the_loss_is_that_of_plain_loops(x64, smoothing, weights, several):
     assert_allclose(found, loop(logits, labels, smoothing, weights), rtol=1e-12)
 
 
-def test_weights_alone_and_smoothing_alone_are_those_of_pytorchs_documentation(x64):
-    logits, labels = jnp.asarray([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]], jnp.float64), jnp.asarray([1, 0])
-    weighted = CrossEntropy(class_weights=(2.0, 0.5, 1.0)).cross_entropy(logits, labels)
-    nll = -np.log(np.exp(logits)[[0, 1], [1, 0]] / np.exp(logits).sum(1))
-    assert_allclose(weighted, (0.5 * nll[0] + 2 * nll[1]) / 2.5, rtol=1e-12)
-    smoothed = CrossEntropy(label_smoothing=0.3).cross_entropy(logits, labels)
-    every = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
-    assert_allclose(smoothed, (0.7 * nll + 0.3 * every.mean(1)).mean(), rtol=1e-12)
-
-
 def test_parts_of_an_image_count_as_their_class_does():
     master, part = (jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((6, 4), (6, 2, 4)))
     out = {"master_logits": master, "part_logits": part, "shared_part_logits": part}

@@ -113,6 +113,7 @@ def test_a_run_goes_on_with_what_is_overridden_and_remembers_what_was(tmp_path):
     ("key", "said"),
     [
         ("stepz", "--override must name keys of the config, not 'stepz'; did you mean 'steps'"),
+        ("clip", "--override must name keys of the config, not 'clip'; did you mean 'clip_norm'"),
         ("batch_size", "--override must not name 'batch_size', which a run keeps: start another run"),
     ],
 )
@@ -124,7 +125,7 @@ def test_what_cannot_be_overridden_is_a_sentence(tmp_path, key, said):
 def test_a_run_cannot_have_fewer_steps_than_it_has(tmp_path):
     open_workdir(tmp_path, config(), write=True)
     save_checkpoint(tmp_path, 8)
-    with pytest.raises(ValueError, match=r"config.steps must be at least the 8 that the run in .* has done"):
+    with pytest.raises(ValueError, match=r"config.steps must be at least the 8 that the run in .* has done, not 7"):
         open_workdir(tmp_path, config(steps=7), write=True, override=("steps",))
     open_workdir(tmp_path, config(steps=8), write=True, override=("steps",))
 

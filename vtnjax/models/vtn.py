@@ -14,7 +14,7 @@ class WarpedFeatures(nnx.Module):
     """A network that warps the last features of its trunk before it classifies them (VTN sections 3.5 and 4.2).
 
     Calling it with images (n, h, w, c) returns `(logits, out)`: logits (n, classes), float32; `out["features"]`
-    (n, h', w', k), `out["warped"]` as the classifier takes them, and what the warp tells, such
+    (n, h', w', k) as `features` gives them, `out["warped"]` as the classifier takes them, and what the warp tells, such
     as `coords` in pixels of the feature map.
     """
 

@@ -51,8 +51,8 @@ def draw_grid(
 def draw_folds(axes: Axes, coords: Float[ArrayLike, "h w 2"], *, colour: str = "black") -> None:
     """Fill where cells read in which a warp folds, see `ops.folds`, over an image already drawn."""
     coords = np.asarray(coords, np.float32)
-    folded = np.asarray(ops.folds(coords)) if coords.size else np.zeros((0, 0), bool)
-    corners = np.stack([coords[:-1, :-1], coords[:-1, 1:], coords[1:, 1:], coords[1:, :-1]], axis=2)[folded]
+    corners = np.stack([coords[:-1, :-1], coords[:-1, 1:], coords[1:, 1:], coords[1:, :-1]], axis=2)
+    corners = corners[np.asarray(ops.folds(coords))]
     near = list(corners[(np.abs(corners) < _FAR).all((1, 2))])
     if near:
         with _view_kept(axes):

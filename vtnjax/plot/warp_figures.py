@@ -141,13 +141,14 @@ def folds(
 
 def _draw_stretch(axes, coords):
     """The area that each pixel of a field (h, w, 2) reads, as colours, and where it folds."""
+    coords = coords.astype(np.float32)
     h, w = coords.shape[:2]
-    slopes = np.asarray(ops.jacobian(coords.astype(np.float32)))
+    slopes = np.asarray(ops.jacobian(coords))
     area = np.abs(slopes[..., 0, 0] * slopes[..., 1, 1] - slopes[..., 0, 1] * slopes[..., 1, 0])
     axes.imshow(np.maximum(area, 1e-3), cmap=_COLOURED, norm=_AREAS)
     if min(h, w) > 1:
         # A cell lies between the centres of its pixels.
-        shown = np.where(np.asarray(ops.folds(coords.astype(np.float32)))[..., None], [0, 0, 0, 0.8], 0)
+        shown = np.where(np.asarray(ops.folds(coords))[..., None], [0, 0, 0, 0.8], 0)
         axes.imshow(shown, extent=(0, w - 1, h - 1, 0), interpolation="nearest")
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5), xticks=[], yticks=[])
 

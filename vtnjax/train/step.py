@@ -90,7 +90,7 @@ class _Loss(NamedTuple):
 
     def __call__(self, params, statistics, inputs, key):
         if self.frozen is not None:
-            params = jax.tree_util.tree_map_with_path(self._held, params)
+            params = _held(params, self.frozen)
         # A copy: the merged variables are changed inside the transform, which NNX refuses for the originals.
         model = nnx.merge(self.graphdef, params, statistics, copy=True)
         model.train()
@@ -100,8 +100,14 @@ class _Loss(NamedTuple):
         loss, logged = self.objective(model, inputs, key)
         return loss, (logged, nnx.state(model, nnx.Not(nnx.Param)))
 
-    def _held(self, path, parameter):
-        return jax.lax.stop_gradient(parameter) if self.frozen and self.frozen(path_names(path)) else parameter
+
+def _held(params, frozen):
+    """The parameters, of which those that are frozen have no gradient."""
+
+    def held(path, parameter):
+        return jax.lax.stop_gradient(parameter) if frozen(path_names(path)) else parameter
+
+    return jax.tree_util.tree_map_with_path(held, params)
 
 
 def _train_step(loss_of, optimiser, prepare, ema, parts, state, batch):

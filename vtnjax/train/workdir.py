@@ -32,8 +32,11 @@ _ABSENT = "absent"
 _AFTER_DIVERGENCE = ("learning_rate", "clip_norm")
 # What changes nothing but what is told of a run.
 _TOLD = ("log_every", "tensorboard")
-# What a run cannot go on without, even if told: another network, other data, or another state of the optimiser.
-_FIXED = ("network", "dataset", "source_options", "batches", "batch_size", "dtype", "optimiser", "ema", "seed")
+# What a run keeps, even if told otherwise: its network, its data and what its optimiser's state is made of.
+_FIXED = (
+    *("network", "dataset", "source_options", "batches", "batch_size", "dtype", "seed"),
+    *("optimiser", "ema", "localiser_multiplier", "trunk_multiplier", "head_multiplier", "head_alone_steps"),
+)
 # What a trained network may be evaluated with that its training had otherwise.
 _OF_EVALUATION = ("evaluation", "picture", "batch_size")
 
@@ -74,7 +77,7 @@ def open_workdir(
 
     Raises:
         ValueError: if the folder belongs to another config, naming each difference, or its `config.json` is damaged; if
-            `override` names no key, or one that a run cannot go on without; or if the run has more steps already.
+            `override` names no key, or one that a run keeps; or if the run has done more steps than the config has.
         OSError: if it cannot be written.
     """
     workdir = epath.Path(workdir)
@@ -93,7 +96,9 @@ def open_workdir(
                 "another --workdir, or name what may differ by --override=KEY,KEY"
             )
         if "steps" in changes and changes["steps"][1] < step:
-            raise ValueError(f"config.steps must be at least the {step:,} that the run in {workdir} has done")
+            raise ValueError(
+                f"config.steps must be at least the {step:,} that the run in {workdir} has done, not {config.steps:,}"
+            )
         history = _with_changes(history, step, changes)
     if write:
         try:
