@@ -13,13 +13,13 @@ PLAIN = {**FEW, "optimiser": "sgd", "clip_norm": 0.0}
 SHIPPED = FEW
 
 
-def pair(workdir, **overrides):
+def pair(workdir, *words, **overrides):
     """Two processes of four devices each, as a person would start them."""
-    return [runs.start(workdir, "--distributed", env=env, **overrides) for env in runs.two_processes()]
+    return [runs.start(workdir, "--distributed", *words, env=env, **overrides) for env in runs.two_processes()]
 
 
-def run_pair(workdir, **overrides):
-    processes = pair(workdir, **overrides)
+def run_pair(workdir, *words, **overrides):
+    processes = pair(workdir, *words, **overrides)
     try:
         return [runs.end(process) for process in processes]
     finally:
@@ -50,6 +50,15 @@ def test_eight_devices_train_as_one_does(one_device, tmp_path):
     assert "8 devices" in out
     runs.run_in_turn(tmp_path / "shipped", devices=8, **SHIPPED)
     assert_agrees(tmp_path, one_device)
+
+
+def test_two_processes_begin_with_the_weights_of_another_run_as_one_does(one_device, tmp_path):
+    words = "--init_from", str(one_device / "plain")
+    run_pair(tmp_path / "two", *words, **PLAIN)
+    runs.run_in_turn(tmp_path / "one", *words, **PLAIN)
+    a, b = runs.arrays(tmp_path / "two", 10), runs.arrays(tmp_path / "one", 10)
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_two_processes_of_four_devices_train_as_one_device_does(one_device, tmp_path):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 from flax import nnx
 
@@ -31,8 +32,9 @@ def init_from(network: nnx.Module, workdir: epath.PathLike, say: Callable[[str],
         raise ValueError(
             f"--init_from must name a run whose network shares weights with this one, but {workdir} has none"
         )
+    # By way of the host: an array that is bound to one device cannot be spread over those of other processes.
     taken = [
-        (path, variable.replace(jnp.asarray(given[path].get_value(), variable.get_value().dtype)))
+        (path, variable.replace(jnp.asarray(np.asarray(given[path].get_value()), variable.get_value().dtype)))
         for path, variable in own.items()
         if path not in left
     ]
