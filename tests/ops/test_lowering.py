@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from vtnjax import ops
-from vtnjax.ops import _linear
+from vtnjax.ops import _linear, _taps
 
 IMAGE, COORDS = (2, 8, 9, 4), (2, 5, 5, 2)
 CASES = {
@@ -68,6 +68,35 @@ def test_a_gpu_adds_single_corners_where_there_are_few_channels():
     }
     assert "stablehlo.pad" in lowered["cpu"]  # of rows of whole cells
     assert "stablehlo.pad" not in lowered["cuda"]
+
+
+def test_a_gpu_sums_over_channels_in_the_loop_that_reads_the_pixels():
+    def to_coords(image, coords):
+        return jax.grad(lambda coords: jax.vmap(ops.sample_channels)(image, coords).sum())(coords)
+
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (IMAGE, (2, 5, 5, 2, 2))]
+    lowered = {
+        platform: export.export(jax.jit(to_coords), platforms=[platform])(*arguments).mlir_module()
+        for platform in ("cpu", "cuda")
+    }
+    assert "dot_general" in lowered["cpu"]
+    assert "dot_general" not in lowered["cuda"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+def test_slopes_meet_tangents_and_cotangents_alike_on_a_cpu_and_a_gpu(channels, x64):
+    rng = np.random.default_rng(0)
+    slopes = [rng.standard_normal((4, 2, channels)) for _ in range(3)]
+    moves, cotangent = rng.standard_normal((4, 2, 3)), rng.standard_normal((4, 2, channels))
+    tangent, to_moves = np.zeros((4, 2, channels)), np.zeros((4, 2, 3))
+    for point, group, channel, axis in np.ndindex(4, 2, channels, 3):
+        tangent[point, group, channel] += slopes[axis][point, group, channel] * moves[point, group, axis]
+        to_moves[point, group, axis] += slopes[axis][point, group, channel] * cotangent[point, group, channel]
+    arrays = [jnp.asarray(slope) for slope in slopes]
+    for contract in (_taps._contract_stacked, _taps._contract_one_by_one):
+        found, pull = jax.vjp(lambda moves, contract=contract: contract(moves, *arrays), jnp.asarray(moves))
+        assert_allclose(found, tangent, atol=1e-12)
+        assert_allclose(pull(jnp.asarray(cotangent))[0], to_moves, atol=1e-12)
 
 
 def test_corners_are_read_alike_by_themselves_and_as_cells():

@@ -142,15 +142,20 @@ class VolumetricTransformer(nnx.Module):
     def _expect(self, estimate, response):
         """The displacement (n, h, w, groups, 2) and `probabilities`."""
 
-        def one(residual, response):
+        def one(residual, response):  # of a group: (h, w, n) and (h, w)
             probabilities = ops.candidate_probabilities(
-                residual, response, window=self.window, temperature=self.temperature, border=self.border
+                residual[:, :, None],
+                response[:, :, None],
+                window=self.window,
+                temperature=self.temperature,
+                border=self.border,
             )
-            return ops.expected_displacement(probabilities, window=self.window), probabilities
+            return ops.expected_displacement(probabilities, window=self.window)[:, :, 0], probabilities[:, :, 0]
 
         def infer(estimate, response):
-            residual = jnp.moveaxis(self.head(estimate), 1, 3)
-            return jax.vmap(one)(residual.astype(response.dtype), response)
+            residual = self.head(estimate).astype(response.dtype)
+            out = jax.vmap(jax.vmap(one))(residual, jnp.moveaxis(response, 3, 1))
+            return [jnp.moveaxis(each, 1, 3) for each in out]
 
         candidates = response.size * self.window[0] * self.window[1]
         if export.is_symbolic_dim(candidates) or candidates > _KEPT:

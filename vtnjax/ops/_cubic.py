@@ -42,7 +42,7 @@ def _cubic_jvp(padding, primals, tangents):
     if not isinstance(dcoords, SymbolicZero):
         # One by one, lest the pixels that they share are kept.
         slopes = [apart(_slope, (padding, axis), image, coords) for axis in (0, 1)]
-        tangent = tangent + contract(jnp.stack(slopes, axis=-2), dcoords)
+        tangent = tangent + contract(slopes, dcoords)
     return cubic(image, coords, padding), tangent.astype(image.dtype)
 
 

@@ -8,8 +8,8 @@ same, since a NaN times 0 is a NaN.
 Measurements (benchmarks/sampling.py) on a CPU decided the rest:
 - one gather per corner, fused with the lerp, is the fastest forward pass;
 - the slopes of all axes are stacked and contracted with the cotangent by an einsum, since a reduction fused with its
-  gathers runs scalar; with few channels they are stacked by `where`, since a concatenation is compiled to a branch
-  for every row;
+  gathers runs scalar, but on a GPU, where `contract` fuses them; with few channels they are stacked by `where`, since a
+  concatenation is compiled to a branch for every row;
 - the image's gradient is a scatter-add of contiguous rows: of the channels where there are several, of the corners of
   a cell where there are few; with one channel the slopes read the same rows.
 """
@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 from vtnjax.ops._apart import apart, read_apart
 from vtnjax.ops._gather import flat_index, take, take_pixels
 from vtnjax.ops._padding import extend, fold
-from vtnjax.ops._taps import FEW_CHANNELS, UNROLLED_CHANNELS, contract, interpolate, product, read, slopes, stack
+from vtnjax.ops._taps import FEW_CHANNELS, UNROLLED_CHANNELS, contract, interpolate, product, read, slopes
 
 
 def linear(
@@ -125,11 +125,11 @@ def _cells(image):
 
 
 def cell_slopes(image, firsts, weights, steps, reads):
-    """Derivatives of the samples by each coordinate, (*points, g, n, c), of what `axis_cells` gives for x, y(, z)."""
+    """Derivatives (*points, g, c) of the samples by x, y(, z), of what `axis_cells` gives for each."""
     base = flat_index(firsts[::-1], image)
     corners = _cell_values(image, base) if image.shape[-1] == 1 else _corner_values(image, base)
     values = (value.astype(weights[0][0].dtype) for value in corners)
-    return stack(slopes(values, weights, steps, reads))
+    return slopes(values, weights, steps, reads)
 
 
 def _corner_values(image, base) -> Iterator[Array]:

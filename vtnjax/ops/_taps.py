@@ -46,7 +46,35 @@ def slopes(values: Iterable[Array], weights: Axes, steps: Axes, reads: Axes) -> 
     return [partial for (partial,) in partials]
 
 
-def stack(slopes: list[Float[Array, "*points g c"]]) -> Float[Array, "*points g n c"]:
+def contract(
+    slopes: list[Float[Array, "*points g c"]], dcoords: Float[Array, "*points g n"]
+) -> Float[Array, "*points g c"]:
+    """The tangent of the samples, of their slopes by x, y(, z) and the coordinates' tangents.
+
+    Its transpose sums over the channels. A CPU does that fastest as a product of matrices, of slopes that are kept; a
+    GPU fuses plain products with what computes the slopes, 1.8 to 3 times as fast for groups of 64 channels.
+    """
+    return _contract(dcoords, *slopes)
+
+
+# Compiled, so that outside jit a second call finds the program of the first.
+@jax.jit
+def _contract(dcoords, *slopes):
+    return lax.platform_dependent(dcoords, *slopes, cuda=_contract_one_by_one, default=_contract_stacked)
+
+
+def _contract_one_by_one(dcoords, *slopes):
+    return functools.reduce(operator.add, (slope * dcoords[..., k, None] for k, slope in enumerate(slopes)))
+
+
+def _contract_stacked(dcoords, *slopes):
+    stacked = _stack(slopes)
+    if stacked.shape[-1] == 1:
+        return jnp.sum(stacked[..., 0] * dcoords, axis=-1, keepdims=True)
+    return jnp.einsum("...nc,...n->...c", stacked, dcoords, precision=lax.Precision.HIGHEST)
+
+
+def _stack(slopes: Sequence[Float[Array, "*points g c"]]) -> Float[Array, "*points g n c"]:
     """One array of the slopes; of few channels interleaved, since their concatenation is a branch for every row."""
     if slopes[0].shape[-1] > UNROLLED_CHANNELS:
         return jnp.stack(slopes, axis=-2)
@@ -56,15 +84,6 @@ def stack(slopes: list[Float[Array, "*points g c"]]) -> Float[Array, "*points g 
     for k, slope in enumerate(slopes[1:], 1):
         interleaved = jnp.where(axis == k, slope[..., None, :], interleaved)
     return interleaved
-
-
-def contract(
-    slopes: Float[Array, "*points g n c"], dcoords: Float[Array, "*points g n"]
-) -> Float[Array, "*points g c"]:
-    """The tangent of the samples, of their slopes and the coordinates' tangents."""
-    if slopes.shape[-1] == 1:
-        return jnp.sum(slopes[..., 0] * dcoords, axis=-1, keepdims=True)
-    return jnp.einsum("...nc,...n->...c", slopes, dcoords, precision=lax.Precision.HIGHEST)
 
 
 def read(value: Float[Array, "*points c"], *counts: Shaped[Array, "..."]) -> Float[Array, "*points c"]:
