@@ -140,13 +140,22 @@ def _ratios(measured: dict[str, dict[str, dict[str, dict[str, float]]]]) -> str:
 
 
 def _steps() -> str:
-    """Training steps of a file of `benchmarks/device.py`."""
-    found = {name: each for name, each in figures("device-gpu").items() if "images_per_second" in each}
+    """Training steps of files of `benchmarks/device.py`."""
+    measured = {**figures("device-gpu"), **figures("device-tasn-gpu")}
+    found = {name: each for name, each in measured.items() if "images_per_second" in each}
     lines = [
         [name, f"{each['milliseconds']:.1f}", f"{each['images_per_second']:,.0f}", f"{each['step_gigabytes']:.1f}"]
         for name, each in found.items()
     ]
     return _markdown(["network", "ms a step", "images a second", "GB"], lines)
+
+
+def _kernels() -> str:
+    """Milliseconds of `benchmarks/pallas_sampler.py`."""
+    lines = [
+        [name, f"{each['XLA']:.2f}", f"{each['Pallas']:.2f}"] for name, each in figures("pallas-sampler-gpu").items()
+    ]
+    return _markdown(["", "XLA, ms", "Pallas, ms"], lines)
 
 
 def _products() -> str:
@@ -227,6 +236,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "whole_steps": lambda: _beside_torch("steps-cpu"),
     "convolutions": _convolutions,
     "gpu_steps": _steps,
+    "gpu_kernels": _kernels,
     "products": _products,
     "pod": _pod,
 }

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
+from vtnjax import ops
 from vtnjax.experiments import read_record
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -105,6 +108,27 @@ def test_figures_go_to_a_record_named_after_the_platform(tmp_path, monkeypatch, 
     assert record["figures"] == {"ms": {"a": 2.0}}
     assert "pillow" in record["versions"]
     assert str(path) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("groups", "channels"), [(8, 8), (2, 8)])
+def test_the_kernels_of_pallas_sample_as_the_op_does(groups, channels, monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    module = load("pallas_sampler")
+    rng = np.random.default_rng(0)
+    image, cotangent = (rng.standard_normal((2, *size, channels)).astype(np.float32) for size in ((5, 6), (3, 5)))
+    coords = rng.uniform(-2, 7, (2, 3, 5, groups, 2)).astype(np.float32)
+    coords[0, 0, :4, 0] = [[np.nan, 1], [2, 3], [5, 4], [-1, 1e30]]
+    sampler = jax.vmap(ops.sample_channels)
+    samples, pull = jax.vjp(sampler, image, coords)
+    to_image, to_coords = pull(cotangent)
+    options = {"tile": (4, 4), "interpret": True}
+    assert_allclose(module.forward(image, coords, **options), samples, atol=1e-6)
+    found = module.backward(image, coords, cotangent, to_image=True, **options)
+    assert_allclose(found[0], to_coords, atol=1e-5)
+    assert_allclose(found[1], to_image, atol=1e-5)
+    only, none = module.backward(image, coords, cotangent, to_image=False, **options)
+    assert_allclose(only, to_coords, atol=1e-5)
+    assert none is None
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
