@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from vtnjax import data, evaluate
+from vtnjax.evaluate import classification
 
 
 class Table(nnx.Module):
@@ -45,6 +46,31 @@ def test_loss_and_accuracy_are_means_over_the_records_whatever_the_batches(batch
     figures = score(logits, labels, batch_size)
     assert figures["loss"] == pytest.approx(chosen.mean(), rel=1e-6)
     assert figures["accuracy"] == pytest.approx((flat.argmax(1) == labels).mean(), rel=1e-12)
+
+
+def test_few_batches_are_ahead_of_the_first_result_that_is_waited_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 1, 1, 3)).astype(np.float32), rng.integers(0, 3, 40)
+    whole = score(logits, labels, 40)
+    score_batch, device_get = classification._score, jax.device_get
+    ahead, most = 0, 0
+
+    def begin(*arguments):
+        nonlocal ahead, most
+        ahead += 1
+        most = max(most, ahead)
+        return score_batch(*arguments)
+
+    def wait(results):
+        nonlocal ahead
+        ahead -= len(results) if isinstance(results, list) else 1
+        return device_get(results)
+
+    monkeypatch.setattr(classification, "_score", begin)
+    monkeypatch.setattr(jax, "device_get", wait)
+    assert score(logits, labels, 1) == pytest.approx(whole, rel=1e-6)
+    assert ahead == 0
+    assert 1 < most < 32  # more than 32 stop processes that share a computation on CPUs
 
 
 def test_nothing_to_score_is_an_error():

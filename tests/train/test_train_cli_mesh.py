@@ -69,6 +69,12 @@ def test_two_processes_of_four_devices_train_as_one_device_does(one_device, tmp_
     assert_agrees(tmp_path, one_device)
 
 
+def test_two_processes_test_themselves_on_more_batches_than_a_cpu_lets_be_under_way(tmp_path):
+    few = {"config": "configs/digits_stn.py:smoke", "steps": 2, "batch_size": 8, "log_every": 1}
+    (out, _), _ = run_pair(tmp_path, **few)
+    assert "finished: step 2, test error" in out
+
+
 LONGER = {
     **runs.PLAIN,
     "optimiser": "adam",

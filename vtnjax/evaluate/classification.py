@@ -1,5 +1,6 @@
 """Loss and accuracy over a test set."""
 
+import collections
 import dataclasses
 import functools
 from typing import Any
@@ -13,6 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.folded import folded
+
+# So many batches are computed ahead of the first result that is waited for. Of all at once, the images would fill the
+# memory; and processes that share a computation on CPUs stop for ever when more than 32 of them are under way.
+_UNDER_WAY = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +79,12 @@ def add_up(
         ValueError: if there is no record to score.
     """
     graphdef, state = nnx.split(model)
-    # All batches are under way before the first result is waited for.
-    batches = jax.device_get([_score(graphdef, state, batch, groups, flip) for batch in test()])
+    batches, under_way = [], collections.deque()
+    for batch in test():
+        under_way.append(_score(graphdef, state, batch, groups, flip))
+        if len(under_way) > _UNDER_WAY:
+            batches.append(jax.device_get(under_way.popleft()))
+    batches += jax.device_get(list(under_way))
     if not batches or not any(sums["count"].any() for sums in batches):
         raise ValueError("test must give at least one record, not none")
     return {name: np.asarray(sum(np.float64(sums[name]) for sums in batches)) for name in batches[0]}
