@@ -262,6 +262,7 @@ EXCEPTIONS = {
     "models/house_numbers.py": "models/test_house_number_network.py",
     "models/two_digits.py": "models/test_two_digit_networks.py",
     "nn/pooling.py": "nn/test_second_order.py",
+    "ops/pooling.py": "ops/test_descriptors.py",
     **{f"plot/{name}.py": "test_plot.py" for name in ("drawing", "image_figures", "warp_figures")},
     "recipes/given.py": "recipes/test_runs.py",
     "recipes/trained.py": "recipes/test_runs.py",

@@ -132,7 +132,17 @@ SECOND_ORDER = {
     ),
 }
 
-OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION | SECOND_ORDER
+POSITIVE = np.abs(FEATURES)
+POOLING = {
+    "mac": (ops.mac, (FEATURES,)),
+    "spoc": (ops.spoc, (FEATURES,)),
+    "gem": (ops.gem, (POSITIVE, np.array(2.5))),
+    "gem of each channel": (ops.gem, (POSITIVE, np.array([1.5, 3.0, 6.0]))),
+    "crow": (ops.crow, (POSITIVE,)),
+    "rmac": (ops.rmac, (FEATURES,)),
+}
+
+OPERATORS = SAMPLERS | GRIDS | CANDIDATES | ATTENTION | SECOND_ORDER | POOLING
 
 LOSSES = {
     "consistency_loss": (

@@ -17,7 +17,7 @@ LINES = re.compile(r"    Direction: \S.*\.\n    Origin and order: \S.*\.\n    Ou
 # These make maps of maps, or one vector of all positions, and neither read nor make places.
 WITHOUT_PLACES = {"attention_marginals", "self_attention", "trilinear_attention"} | {
     *("bilinear_pool", "compact_bilinear_pool", "covariance", "isqrt_covariance", "kernel_pool"),
-    "matrix_power_covariance",
+    *("matrix_power_covariance", "mac", "spoc", "gem", "crow", "rmac"),
 }
 
 

@@ -41,6 +41,11 @@ POSITIONAL = {
     "bilinear_pool": ["features"],
     "compact_bilinear_pool": ["features", "hashes", "signs", "size"],
     "kernel_pool": ["features", "hashes", "signs", "size", "coefficients"],
+    "mac": ["features"],
+    "spoc": ["features"],
+    "gem": ["features", "p"],
+    "crow": ["features"],
+    "rmac": ["features"],
 }
 OPTIONS = {
     "isqrt_covariance": {"iterations": 5},
@@ -48,6 +53,8 @@ OPTIONS = {
     "bilinear_pool": {"epsilon": 1e-8},
     "compact_bilinear_pool": {"normalise": True},
     "kernel_pool": {"unit": True, "normalise": True},
+    "gem": {"epsilon": 1e-6},
+    "rmac": {"levels": 3},
     "candidate_probabilities": {"window": inspect.Parameter.empty, "temperature": 10.0, "border": "mask"},
     "expected_displacement": {"window": inspect.Parameter.empty},
     "resize": {"align_corners": True},

@@ -2,7 +2,7 @@
 
 from vtnjax.nn.attention_sampler import AttentionSampler
 from vtnjax.nn.deformable import DeformableConv
-from vtnjax.nn.pooling import ISQRTCOV, MPNCOV, BilinearPool, CompactBilinearPool, KernelPool
+from vtnjax.nn.pooling import ISQRTCOV, MPNCOV, RMAC, BilinearPool, CompactBilinearPool, GeM, KernelPool
 from vtnjax.nn.saliency_sampler import SaliencySampler
 from vtnjax.nn.spatial_transformer import SpatialTransformer
 from vtnjax.nn.trilinear_attention import TrilinearAttention
@@ -13,9 +13,11 @@ __all__ = [
     "BilinearPool",
     "CompactBilinearPool",
     "DeformableConv",
+    "GeM",
     "ISQRTCOV",
     "KernelPool",
     "MPNCOV",
+    "RMAC",
     "SaliencySampler",
     "SpatialTransformer",
     "TrilinearAttention",

@@ -1,4 +1,4 @@
-"""Modules that pool features to one vector an image, by how the channels vary together."""
+"""Modules that pool features to one vector an image: by how the channels vary together, and for retrieval."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from vtnjax import ops
 from vtnjax._arrays import by_rows, widest
 from vtnjax._checks import check_at_least_1, check_positive
+from vtnjax.ops.pooling import regional_maxima, unit
 
 
 class Fixed(nnx.Variable):
@@ -28,11 +29,14 @@ class _Pooling(nnx.Module):
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n size"]:
         """Pool a batch; see the class."""
+        self._check(features)
+        return jax.vmap(self._one())(self._reduced(features))
+
+    def _check(self, features):
         if features.ndim != 4 or features.shape[-1] != self.channels:
             raise ValueError(
                 f"features must have the shape (n, h, w, {self.channels}), but their shape is {features.shape}"
             )
-        return jax.vmap(self._one())(self._reduced(features))
 
     def _one(self) -> Callable[[Array], Array]:
         """The function of one example (h, w, c)."""
@@ -233,6 +237,82 @@ class KernelPool(_Pooling):
     def _one(self):
         hashes, signs, coefficients = self.hashes[...], self.signs[...], self.coefficients[...]
         return lambda x: ops.kernel_pool(x, hashes, signs, self.sketch_size, coefficients, unit=self.unit)
+
+
+class GeM(_Pooling):
+    """Generalised-mean pooling with a learned power (GeM, Radenovic 2018).
+
+    Calling it with features (n, h, w, channels) returns (n, channels), at least float32 and not of length 1. `p` is one
+    number for all channels; the reference code trains it at ten times the rate of the trunk and without weight decay.
+    """
+
+    def __init__(self, channels: int, *, p: float = 3.0, rngs: nnx.Rngs):
+        """Make the pooling.
+
+        Args:
+            channels: how many channels the features have.
+            p: the power to begin with, above 0.
+            rngs: NNX's random streams, which every pooling takes; none is used.
+
+        Raises:
+            ValueError: if `channels` is not whole and at least 1, or `p` is not above 0 and finite.
+        """
+        check_positive("p", p)
+        super().__init__(channels, channels)
+        self.p = nnx.Param(jnp.asarray(p, jnp.float32))
+
+    def _one(self):
+        p = self.p[...]
+        return lambda x: ops.gem(x, p)
+
+
+class RMAC(_Pooling):
+    """Regional maxima, each brought to length 1, added up, with a learned whitening between (R-MAC, Tolias 2016).
+
+    Calling it with features (n, h, w, channels) returns (n, size), at least float32 and not of length 1. With
+    `whitening` each region's vector passes a linear layer and is brought to length 1 again before the sum, as the
+    fine-tuned R-MAC of Gordo (2017) has it; the whole map is one more region. Without it this is `ops.rmac`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        levels: int = 3,
+        whitening: int | None = None,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """Make the pooling.
+
+        Args:
+            channels: how many channels the features have.
+            levels: how many sizes of regions; see `ops.pooling.regional_maxima`.
+            whitening: how many numbers the linear layer makes; None: no layer.
+            dtype: of the linear layer, by default the widest of features and parameters.
+            rngs: NNX's random streams; `params` is used for the layer.
+
+        Raises:
+            ValueError: if a number is not whole and at least 1.
+        """
+        check_at_least_1("levels", levels)
+        if whitening is not None:
+            check_at_least_1("whitening", whitening)
+        super().__init__(channels, whitening or channels)
+        self.levels = levels
+        self.whitening = None if whitening is None else nnx.Linear(channels, whitening, dtype=dtype, rngs=rngs)
+
+    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n size"]:
+        """Pool a batch; see the class."""
+        if self.whitening is None:
+            return super().__call__(features)
+        self._check(features)
+        regions = unit(jax.vmap(lambda x: regional_maxima(x, levels=self.levels))(features))  # (n, regions, c)
+        whitened = self.whitening(regions)
+        return unit(whitened.astype(widest(jnp.float32, whitened.dtype))).sum(1)
+
+    def _one(self):
+        return lambda x: ops.rmac(x, levels=self.levels)
 
 
 def _triangle(count):

@@ -14,6 +14,7 @@ from vtnjax.ops.covariance import (
 from vtnjax.ops.deform import deformable_conv
 from vtnjax.ops.grids import affine_grid, attention_grid, linear_grid, projective_grid, thin_plate_spline_grid
 from vtnjax.ops.jacobian import folds, jacobian
+from vtnjax.ops.pooling import crow, gem, mac, rmac, spoc
 from vtnjax.ops.resizing import resize
 from vtnjax.ops.saliency import saliency_grid
 from vtnjax.ops.sampling import grid_sample, sample, sample_channels, sample_separable, sample_volume
@@ -28,26 +29,31 @@ __all__ = [
     "candidate_probabilities",
     "compact_bilinear_pool",
     "covariance",
+    "crow",
     "deformable_conv",
     "displace",
     "expected_displacement",
     "folds",
     "footprint_coords",
+    "gem",
     "grid_sample",
     "identity_coords",
     "isqrt_covariance",
     "jacobian",
     "kernel_pool",
     "linear_grid",
+    "mac",
     "matrix_power_covariance",
     "projective_grid",
     "resize",
+    "rmac",
     "saliency_grid",
     "sample",
     "sample_channels",
     "sample_separable",
     "sample_volume",
     "self_attention",
+    "spoc",
     "thin_plate_spline_grid",
     "to_normalised",
     "to_pixels",
