@@ -28,8 +28,19 @@ POOLS = {"mac": ops.mac, "spoc": ops.spoc, "gem": lambda x: ops.gem(x, 3.0), "cr
 maxima = jax.jit(pooling.regional_maxima, static_argnames="levels")
 # Maps, and how many regions there are beside the whole one; those of the second line are ties or nearly so.
 REGIONS = {
-    **{(14, 14): 14, (24, 32): 20, (32, 24): 20, (23, 32): 20, (16, 32): 26, (12, 32): 32, (1, 5): 7, (1, 1): 1},
-    **{(3, 11): 38, (5, 9): 20, (10, 18): 20, (4, 33): 50, (10, 19): 26},
+    (14, 14): 14,
+    (24, 32): 20,
+    (32, 24): 20,
+    (23, 32): 20,
+    (16, 32): 26,
+    (12, 32): 32,
+    (1, 5): 7,
+    (1, 1): 1,
+    (3, 11): 38,
+    (5, 9): 20,
+    (10, 18): 20,
+    (4, 33): 50,
+    (10, 19): 26,
 }
 
 

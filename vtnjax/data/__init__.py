@@ -23,6 +23,7 @@ with needing("train", room=__name__):
     from vtnjax.data.inaturalist import INaturalist2017
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
+    from vtnjax.data.revisited import Revisited, read_revisited
     from vtnjax.data.scenes import Scenes
     from vtnjax.data.solar import SolarCells
     from vtnjax.data.sources import load_source
@@ -50,6 +51,7 @@ __all__ = [
     "LabelledSource",
     "Mapped",
     "Record",
+    "Revisited",
     "Scenes",
     "SolarCells",
     "Source",
@@ -65,6 +67,7 @@ __all__ = [
     "load_source",
     "photo_augment",
     "photo_test",
+    "read_revisited",
     "train_batches",
     "write_drawn",
     "write_house_numbers",

@@ -7,6 +7,7 @@ from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
+from vtnjax.evaluate.revisited import revisited
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
 from vtnjax.evaluate.super_classes import SuperClasses, by_super_class
 
@@ -28,6 +29,7 @@ __all__ = [
     "intersection_over_union",
     "largest_box",
     "predicted_angle",
+    "revisited",
     "window_boxes",
     "with_heat",
 ]
