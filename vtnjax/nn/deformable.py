@@ -34,6 +34,14 @@ class DeformableConv(nnx.Module):
         kernel: (kh, kw, c / feature_group_count, c'), as that of `nnx.Conv`.
         bias: (c',), or None.
         predictor: the convolution that predicts; its channels are (x, y) of each group and kernel cell, then all masks.
+
+    Example:
+        >>> conv = nn.DeformableConv(3, 8, rngs=nnx.Rngs(0))
+        >>> y, out = conv(jnp.ones((2, 5, 5, 3)))
+        >>> y.shape, out["offsets"].shape
+        ((2, 5, 5, 8), (2, 5, 5, 1, 3, 3, 2))
+        >>> float(jnp.abs(out["offsets"]).max())  # it starts as the ordinary convolution
+        0.0
     """
 
     def __init__(

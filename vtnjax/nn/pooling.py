@@ -80,6 +80,13 @@ class ISQRTCOV(_Reducing):
     Calling it with features (n, h, w, channels) returns (n, size), at least float32; `size` is k (k + 1) / 2 of k
     reduced channels, 32,896 by default. In the reference the network's last stage has stride 1 (28 x 28 positions of
     448 x 448 pixels), and neither dropout nor a normalisation follows.
+
+    Example:
+        >>> pool = nn.ISQRTCOV(8, reduced=3, rngs=nnx.Rngs(0))
+        >>> pool(jnp.ones((2, 4, 4, 8))).shape  # 3 * 4 / 2 numbers of 3 channels
+        (2, 6)
+        >>> nn.ISQRTCOV(512, rngs=nnx.Rngs(0)).size  # 256 * 257 / 2
+        32896
     """
 
     def __init__(
@@ -116,6 +123,12 @@ class MPNCOV(_Reducing):
 
     Calling it with features (n, h, w, channels) returns (n, size), at least float32; `size` is k (k + 1) / 2 of k
     reduced channels, 32,896 by default.
+
+    Example:
+        >>> pool = nn.MPNCOV(2, reduced=None, rngs=nnx.Rngs(0))
+        >>> features = jnp.array([[[[-1.0, 0.0], [1.0, 0.0]]], [[[-6.0, 8.0], [6.0, 8.0]]]])  # of two images
+        >>> pool(features).round(2).tolist()  # the second channel varies nowhere
+        [[1.0, 0.0, 0.0], [6.0, 0.0, 0.0]]
     """
 
     def __init__(self, channels: int, *, reduced: int | None = 256, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
@@ -141,6 +154,14 @@ class BilinearPool(_Reducing):
 
     Calling it with features (n, h, w, channels) returns (n, size), at least float32; `size` is the square of the
     channels, 262,144 of VGG's 512. Of the 2,048 of a ResNet-50 it would be 4 million: reduce them.
+
+    Example:
+        >>> pool = nn.BilinearPool(4, rngs=nnx.Rngs(0))
+        >>> pooled = pool(jnp.ones((2, 3, 3, 4)))
+        >>> pooled.shape
+        (2, 16)
+        >>> float(jnp.linalg.norm(pooled[0]).round(2))  # the length
+        1.0
     """
 
     def __init__(self, channels: int, *, reduced: int | None = None, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
@@ -166,6 +187,13 @@ class CompactBilinearPool(_Pooling):
 
     Calling it with features (n, h, w, channels) returns (n, size), at least float32. The sketch is drawn once, and the
     same streams draw the same one on every device; it is not learned, and checkpoints hold it.
+
+    Example:
+        >>> pool = nn.CompactBilinearPool(64, size=16, rngs=nnx.Rngs(0))
+        >>> pool(jnp.ones((2, 3, 3, 64))).shape  # 16 numbers where `BilinearPool` gives 4096
+        (2, 16)
+        >>> len(jax.tree.leaves(nnx.state(pool, nnx.Param)))  # nothing is learned
+        0
     """
 
     def __init__(self, channels: int, size: int = 8192, *, rngs: nnx.Rngs):
@@ -195,6 +223,13 @@ class KernelPool(_Pooling):
     (orders - 1) times the argument. The sketches are drawn once, as those of `CompactBilinearPool`. The coefficients
     begin as those of exp(-gamma |x - y|^2), which for unit vectors is a series in their inner product. The paper takes
     for gamma the inverse of the mean inner product between two positions of an image.
+
+    Example:
+        >>> pool = nn.KernelPool(4, 8, orders=3, rngs=nnx.Rngs(0))
+        >>> pool.size  # 1 + 4 + 8 + 8
+        21
+        >>> pool.coefficients.shape  # of the orders 0 to 3
+        (4,)
     """
 
     def __init__(
@@ -244,6 +279,13 @@ class GeM(_Pooling):
 
     Calling it with features (n, h, w, channels) returns (n, channels), at least float32 and not of length 1. `p` is one
     number for all channels; the reference code trains it at ten times the rate of the trunk and without weight decay.
+
+    Example:
+        >>> pool = nn.GeM(2, rngs=nnx.Rngs(0))
+        >>> float(pool.p[...])
+        3.0
+        >>> pool(jnp.ones((1, 3, 4, 2))).round(2).tolist()
+        [[1.0, 1.0]]
     """
 
     def __init__(self, channels: int, *, p: float = 3.0, rngs: nnx.Rngs):
@@ -272,6 +314,11 @@ class RMAC(_Pooling):
     Calling it with features (n, h, w, channels) returns (n, size), at least float32 and not of length 1. With
     `whitening` each region's vector passes a linear layer and is brought to length 1 again before the sum, as the
     fine-tuned R-MAC of Gordo (2017) has it; the whole map is one more region. Without it this is `ops.rmac`.
+
+    Example:
+        >>> pool = nn.RMAC(2048, whitening=512, rngs=nnx.Rngs(0))
+        >>> pool.size
+        512
     """
 
     def __init__(

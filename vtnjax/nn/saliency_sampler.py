@@ -23,6 +23,15 @@ class SaliencySampler(nnx.Module):
     Calling it with images (n, h, w, c) and a map (n, h0, w0) or (n, h0, w0, 1) returns `(y, out)`: `y` is
     (n, h', w', c), `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, and `out["attention"]` the
     density (n, *size), which sums to 1.
+
+    Example:
+        >>> sampler = nn.SaliencySampler((3, 3), size=5)
+        >>> images = jnp.broadcast_to(jnp.arange(9.0).reshape(1, 1, 9, 1), (2, 9, 9, 1))
+        >>> y, out = jax.jit(sampler)(images, jnp.zeros((2, 4, 4)))  # a constant map resizes
+        >>> y[0, 0, :, 0].round(2).tolist()
+        [0.0, 4.0, 8.0]
+        >>> out["attention"].shape, float(out["attention"][0].sum().round(2))
+        ((2, 5, 5), 1.0)
     """
 
     def __init__(

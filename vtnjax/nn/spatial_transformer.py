@@ -61,6 +61,15 @@ class SpatialTransformer(nnx.Module):
         localiser: the localiser, or None.
         head: the last localisation layer. To start at another warp, give it another bias: `head.bias =
             nnx.Param(theta)`, flat, of several warps one after the other.
+
+    Example:
+        >>> localiser = nnx.Sequential(lambda x: x.reshape(len(x), -1), nnx.Linear(25, 8, rngs=nnx.Rngs(0)), nnx.relu)
+        >>> transformer = nn.SpatialTransformer(localiser, 8, rngs=nnx.Rngs(0))
+        >>> y, out = transformer(jnp.arange(50.0).reshape(2, 5, 5, 1))
+        >>> out["theta"][0].tolist()  # the identity
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+        >>> y.shape, y[0, 0, :, 0].tolist()  # untrained, it gives the images themselves
+        ((2, 5, 5, 1), [0.0, 1.0, 2.0, 3.0, 4.0])
     """
 
     def __init__(

@@ -29,6 +29,14 @@ class TrilinearAttention(nnx.Module):
 
     Calling it with features (n, h, w, c) returns maps (n, h, w, c), or (n, h, w, h * w) of self-attention, at least
     float32. Of a map, `ops.attention_coords` uses the positive values and their ratios alone.
+
+    Example:
+        >>> features = jnp.ones((2, 3, 4, 5))
+        >>> nn.TrilinearAttention()(features).shape  # a map for each channel
+        (2, 3, 4, 5)
+        >>> maps = nn.TrilinearAttention("self")(features)
+        >>> maps.shape, float(maps[0, :, :, 0].sum().round(2))  # a map for each position
+        ((2, 3, 4, 12), 1.0)
     """
 
     def __init__(

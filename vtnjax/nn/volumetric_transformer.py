@@ -39,6 +39,14 @@ class VolumetricTransformer(nnx.Module):
     Calling it with features (n, h, w, channels) of any size returns `(v, out)`: `v` has their shape and dtype, and
     `out` holds `displacement` and `coords`, (n, h, w, groups, 2), float32, (x, y) in pixels of the map, and
     `probabilities` (n, h, w, groups, rows * columns), absent with `probabilistic=False`.
+
+    Example:
+        >>> vtn = nn.VolumetricTransformer(4, groups=2, window=(3, 3), widths=(2, 2, 2, 2), rngs=nnx.Rngs(0))
+        >>> v, out = nnx.jit(lambda vtn, features: vtn(features))(vtn, jnp.ones((1, 6, 6, 4)))
+        >>> v.shape, out["coords"].shape, out["probabilities"].shape
+        ((1, 6, 6, 4), (1, 6, 6, 2, 2), (1, 6, 6, 2, 9))
+        >>> out["displacement"][0, 0, 0, 0].round(2).tolist()  # in the corner, the mean of the four candidates inside
+        [0.5, 0.5]
     """
 
     def __init__(

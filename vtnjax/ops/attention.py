@@ -55,6 +55,13 @@ def trilinear_attention(
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or an option is wrong.
+
+    Example:
+        >>> features = jnp.array([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])  # the first two channels are alike
+        >>> ops.trilinear_attention(features, normalise=()).tolist()  # each is the sum of both
+        [[[2.0, 2.0, 0.0], [0.0, 0.0, 1.0]]]
+        >>> ops.trilinear_attention(jnp.full((1, 1, 3), 5.0)).round(2).tolist()  # with softmaxes each is a mean
+        [[[5.0, 5.0, 5.0]]]
     """
     x = as_positions("features", features)
     chosen = check_normalise(normalise, sharpness)
@@ -81,6 +88,13 @@ def self_attention(features: Float[ArrayLike, "h w c"]) -> Float[Array, "h w n"]
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
+
+    Example:
+        >>> maps = ops.self_attention(jnp.array([[[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]]))
+        >>> maps[..., 0].round(2).tolist()  # the first position attends to itself and to the second, which is alike
+        [[0.5, 0.5, 0.0]]
+        >>> maps[..., 2].round(2).tolist()
+        [[0.0, 0.0, 1.0]]
     """
     x = as_positions("features", features)
     alike = jnp.einsum("pc,kc->pk", x, x, precision=lax.Precision.HIGHEST)
@@ -113,6 +127,13 @@ def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array
 
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell.
+
+    Example:
+        >>> x, y = ops.attention_marginals(jnp.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+        >>> x.tolist()  # the columns' maxima are 1, 1 and 2
+        [0.25, 0.25, 0.5]
+        >>> y.tolist()  # the rows' are 2, 1 and 1
+        [0.5, 0.25, 0.25]
     """
     attention = as_coords("attention", attention)
     check_rank("attention", attention, "h w")
@@ -197,6 +218,14 @@ def attention_coords(
 
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell, or an option is out of range.
+
+    Example:
+        >>> attention = jnp.tile(jnp.array([1.0, 1.0, 1.0, 2.0, 2.0]), (5, 1))
+        >>> x, y = ops.attention_coords(attention, (4, 6), dense=None)
+        >>> x.round(2).tolist()  # twice as dense where there is twice the attention
+        [0.0, 1.0, 2.0, 2.5, 3.0, 3.5]
+        >>> y.round(2).tolist()
+        [0.0, 1.0, 2.0, 3.0]
     """
     height, width = check_sizes("shape", shape, (2,))
     check_density(dense, iterations, first)

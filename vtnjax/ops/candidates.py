@@ -31,6 +31,12 @@ def candidate_offsets(window: Sequence[int]) -> Int[Array, "n 2"]:
 
     Raises:
         ValueError: if `window` is not two odd numbers.
+
+    Example:
+        >>> ops.candidate_offsets((1, 3)).tolist()
+        [[-1, 0], [0, 0], [1, 0]]
+        >>> ops.candidate_offsets((3, 3))[0].tolist()  # the first is up and to the left
+        [-1, -1]
     """
     rows, columns = check_window(window)
     y, x = np.mgrid[:rows, :columns]
@@ -71,6 +77,13 @@ def candidate_probabilities(
 
     Raises:
         ValueError: if a shape, a dtype, the window, the temperature or the border's name is wrong.
+
+    Example:
+        >>> response = jnp.log(jnp.array([1.0, 3.0])).reshape(1, 2, 1)  # weights 1 and 3
+        >>> residual = jnp.zeros((1, 2, 1, 3))
+        >>> found = ops.candidate_probabilities(residual, response, window=(1, 3), temperature=1.0)
+        >>> found[0, :, 0].round(2).tolist()  # left, centre and right candidate of each position
+        [[0.0, 0.25, 0.75], [0.25, 0.75, 0.0]]
     """
     residual, response = jnp.asarray(residual), jnp.asarray(response)
     rows, columns = check_window(window)
@@ -109,6 +122,13 @@ def expected_displacement(
 
     Raises:
         ValueError: if a shape, the dtype or the window is wrong.
+
+    Example:
+        >>> left, right = jax.nn.one_hot(jnp.array([3, 5]), 9).reshape(2, 1, 1, 1, 9)
+        >>> ops.expected_displacement(right, window=(3, 3)).tolist()
+        [[[[1.0, 0.0]]]]
+        >>> ops.expected_displacement(0.25 * left + 0.75 * right, window=(3, 3)).tolist()
+        [[[[0.5, 0.0]]]]
     """
     probabilities = jnp.asarray(probabilities)
     check_rank("probabilities", probabilities, "h w g n")

@@ -26,6 +26,12 @@ def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
 
     Raises:
         ValueError: if `shape` is not two or three whole numbers.
+
+    Example:
+        >>> ops.identity_coords((2, 3)).tolist()  # 2 rows, 3 columns; each entry is (x, y)
+        [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]]
+        >>> ops.identity_coords((4, 2, 3)).shape
+        (4, 2, 3, 3)
     """
     sizes = check_sizes("shape", shape, (2, 3))
     axes = [jnp.arange(size, dtype=jnp.result_type(float)) for size in sizes]
@@ -56,6 +62,13 @@ def to_pixels(
 
     Raises:
         ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
+
+    Example:
+        >>> places = jnp.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]])
+        >>> ops.to_pixels(places, (3, 5)).tolist()  # 3 rows, 5 columns
+        [[0.0, 0.0], [2.0, 1.0], [4.0, 2.0]]
+        >>> ops.to_pixels(places, (3, 5), align_corners=False).tolist()
+        [[-0.5, -0.5], [2.0, 1.0], [4.5, 2.5]]
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
@@ -85,6 +98,13 @@ def to_normalised(
 
     Raises:
         ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
+
+    Example:
+        >>> last = jnp.array([3.0, 1.0])  # of 3 rows and 4 columns: the last column, the row in the middle
+        >>> ops.to_normalised(last, (3, 4)).tolist()
+        [1.0, 0.0]
+        >>> ops.to_normalised(last, (3, 4), align_corners=False).tolist()  # an eighth of the width before the edge
+        [0.75, 0.0]
     """
     coords, sizes = _check(coords, shape)
     if align_corners:
@@ -109,6 +129,14 @@ def displace(displacement: Float[ArrayLike, "h w *fields 2"]) -> Float[Array, "h
 
     Raises:
         ValueError: if `displacement` is not floating or not (h, w, ..., 2).
+
+    Example:
+        >>> displacement = jnp.zeros((2, 3, 2)).at[1, 2].set(jnp.array([-0.5, 0.25]))
+        >>> coords = ops.displace(displacement)
+        >>> coords[0].tolist()
+        [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]
+        >>> coords[1, 2].tolist()  # half a pixel left of (2, 1), a quarter below it
+        [1.5, 1.25]
     """
     displacement = as_coords("displacement", displacement)
     if displacement.ndim < 3:
@@ -143,6 +171,15 @@ def footprint_coords(coords: Float[ArrayLike, "h w 2"], samples: int | Sequence[
 
     Raises:
         ValueError: if `coords` is not floating or not (h, w, 2), or `samples` is not one or two positive whole numbers.
+
+    Example:
+        >>> coords = 2 * ops.identity_coords((3, 3))  # shrinks by two
+        >>> points = ops.footprint_coords(coords, 2)
+        >>> points[1, 1].tolist()  # around (2, 2)
+        [[1.625, 1.625], [2.375, 1.625], [1.625, 2.375], [2.375, 2.375]]
+        >>> stripes = jnp.tile(jnp.array([0.0, 1.0]), (6, 3))[..., None]  # every other column is 0
+        >>> ops.sample(stripes, coords)[1, 1].tolist(), ops.sample(stripes, points).mean(-2)[1, 1].tolist()
+        ([0.0], [0.375])
     """
     coords = as_coords("coords", coords)
     check_rank("coords", coords, "h w 2")

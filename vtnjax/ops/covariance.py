@@ -32,6 +32,13 @@ def covariance(features: Float[ArrayLike, "h w c"]) -> Float[Array, "c c"]:
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
+
+    Example:
+        >>> features = jnp.array([[[0.0, 0.0], [2.0, 4.0]]])  # two positions, two channels
+        >>> ops.covariance(features).tolist()
+        [[1.0, 2.0], [2.0, 4.0]]
+        >>> ops.covariance(features + 7).tolist()  # the mean does not count
+        [[1.0, 2.0], [2.0, 4.0]]
     """
     x = as_positions("features", features)
     x = x - x.mean(0, keepdims=True)
@@ -58,6 +65,13 @@ def isqrt_covariance(features: Float[ArrayLike, "h w c"], *, iterations: int = 5
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or there is no step.
+
+    Example:
+        >>> features = 3 * jnp.array([[[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]])
+        >>> ops.covariance(features).tolist()
+        [[9.0, 0.0], [0.0, 9.0]]
+        >>> ops.isqrt_covariance(features).round(2).tolist()  # the root's upper triangle
+        [3.0, 0.0, 3.0]
     """
     check_at_least_1("iterations", iterations)
     matrix = covariance(features)
@@ -100,6 +114,13 @@ def matrix_power_covariance(features: Float[ArrayLike, "h w c"], *, power: float
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or the power is not above 0.
+
+    Example:
+        >>> features = jnp.array([[[-1.0, -4.0], [-1.0, 4.0], [1.0, -4.0], [1.0, 4.0]]])  # variances 1 and 16
+        >>> ops.matrix_power_covariance(features).round(2).tolist()
+        [1.0, 0.0, 4.0]
+        >>> ops.matrix_power_covariance(features, power=0.25).round(2).tolist()
+        [1.0, 0.0, 2.0]
     """
     check_positive("power", power)
     return _upper_triangle(_power(covariance(features), power))
@@ -164,6 +185,10 @@ def bilinear_pool(features: Float[ArrayLike, "h w c"], *, epsilon: float = _EPSI
 
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or epsilon is not above 0.
+
+    Example:
+        >>> ops.bilinear_pool(jnp.array([[[5.0, -5.0]]])).round(2).tolist()  # of the products 25, -25, -25, 25
+        [0.5, -0.5, -0.5, 0.5]
     """
     check_positive("epsilon", epsilon)
     x = as_positions("features", features)
@@ -200,6 +225,15 @@ def compact_bilinear_pool(
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or a sketch is of another
             shape or dtype.
+
+    Example:
+        >>> features, signs = jnp.array([[[2.0, 3.0]]]), jnp.ones((2, 2))
+        >>> hashes = jnp.array([[0, 1], [0, 2]])  # so that the four products go to places of their own
+        >>> ops.compact_bilinear_pool(features, hashes, signs, 4, normalise=False).tolist()
+        [4.0, 6.0, 6.0, 9.0]
+        >>> hashes = jnp.array([[0, 1], [0, 0]])  # 4 + 6 and 6 + 9
+        >>> ops.compact_bilinear_pool(features, hashes, signs, 2, normalise=False).round(2).tolist()
+        [10.0, 15.0]
     """
     x = as_positions("features", features)
     hashes, signs = _sketch(x, hashes, signs, size, count=2)
@@ -245,6 +279,15 @@ def kernel_pool(
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or a sketch or the
             coefficients are of another shape or dtype.
+
+    Example:
+        >>> features, options = jnp.array([[[1.0, 2.0]]]), {"unit": False, "normalise": False}
+        >>> hashes, signs = jnp.array([[0, 1], [0, 1], [0, 1]]), jnp.ones((3, 2))
+        >>> pooled = ops.kernel_pool(features, hashes, signs, 3, jnp.ones(4), **options)
+        >>> pooled[:3].tolist(), pooled[3:6].round(2).tolist()  # 1, the features, and (1 + 2 t)^2 = 1 + 4 t + 4 t^2
+        ([1.0, 1.0, 2.0], [1.0, 4.0, 4.0])
+        >>> pooled[6:].round(2).tolist()  # (1 + 2 t)^3 = 1 + 6 t + 12 t^2 + 8 t^3, whose t^3 is place 0 again
+        [9.0, 6.0, 12.0]
     """
     x = as_positions("features", features)
     hashes, signs = _sketch(x, hashes, signs, size)

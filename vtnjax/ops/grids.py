@@ -53,6 +53,16 @@ def affine_grid(
 
     Raises:
         ValueError: if theta is not (2, 3) or (3, 4), or shape has another number of axes.
+
+    Example:
+        >>> grid = ops.affine_grid(jnp.eye(2, 3), (2, 3))
+        >>> grid.tolist()
+        [[[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]]
+        >>> ops.to_pixels(grid, (2, 3))[1, 2].tolist()  # the pixel's own coordinates
+        [2.0, 1.0]
+        >>> thetas = jnp.stack([jnp.eye(2, 3), 0.5 * jnp.eye(2, 3)])
+        >>> jax.vmap(lambda theta: ops.affine_grid(theta, (2, 3)))(thetas)[:, 0, 0].tolist()
+        [[-1.0, -1.0], [-0.5, -0.5]]
     """
     theta = as_coords("theta", theta)
     if theta.shape not in ((2, 3), (3, 4)):
@@ -86,6 +96,11 @@ def attention_grid(
 
     Raises:
         ValueError: if scale is not () or (2,), or translation is not (2,).
+
+    Example:
+        >>> window = ops.attention_grid(0.5, jnp.array([0.5, 0.0]), (2, 2))
+        >>> window.tolist()  # half the width, at the right, and half the height, in the middle
+        [[[0.0, -0.5], [1.0, -0.5]], [[0.0, 0.5], [1.0, 0.5]]]
     """
     scale, translation = as_coords("scale", scale), as_coords("translation", translation)
     if scale.shape not in ((), (2,)):
@@ -122,6 +137,11 @@ def projective_grid(
 
     Raises:
         ValueError: if theta is neither (3, 3) nor (8,).
+
+    Example:
+        >>> theta = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 1.5]])
+        >>> ops.projective_grid(theta, (2, 2)).tolist()  # (x, y) / (y / 2 + 1.5): the lower row reads half the width
+        [[[-1.0, -1.0], [1.0, -1.0]], [[-0.5, 0.5], [0.5, 0.5]]]
     """
     theta = as_coords("theta", theta)
     if theta.shape not in ((3, 3), (8,)):
@@ -169,6 +189,15 @@ def thin_plate_spline_grid(
     Raises:
         ValueError: if targets and control are not both (k, 2), or if known control points coincide, lie on one line or
             are in pixels: none negative, and some beyond 2.
+
+    Example:
+        >>> control = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+        >>> targets = control.at[4].set(jnp.array([0.5, 0.25]))  # the corners stay, the middle moves
+        >>> grid = ops.thin_plate_spline_grid(targets, (3, 3), control=control)
+        >>> grid[1, 1].round(2).tolist()
+        [0.5, 0.25]
+        >>> grid[0, 2].round(2).tolist()
+        [1.0, -1.0]
     """
     targets = as_coords("targets", targets)
     sizes = check_sizes("shape", shape, (2,))
@@ -204,6 +233,13 @@ def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]
 
     Raises:
         ValueError: if theta is not (2, m) or basis is not (m, h, w) with the same m.
+
+    Example:
+        >>> x, y = jnp.moveaxis(ops.identity_coords((3, 3)), -1, 0)
+        >>> basis = jnp.stack([x, y, x * y])
+        >>> theta = jnp.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]])  # reads at (x + x y / 2, y)
+        >>> ops.linear_grid(theta, basis)[2].tolist()
+        [[0.0, 2.0], [2.0, 2.0], [4.0, 2.0]]
     """
     theta, basis = as_coords("theta", theta), as_coords("basis", basis)
     if theta.ndim != 2 or theta.shape[0] != 2 or basis.ndim != 3 or theta.shape[1] != basis.shape[0]:

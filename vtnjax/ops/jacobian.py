@@ -29,6 +29,13 @@ def jacobian(coords: Float[ArrayLike, "*points n"]) -> Float[Array, "*points n n
 
     Raises:
         ValueError: if `coords` is not floating, or of another shape.
+
+    Example:
+        >>> matrices = ops.jacobian(2 * ops.identity_coords((3, 4)))
+        >>> matrices[1, 1].tolist()
+        [[2.0, 0.0], [0.0, 2.0]]
+        >>> float(jnp.linalg.det(matrices[1, 1]))  # an output pixel reads four pixels' area
+        4.0
     """
     coords = _check(coords)
     # x runs along the last of the positions' axes.
@@ -55,6 +62,13 @@ def folds(coords: Float[ArrayLike, "h w *fields 2"]) -> Bool[Array, "h2 w2 *fiel
 
     Raises:
         ValueError: if `coords` is not floating, or of another shape.
+
+    Example:
+        >>> coords = ops.identity_coords((2, 4))
+        >>> ops.folds(coords[:, jnp.array([0, 2, 1, 3])]).tolist()  # two columns changed places
+        [[False, True, False]]
+        >>> int(ops.folds(coords[:, ::-1]).sum())  # a mirror image
+        3
     """
     coords = _check(coords)
     if coords.shape[-1] != 2:

@@ -34,6 +34,13 @@ def resize(
 
     Raises:
         ValueError: if the image is not floating, not (h, w, c) or empty, or `shape` is not two whole numbers.
+
+    Example:
+        >>> row = jnp.array([[[0.0], [12.0]]])
+        >>> ops.resize(row, (1, 4)).round(2).tolist()
+        [[[0.0], [4.0], [8.0], [12.0]]]
+        >>> ops.resize(row, (1, 4), align_corners=False).tolist()  # a quarter of a pixel outside: the border
+        [[[0.0], [3.0], [9.0], [12.0]]]
     """
     image = jnp.asarray(image)
     check_floating("image", image)

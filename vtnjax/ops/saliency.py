@@ -48,6 +48,13 @@ def saliency_grid(
     Raises:
         ValueError: if the saliency is not (h, w) of at least one cell, fwhm is not positive, or pad or shape are not
             whole numbers.
+
+    Example:
+        >>> even, lone = jnp.ones((5, 5)), jnp.zeros((5, 5)).at[3, 3].set(1.0)
+        >>> ops.saliency_grid(even, (2, 2), fwhm=2.0, pad=4).round(2).tolist()
+        [[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]
+        >>> ops.saliency_grid(lone, (2, 2), fwhm=2.0, pad=4).round(2).tolist()  # all read the one salient cell
+        [[[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, 0.5]]]
     """
     saliency = as_coords("saliency", saliency)
     check_rank("saliency", saliency, "h w")

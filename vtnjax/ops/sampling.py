@@ -74,6 +74,16 @@ def sample(
             has more pixels than the dtype of `coords` can tell apart (16.8 million in float32), the image has 2 ** 31
             or more in all, `fill` has another shape or comes with another padding, or "matmul" with another method than
             "bilinear".
+
+    Example:
+        >>> image = jnp.array([[0.0, 10.0], [20.0, 30.0]])[..., None]
+        >>> coords = jnp.array([[1.0, 0.0], [0.5, 0.0], [0.5, 0.5], [1.5, 0.0]])  # the last is half outside
+        >>> ops.sample(image, coords)[:, 0].tolist()
+        [10.0, 5.0, 15.0, 5.0]
+        >>> ops.sample(image, coords, padding="border")[:, 0].tolist()
+        [10.0, 5.0, 15.0, 10.0]
+        >>> jax.vmap(ops.sample)(jnp.ones((8, 32, 32, 3)), jnp.ones((8, 16, 16, 2))).shape
+        (8, 16, 16, 3)
     """
     image, coords = _check(image, coords, "image", "h w c", padding)
     check_choice("method", method, METHODS)
@@ -110,6 +120,13 @@ def sample_channels(
 
     Raises:
         ValueError: as `sample`, where each group counts a pixel of its own, and if g does not divide c.
+
+    Example:
+        >>> row = jnp.array([[1.0, 2.0, 3.0]])
+        >>> image = jnp.stack([row, 10 * row], axis=-1)
+        >>> coords = jnp.array([[0.0, 0.0], [1.5, 0.0]])  # where each of the two channels reads
+        >>> ops.sample_channels(image, coords).tolist()
+        [1.0, 25.0]
     """
     image, coords = _check(image, coords, "image", "h w c", padding)
     check_choice("method", method, METHODS)
@@ -152,6 +169,12 @@ def sample_volume(
 
     Raises:
         ValueError: as `sample`, of a volume and its voxels.
+
+    Example:
+        >>> volume = jnp.arange(8.0).reshape(2, 2, 2, 1)  # voxel (x, y, z) holds x + 2 y + 4 z
+        >>> coords = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.5]])
+        >>> ops.sample_volume(volume, coords)[:, 0].tolist()
+        [1.0, 4.0, 3.5]
     """
     volume, coords = _check(volume, coords, "volume", "d h w c", padding)
     check_choice("method", method, VOLUME_METHODS)
@@ -191,6 +214,12 @@ def sample_separable(
 
     Raises:
         ValueError: as `sample`, and if `x` or `y` is no line.
+
+    Example:
+        >>> image = jnp.arange(12.0).reshape(3, 4, 1)  # pixel (x, y) holds x + 4 y
+        >>> x, y = jnp.array([0.0, 0.5, 3.0]), jnp.array([1.0, 2.0])
+        >>> ops.sample_separable(image, x, y)[..., 0].tolist()
+        [[4.0, 4.5, 7.0], [8.0, 8.5, 11.0]]
     """
     image, x = _check(image, x, "image", "h w c", padding, coords_name="x")
     y = as_coords("y", y)
@@ -241,6 +270,14 @@ def grid_sample(
 
     Raises:
         ValueError: as `sample` and `sample_volume`.
+
+    Example:
+        >>> image = jnp.array([[6.0, 8.0]])[..., None]
+        >>> left = jnp.array([-1.0, 0.0])
+        >>> ops.grid_sample(image, left, align_corners=True).tolist()  # the centre of the first pixel
+        [6.0]
+        >>> ops.grid_sample(image, left, align_corners=False).tolist()  # its outer edge, half of which is outside
+        [3.0]
     """
     image = jnp.asarray(image)
     volume = image.ndim == 4
