@@ -134,7 +134,9 @@ def of_vtn():
     parts, digits = means("composites"), means("two_digits")
     balanced = parts["VTN, balanced batches"]
     scenes = {warp: mean("scenes_frozen", f"frozen,warp={warp}") for warp in ("none", "vtn")}
-    heads = {head: mean("scenes_frozen", f"frozen,warp=none,head={head}") for head in ("bp", "isqrt")}
+    heads = {head: mean("scenes_frozen", f"frozen,warp=none,head={head}") for head in ("bp", "isqrt", "mpncov", "kp")}
+    ablations = ("mixing", "probability", "consistency")
+    without = {part: mean("scenes_frozen", f"frozen,ablation={part}") for part in ablations}
     whole = {warp: mean("scenes", f"warp={warp},localise") for warp in ("none", "vtn")}
     unscaled = [mean("scenes_frozen", f"frozen,warp={warp}{UNSCALED}") for warp in ("none", "ssn")]
     return [
@@ -150,8 +152,13 @@ def of_vtn():
         "estimator frozen.",
         f"which fits this motion exactly, has {digits['an affine warp a channel']:.1f} %.",
         f"VTN lowers the error by {scenes['none'] - scenes['vtn']:.1f} points",
-        f"a bilinear head has an error of {heads['bp']:.1f} %, and an iSQRT-COV head one of {heads['isqrt']:.1f} %",
-        f"With a VTN the error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
+        f"a bilinear head has an error of {heads['bp']:.1f} %, an iSQRT-COV head one of {heads['isqrt']:.1f} %, and",
+        f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
+        f"has the highest error, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
+        f"the VTN's error is {without['mixing']:.1f} %. Without probabilities it is {without['probability']:.1f} %, "
+        f"and without the consistency loss {without['consistency']:.1f} %",
+        f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
+        f"in place of the iterated one, {heads['mpncov']:.1f} %. A kernel pooling has {heads['kp']:.1f} %",
         f"An iSQRT-COV head without a warp has {mean('scenes', 'warp=none,head=isqrt,localise'):.1f} %",
         f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
     ]
