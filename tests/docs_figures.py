@@ -155,6 +155,7 @@ def of_vtn():
         f"a bilinear head has an error of {heads['bp']:.1f} %, an iSQRT-COV head one of {heads['isqrt']:.1f} %, and",
         f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
         f"has the highest error, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
+        f"With a VTN it has {mean('scenes', 'warp=vtn,dcl,localise'):.1f} %, and",
         f"the VTN's error is {without['mixing']:.1f} %. Without probabilities it is {without['probability']:.1f} %, "
         f"and without the consistency loss {without['consistency']:.1f} %",
         f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
