@@ -47,40 +47,34 @@ def test_value_and_gradient_lower(name, platform):
     assert [leaf.shape for leaf in exported.out_avals[1:]] == shapes
 
 
+def lowered(function, *shapes, platforms=("cpu", "cuda")):
+    """The program of a function of float32 arrays, by platform."""
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return {each: export.export(jax.jit(function), platforms=[each])(*arguments).mlir_module() for each in platforms}
+
+
 def test_a_tpu_gets_matrix_products_for_separable_warps():
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (IMAGE, (2, 5), (2, 4))]
-    lowered = {
-        platform: export.export(jax.jit(jax.vmap(ops.sample_separable)), platforms=[platform])(*arguments).mlir_module()
-        for platform in ("tpu", "cuda")
-    }
-    assert "dot_general" in lowered["tpu"]
-    assert "dot_general" not in lowered["cuda"]
+    programs = lowered(jax.vmap(ops.sample_separable), IMAGE, (2, 5), (2, 4), platforms=("tpu", "cuda"))
+    assert "dot_general" in programs["tpu"]
+    assert "dot_general" not in programs["cuda"]
 
 
 def test_a_gpu_adds_single_corners_where_there_are_few_channels():
     def to_image(image, coords):
         return jax.grad(lambda image: jax.vmap(ops.sample_channels)(image, coords).sum())(image)
 
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (IMAGE, (2, 5, 5, 4, 2))]
-    lowered = {
-        platform: export.export(jax.jit(to_image), platforms=[platform])(*arguments).mlir_module()
-        for platform in ("cpu", "cuda")
-    }
-    assert "stablehlo.pad" in lowered["cpu"]  # of rows of whole cells
-    assert "stablehlo.pad" not in lowered["cuda"]
+    programs = lowered(to_image, IMAGE, (2, 5, 5, 4, 2))
+    assert "stablehlo.pad" in programs["cpu"]  # of rows of whole cells
+    assert "stablehlo.pad" not in programs["cuda"]
 
 
 def test_a_gpu_sums_over_channels_in_the_loop_that_reads_the_pixels():
     def to_coords(image, coords):
         return jax.grad(lambda coords: jax.vmap(ops.sample_channels)(image, coords).sum())(coords)
 
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (IMAGE, (2, 5, 5, 2, 2))]
-    lowered = {
-        platform: export.export(jax.jit(to_coords), platforms=[platform])(*arguments).mlir_module()
-        for platform in ("cpu", "cuda")
-    }
-    assert "dot_general" in lowered["cpu"]
-    assert "dot_general" not in lowered["cuda"]
+    programs = lowered(to_coords, IMAGE, (2, 5, 5, 2, 2))
+    assert "dot_general" in programs["cpu"]
+    assert "dot_general" not in programs["cuda"]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 20])
