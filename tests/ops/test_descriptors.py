@@ -120,6 +120,11 @@ def test_a_large_power_comes_to_the_maximum_and_neither_overflows_nor_vanishes()
     assert bool(jnp.isfinite(to_features).all() & jnp.isfinite(to_p))
 
 
+def test_a_power_that_is_known_is_taken_in_a_compiled_function():
+    p, features = jnp.asarray(2.0), jnp.asarray([[[1.0], [7.0]]])
+    assert_allclose(jax.jit(lambda x: ops.gem(x, p))(features), [5.0], rtol=1e-6)
+
+
 def test_crow_weighs_positions_and_channels_as_a_loop_does(x64):
     rng = np.random.default_rng(0)
     features = rng.uniform(size=(4, 5, 3)) * (rng.uniform(size=(4, 5, 3)) < 0.6)

@@ -90,7 +90,7 @@ def gem(features: Float[ArrayLike, "h w c"], p: Float[ArrayLike, "*p"], *, epsil
     check_floating("p", p)
     if p.shape not in ((), x.shape[1:]):
         raise ValueError(f"p must be a number or one for each channel, {x.shape[1:]}, but its shape is {p.shape}")
-    if not isinstance(p, Tracer) and not bool((p > 0).all()):
+    if not isinstance(p, Tracer) and not np.all(np.asarray(p) > 0):  # by NumPy: JAX would trace the comparison
         raise ValueError(f"p must be above 0, not {p}")
     p = jnp.broadcast_to(p.astype(x.dtype), x.shape[1:])
     x = clamp(x, epsilon, jnp.inf)
