@@ -147,8 +147,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts alone")
     arguments = parser.parse_args()
     some = [] if set(arguments.only) == set(PARTS) else arguments.only
-    name = "-".join(["device", *some, jax.default_backend()])
-    path = Path(__file__).parent.parent / "results" / f"{name}.json"
+    file = "-".join(["device", *some, jax.default_backend()]) + ".json"
+    path = Path(__file__).parent.parent / "results" / file
     results, began = {}, time.perf_counter()
     for part in arguments.only:
         for name, figures in PARTS[part](arguments.rounds):

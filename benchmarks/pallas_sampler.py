@@ -3,7 +3,7 @@
     python benchmarks/pallas_sampler.py
 
 prints milliseconds of both, forward, to the coordinates, and to both with the image's gradient added up atomically,
-beside the time that a copy of the same bytes takes, and writes results/pallas-sampler-gpu.json. The kernels read with
+beside the megabytes that each must read and write, and writes results/pallas-sampler-gpu.json. The kernels read with
 zeros outside. `ops` does not use them, whatever the times: a program that holds one cannot be exported, and a mesh that
 splits the batch would gather it before the kernel.
 """
@@ -192,7 +192,8 @@ def main() -> None:
                     for who, program in programs.items()
                 }
                 found[f"{case}, {dtype}, {name}"] = {**ms, "megabytes": moved[name] / 1e6}
-                print(f"{case}, {dtype}, {name}: {ms}", flush=True)
+                times = "  ".join(f"{who} {each:.2f} ms" for who, each in ms.items())
+                print(f"{f'{case}, {dtype}, {name}':40}{times}  of {moved[name] / 1e6:.0f} MB", flush=True)
     command = f"python benchmarks/pallas_sampler.py --rounds {arguments.rounds}"
     save("pallas-sampler", command, seconds=time.perf_counter() - began, figures=found)
 

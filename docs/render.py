@@ -150,14 +150,6 @@ def _steps() -> str:
     return _markdown(["network", "ms a step", "images a second", "GB"], lines)
 
 
-def _kernels() -> str:
-    """Milliseconds of `benchmarks/pallas_sampler.py`."""
-    lines = [
-        [name, f"{each['XLA']:.2f}", f"{each['Pallas']:.2f}"] for name, each in figures("pallas-sampler-gpu").items()
-    ]
-    return _markdown(["", "XLA, ms", "Pallas, ms"], lines)
-
-
 def _products() -> str:
     """The counts of `benchmarks/products.py`."""
     header = ["case", "kept, millions", "by products: MFLOP", "MB", "by gathers: MFLOP", "MB", "a TPU takes"]
@@ -236,7 +228,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "whole_steps": lambda: _beside_torch("steps-cpu"),
     "convolutions": _convolutions,
     "gpu_steps": _steps,
-    "gpu_kernels": _kernels,
     "products": _products,
     "pod": _pod,
 }

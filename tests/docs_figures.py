@@ -241,19 +241,9 @@ def on_a_gpu():
     resnet, cnn = "ResNet-50, plain", "house numbers, cnn"
     tasn = {name: each["milliseconds"] for name, each in render.figures("device-tasn-gpu").items()}
     seeds = {name: each["milliseconds"] for name, each in render.figures("device-seeds-gpu").items()}
-    kernels = render.figures("pallas-sampler-gpu")
-
-    def share(name, over="XLA", of="Pallas"):
-        return f"{kernels[name][of] / kernels[name][over]:.2f}"
-
-    groups, each = "VTN groups, {}, to coordinates".format, "VTN channels, float32, {}".format
     return [
         f"takes {tasn['TASN, both nets'] / tasn['ResNet-50 at 224']:.1f} times as long as that of a ResNet-50 at 224",
         f"64 seeds of an ST-FCN take {seeds['ST-FCN, 64 seeds'] / seeds['ST-FCN, 1 seeds']:.1f} times as long as one",
-        f"takes {share(groups('float32'), 'XLA before', 'XLA')} of the time in float32 and "
-        f"{share(groups('bfloat16'), 'XLA before', 'XLA')} in bfloat16",
-        f"it samples in {share(each('forward'))} of XLA's time in float32 and makes the gradient to the coordinates in "
-        f"{share(each('to coordinates'))}.",
         f"Samplers over PyTorch {render.record('sampling-gpu')['versions']['torch']}'s",
         f"the step of the ResNet-50 {longer('ResNet-50, VTN', resnet)} longer, and an STN "
         f"{longer('ResNet-50, STN', resnet)}. The step of ST-CNN Multi takes {longer('house numbers, multi', cnn)} "

@@ -162,6 +162,12 @@ def test_dead_channels_and_empty_maps_have_finite_gradients_in_every_dtype(name,
 
 
 @pytest.mark.parametrize("name", POOLS)
+def test_a_value_that_is_no_number_shows(name):
+    features = jnp.ones((3, 4, 2)).at[1, 2, 0].set(jnp.nan)
+    assert jnp.isnan(jax.jit(POOLS[name])(features)[0])
+
+
+@pytest.mark.parametrize("name", POOLS)
 def test_a_batch_is_compiled_as_one(name):
     batch = np.random.default_rng(0).uniform(size=(3, 4, 5, 2)).astype(np.float32)
     pooled, one = jax.jit(jax.vmap(POOLS[name]))(batch), jax.jit(POOLS[name])

@@ -29,14 +29,11 @@ class _Pooling(nnx.Module):
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n size"]:
         """Pool a batch; see the class."""
-        self._check(features)
-        return jax.vmap(self._one())(self._reduced(features))
-
-    def _check(self, features):
         if features.ndim != 4 or features.shape[-1] != self.channels:
             raise ValueError(
                 f"features must have the shape (n, h, w, {self.channels}), but their shape is {features.shape}"
             )
+        return jax.vmap(self._one())(self._reduced(features))
 
     def _one(self) -> Callable[[Array], Array]:
         """The function of one example (h, w, c)."""
@@ -349,17 +346,16 @@ class RMAC(_Pooling):
         self.levels = levels
         self.whitening = None if whitening is None else nnx.Linear(channels, whitening, dtype=dtype, rngs=rngs)
 
-    def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n size"]:
-        """Pool a batch; see the class."""
-        if self.whitening is None:
-            return super().__call__(features)
-        self._check(features)
-        regions = unit(jax.vmap(lambda x: regional_maxima(x, levels=self.levels))(features))  # (n, regions, c)
-        whitened = self.whitening(regions)
-        return unit(whitened.astype(widest(jnp.float32, whitened.dtype))).sum(1)
-
     def _one(self):
-        return lambda x: ops.rmac(x, levels=self.levels)
+        whitening = self.whitening
+        if whitening is None:
+            return lambda x: ops.rmac(x, levels=self.levels)
+
+        def one(x):
+            vectors = whitening(unit(regional_maxima(x, levels=self.levels)))
+            return unit(vectors.astype(widest(jnp.float32, vectors.dtype))).sum(0)
+
+        return one
 
 
 def _triangle(count):

@@ -52,7 +52,7 @@ def contract(
     """The tangent of the samples, of their slopes by x, y(, z) and the coordinates' tangents.
 
     Its transpose sums over the channels. A CPU does that fastest as a product of matrices, of slopes that are kept; a
-    GPU fuses plain products with what computes the slopes, 1.8 to 3 times as fast for groups of 64 channels.
+    GPU fuses plain products with what computes the slopes, and keeps none.
     """
     return _contract(dcoords, *slopes)
 

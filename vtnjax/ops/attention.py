@@ -231,14 +231,20 @@ def attention_coords(
     check_density(dense, iterations, first)
     densities = [p * p.size for p in attention_marginals(attention)]
     if dense is not None:
-        limit = dense
-        for _ in range(iterations):
-            highest = _lower(*(_highest(density, 0) for density in densities))
-            clipped = [_lower(density, _lower(highest, limit)) for density in densities]
-            densities = [density + (1 - density.mean()) for density in clipped]
-            limit = jnp.inf
+        densities = _clipped(densities, dense, iterations)
     x, y = (_inverse(density, size, first) for density, size in zip(densities, (width, height), strict=True))
     return x, y
+
+
+def _clipped(densities, dense, iterations):
+    """Densities of mean 1, of which no part is high: what is above a limit is spread over its axis, again and again."""
+    limit = dense
+    for _ in range(iterations):
+        highest = _lower(*(_highest(density, 0) for density in densities))
+        clipped = [_lower(density, _lower(highest, limit)) for density in densities]
+        densities = [density + (1 - density.mean()) for density in clipped]
+        limit = jnp.inf
+    return densities
 
 
 def _lower(x, limit):

@@ -123,8 +123,7 @@ def crow(features: Float[ArrayLike, "h w c"]) -> Float[Array, " c"]:
     x = as_positions("features", features)
     energy = x.sum(1)
     length = _length(energy)
-    some = (energy > 0) & (length > 0)
-    weight = jnp.where(some, jnp.sqrt(jnp.where(some, energy / jnp.where(length > 0, length, 1), 1)), 0)
+    weight = _root(energy / jnp.where(length == 0, 1, length))
     share = (x != 0).mean(0, dtype=x.dtype)
     rarity = jnp.where(share > 0, jnp.log(share.sum() / jnp.where(share > 0, share, 1)), 0)
     return (weight[:, None] * x).sum(0) * rarity
@@ -179,13 +178,17 @@ def regional_maxima(features: Float[ArrayLike, "h w c"], *, levels: int = 3) -> 
 def unit(vectors: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
     """Vectors over their lengths plus 1e-6, as the reference code has it; a vector of zeros has a gradient of 0."""
     length = _length(vectors)[..., None]
-    return jnp.where(length > 0, vectors / (length + _EPSILON), 0)
+    return jnp.where(length == 0, 0, vectors / (length + _EPSILON))
 
 
 def _length(vectors):
-    """The lengths, with a gradient of 0 at 0."""
-    squares = (vectors**2).sum(-1)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return _root((vectors**2).sum(-1))
+
+
+def _root(x):
+    """The square root; of 0 and of what is below it 0, with a gradient of 0. What is not a number stays so."""
+    none = x <= 0
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, x)))
 
 
 def _windows(x, starts, size):
