@@ -18,10 +18,10 @@ EXAMPLES = [pytest.param(getattr(room, name), id=name) for room in (ops, nn) for
 
 @pytest.mark.parametrize("thing", EXAMPLES)
 def test_the_last_section_of_a_docstring_is_a_short_example(thing):
-    _, *sections = inspect.getdoc(thing).split("\nExample:\n")
-    assert len(sections) == 1, "the docstring must have one section `Example:`"
+    _, *sections = inspect.getdoc(thing).split("\nExamples:\n")
+    assert len(sections) == 1, "the docstring must have one section `Examples:`"
     lines = sections[0].splitlines()
-    assert all(line.startswith("    ") for line in lines), "`Example:` must be the last section"
+    assert all(line.startswith("    ") for line in lines), "`Examples:` must be the last section"
     assert lines[0].startswith("    >>> ")
     assert len(lines) <= LONGEST
 

@@ -166,7 +166,7 @@ def test_the_extras_include_one_another():
     assert {"optax", "orbax-checkpoint"} <= names(extras["train"])
     assert "vtnjax[train]" in extras["demo"]
     assert "vtnjax[train]" in extras["test"]
-    assert "vtnjax[demo,test]" in extras["dev"]
+    assert "vtnjax[demo,docs,test]" in extras["dev"]
 
 
 # ---- vtnjax COMMAND

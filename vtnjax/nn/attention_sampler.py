@@ -23,7 +23,7 @@ class AttentionSampler(nnx.Module):
     Calling it with images (n, h, w, c) and a map (n, h0, w0) or (n, h0, w0, 1), not negative, returns `(y, out)`: `y`
     is (n, h', w', c), `out["coords"]` the pixel coordinates (n, h', w', 2) that were read.
 
-    Example:
+    Examples:
         >>> sampler = nn.AttentionSampler((4, 4))
         >>> images, attention = jnp.ones((2, 9, 9, 3)), jnp.ones((2, 5, 5))
         >>> y, out = jax.jit(sampler)(images, attention)

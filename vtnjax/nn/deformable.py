@@ -35,7 +35,7 @@ class DeformableConv(nnx.Module):
         bias: (c',), or None.
         predictor: the convolution that predicts; its channels are (x, y) of each group and kernel cell, then all masks.
 
-    Example:
+    Examples:
         >>> conv = nn.DeformableConv(3, 8, rngs=nnx.Rngs(0))
         >>> y, out = conv(jnp.ones((2, 5, 5, 3)))
         >>> y.shape, out["offsets"].shape

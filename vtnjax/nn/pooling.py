@@ -78,7 +78,7 @@ class ISQRTCOV(_Reducing):
     reduced channels, 32,896 by default. In the reference the network's last stage has stride 1 (28 x 28 positions of
     448 x 448 pixels), and neither dropout nor a normalisation follows.
 
-    Example:
+    Examples:
         >>> pool = nn.ISQRTCOV(8, reduced=3, rngs=nnx.Rngs(0))
         >>> pool(jnp.ones((2, 4, 4, 8))).shape  # 3 * 4 / 2 numbers of 3 channels
         (2, 6)
@@ -121,7 +121,7 @@ class MPNCOV(_Reducing):
     Calling it with features (n, h, w, channels) returns (n, size), at least float32; `size` is k (k + 1) / 2 of k
     reduced channels, 32,896 by default.
 
-    Example:
+    Examples:
         >>> pool = nn.MPNCOV(2, reduced=None, rngs=nnx.Rngs(0))
         >>> features = jnp.array([[[[-1.0, 0.0], [1.0, 0.0]]], [[[-6.0, 8.0], [6.0, 8.0]]]])  # of two images
         >>> pool(features).round(2).tolist()  # the second channel varies nowhere
@@ -152,7 +152,7 @@ class BilinearPool(_Reducing):
     Calling it with features (n, h, w, channels) returns (n, size), at least float32; `size` is the square of the
     channels, 262,144 of VGG's 512. Of the 2,048 of a ResNet-50 it would be 4 million: reduce them.
 
-    Example:
+    Examples:
         >>> pool = nn.BilinearPool(4, rngs=nnx.Rngs(0))
         >>> pooled = pool(jnp.ones((2, 3, 3, 4)))
         >>> pooled.shape
@@ -185,7 +185,7 @@ class CompactBilinearPool(_Pooling):
     Calling it with features (n, h, w, channels) returns (n, size), at least float32. The sketch is drawn once, and the
     same streams draw the same one on every device; it is not learned, and checkpoints hold it.
 
-    Example:
+    Examples:
         >>> pool = nn.CompactBilinearPool(64, size=16, rngs=nnx.Rngs(0))
         >>> pool(jnp.ones((2, 3, 3, 64))).shape  # 16 numbers where `BilinearPool` gives 4096
         (2, 16)
@@ -221,7 +221,7 @@ class KernelPool(_Pooling):
     begin as those of exp(-gamma |x - y|^2), which for unit vectors is a series in their inner product. The paper takes
     for gamma the inverse of the mean inner product between two positions of an image.
 
-    Example:
+    Examples:
         >>> pool = nn.KernelPool(4, 8, orders=3, rngs=nnx.Rngs(0))
         >>> pool.size  # 1 + 4 + 8 + 8
         21
@@ -277,7 +277,7 @@ class GeM(_Pooling):
     Calling it with features (n, h, w, channels) returns (n, channels), at least float32 and not of length 1. `p` is one
     number for all channels; the reference code trains it at ten times the rate of the trunk and without weight decay.
 
-    Example:
+    Examples:
         >>> pool = nn.GeM(2, rngs=nnx.Rngs(0))
         >>> float(pool.p[...])
         3.0
@@ -312,7 +312,7 @@ class RMAC(_Pooling):
     `whitening` each region's vector passes a linear layer and is brought to length 1 again before the sum, as the
     fine-tuned R-MAC of Gordo (2017) has it; the whole map is one more region. Without it this is `ops.rmac`.
 
-    Example:
+    Examples:
         >>> pool = nn.RMAC(2048, whitening=512, rngs=nnx.Rngs(0))
         >>> pool.size
         512

@@ -24,7 +24,7 @@ class SaliencySampler(nnx.Module):
     (n, h', w', c), `out["coords"]` the pixel coordinates (n, h', w', 2) that were read, and `out["attention"]` the
     density (n, *size), which sums to 1.
 
-    Example:
+    Examples:
         >>> sampler = nn.SaliencySampler((3, 3), size=5)
         >>> images = jnp.broadcast_to(jnp.arange(9.0).reshape(1, 1, 9, 1), (2, 9, 9, 1))
         >>> y, out = jax.jit(sampler)(images, jnp.zeros((2, 4, 4)))  # a constant map resizes

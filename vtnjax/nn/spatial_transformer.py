@@ -62,7 +62,7 @@ class SpatialTransformer(nnx.Module):
         head: the last localisation layer. To start at another warp, give it another bias: `head.bias =
             nnx.Param(theta)`, flat, of several warps one after the other.
 
-    Example:
+    Examples:
         >>> localiser = nnx.Sequential(lambda x: x.reshape(len(x), -1), nnx.Linear(25, 8, rngs=nnx.Rngs(0)), nnx.relu)
         >>> transformer = nn.SpatialTransformer(localiser, 8, rngs=nnx.Rngs(0))
         >>> y, out = transformer(jnp.arange(50.0).reshape(2, 5, 5, 1))

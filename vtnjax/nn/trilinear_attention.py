@@ -30,7 +30,7 @@ class TrilinearAttention(nnx.Module):
     Calling it with features (n, h, w, c) returns maps (n, h, w, c), or (n, h, w, h * w) of self-attention, at least
     float32. Of a map, `ops.attention_coords` uses the positive values and their ratios alone.
 
-    Example:
+    Examples:
         >>> features = jnp.ones((2, 3, 4, 5))
         >>> nn.TrilinearAttention()(features).shape  # a map for each channel
         (2, 3, 4, 5)

@@ -40,7 +40,7 @@ class VolumetricTransformer(nnx.Module):
     `out` holds `displacement` and `coords`, (n, h, w, groups, 2), float32, (x, y) in pixels of the map, and
     `probabilities` (n, h, w, groups, rows * columns), absent with `probabilistic=False`.
 
-    Example:
+    Examples:
         >>> vtn = nn.VolumetricTransformer(4, groups=2, window=(3, 3), widths=(2, 2, 2, 2), rngs=nnx.Rngs(0))
         >>> v, out = nnx.jit(lambda vtn, features: vtn(features))(vtn, jnp.ones((1, 6, 6, 4)))
         >>> v.shape, out["coords"].shape, out["probabilities"].shape

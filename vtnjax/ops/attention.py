@@ -56,7 +56,7 @@ def trilinear_attention(
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or an option is wrong.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])  # the first two channels are alike
         >>> ops.trilinear_attention(features, normalise=()).tolist()  # each is the sum of both
         [[[2.0, 2.0, 0.0], [0.0, 0.0, 1.0]]]
@@ -89,7 +89,7 @@ def self_attention(features: Float[ArrayLike, "h w c"]) -> Float[Array, "h w n"]
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
 
-    Example:
+    Examples:
         >>> maps = ops.self_attention(jnp.array([[[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]]))
         >>> maps[..., 0].round(2).tolist()  # the first position attends to itself and to the second, which is alike
         [[0.5, 0.5, 0.0]]
@@ -128,7 +128,7 @@ def attention_marginals(attention: Float[ArrayLike, "h w"]) -> tuple[Float[Array
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell.
 
-    Example:
+    Examples:
         >>> x, y = ops.attention_marginals(jnp.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
         >>> x.tolist()  # the columns' maxima are 1, 1 and 2
         [0.25, 0.25, 0.5]
@@ -219,7 +219,7 @@ def attention_coords(
     Raises:
         ValueError: if the attention is not floating (h, w) of at least one cell, or an option is out of range.
 
-    Example:
+    Examples:
         >>> attention = jnp.tile(jnp.array([1.0, 1.0, 1.0, 2.0, 2.0]), (5, 1))
         >>> x, y = ops.attention_coords(attention, (4, 6), dense=None)
         >>> x.round(2).tolist()  # twice as dense where there is twice the attention

@@ -32,7 +32,7 @@ def candidate_offsets(window: Sequence[int]) -> Int[Array, "n 2"]:
     Raises:
         ValueError: if `window` is not two odd numbers.
 
-    Example:
+    Examples:
         >>> ops.candidate_offsets((1, 3)).tolist()
         [[-1, 0], [0, 0], [1, 0]]
         >>> ops.candidate_offsets((3, 3))[0].tolist()  # the first is up and to the left
@@ -78,7 +78,7 @@ def candidate_probabilities(
     Raises:
         ValueError: if a shape, a dtype, the window, the temperature or the border's name is wrong.
 
-    Example:
+    Examples:
         >>> response = jnp.log(jnp.array([1.0, 3.0])).reshape(1, 2, 1)  # weights 1 and 3
         >>> residual = jnp.zeros((1, 2, 1, 3))
         >>> found = ops.candidate_probabilities(residual, response, window=(1, 3), temperature=1.0)
@@ -123,7 +123,7 @@ def expected_displacement(
     Raises:
         ValueError: if a shape, the dtype or the window is wrong.
 
-    Example:
+    Examples:
         >>> left, right = jax.nn.one_hot(jnp.array([3, 5]), 9).reshape(2, 1, 1, 1, 9)
         >>> ops.expected_displacement(right, window=(3, 3)).tolist()
         [[[[1.0, 0.0]]]]

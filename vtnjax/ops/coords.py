@@ -27,7 +27,7 @@ def identity_coords(shape: Sequence[int]) -> Float[Array, "*shape n"]:
     Raises:
         ValueError: if `shape` is not two or three whole numbers.
 
-    Example:
+    Examples:
         >>> ops.identity_coords((2, 3)).tolist()  # 2 rows, 3 columns; each entry is (x, y)
         [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]]
         >>> ops.identity_coords((4, 2, 3)).shape
@@ -63,7 +63,7 @@ def to_pixels(
     Raises:
         ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
 
-    Example:
+    Examples:
         >>> places = jnp.array([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]])
         >>> ops.to_pixels(places, (3, 5)).tolist()  # 3 rows, 5 columns
         [[0.0, 0.0], [2.0, 1.0], [4.0, 2.0]]
@@ -99,7 +99,7 @@ def to_normalised(
     Raises:
         ValueError: if `coords` is not floating, or its last axis has not one entry for each axis of `shape`.
 
-    Example:
+    Examples:
         >>> last = jnp.array([3.0, 1.0])  # of 3 rows and 4 columns: the last column, the row in the middle
         >>> ops.to_normalised(last, (3, 4)).tolist()
         [1.0, 0.0]
@@ -130,7 +130,7 @@ def displace(displacement: Float[ArrayLike, "h w *fields 2"]) -> Float[Array, "h
     Raises:
         ValueError: if `displacement` is not floating or not (h, w, ..., 2).
 
-    Example:
+    Examples:
         >>> displacement = jnp.zeros((2, 3, 2)).at[1, 2].set(jnp.array([-0.5, 0.25]))
         >>> coords = ops.displace(displacement)
         >>> coords[0].tolist()
@@ -172,7 +172,7 @@ def footprint_coords(coords: Float[ArrayLike, "h w 2"], samples: int | Sequence[
     Raises:
         ValueError: if `coords` is not floating or not (h, w, 2), or `samples` is not one or two positive whole numbers.
 
-    Example:
+    Examples:
         >>> coords = 2 * ops.identity_coords((3, 3))  # shrinks by two
         >>> points = ops.footprint_coords(coords, 2)
         >>> points[1, 1].tolist()  # around (2, 2)

@@ -33,7 +33,7 @@ def covariance(features: Float[ArrayLike, "h w c"]) -> Float[Array, "c c"]:
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[0.0, 0.0], [2.0, 4.0]]])  # two positions, two channels
         >>> ops.covariance(features).tolist()
         [[1.0, 2.0], [2.0, 4.0]]
@@ -66,7 +66,7 @@ def isqrt_covariance(features: Float[ArrayLike, "h w c"], *, iterations: int = 5
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or there is no step.
 
-    Example:
+    Examples:
         >>> features = 3 * jnp.array([[[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]]])
         >>> ops.covariance(features).tolist()
         [[9.0, 0.0], [0.0, 9.0]]
@@ -115,7 +115,7 @@ def matrix_power_covariance(features: Float[ArrayLike, "h w c"], *, power: float
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or the power is not above 0.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[-1.0, -4.0], [-1.0, 4.0], [1.0, -4.0], [1.0, 4.0]]])  # variances 1 and 16
         >>> ops.matrix_power_covariance(features).round(2).tolist()
         [1.0, 0.0, 4.0]
@@ -186,7 +186,7 @@ def bilinear_pool(features: Float[ArrayLike, "h w c"], *, epsilon: float = _EPSI
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or epsilon is not above 0.
 
-    Example:
+    Examples:
         >>> ops.bilinear_pool(jnp.array([[[5.0, -5.0]]])).round(2).tolist()  # of the products 25, -25, -25, 25
         [0.5, -0.5, -0.5, 0.5]
     """
@@ -226,7 +226,7 @@ def compact_bilinear_pool(
         ValueError: if the features are not floating (h, w, c) with at least one position, or a sketch is of another
             shape or dtype.
 
-    Example:
+    Examples:
         >>> features, signs = jnp.array([[[2.0, 3.0]]]), jnp.ones((2, 2))
         >>> hashes = jnp.array([[0, 1], [0, 2]])  # so that the four products go to places of their own
         >>> ops.compact_bilinear_pool(features, hashes, signs, 4, normalise=False).tolist()
@@ -280,7 +280,7 @@ def kernel_pool(
         ValueError: if the features are not floating (h, w, c) with at least one position, or a sketch or the
             coefficients are of another shape or dtype.
 
-    Example:
+    Examples:
         >>> features, options = jnp.array([[[1.0, 2.0]]]), {"unit": False, "normalise": False}
         >>> hashes, signs = jnp.array([[0, 1], [0, 1], [0, 1]]), jnp.ones((3, 2))
         >>> pooled = ops.kernel_pool(features, hashes, signs, 3, jnp.ones(4), **options)

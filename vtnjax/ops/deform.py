@@ -64,7 +64,7 @@ def deformable_conv(
         ValueError: if a rank, a dtype or an option is wrong, the image has no pixels, the groups do not divide its
             channels, or kernel, offsets, mask or bias have not the shape that the others ask for.
 
-    Example:
+    Examples:
         >>> image, kernel, offsets = jnp.ones((3, 3, 1)), jnp.ones((3, 3, 1, 1)), jnp.zeros((3, 3, 1, 3, 3, 2))
         >>> ops.deformable_conv(image, kernel, offsets)[..., 0].tolist()  # the ordinary convolution
         [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]

@@ -54,7 +54,7 @@ def affine_grid(
     Raises:
         ValueError: if theta is not (2, 3) or (3, 4), or shape has another number of axes.
 
-    Example:
+    Examples:
         >>> grid = ops.affine_grid(jnp.eye(2, 3), (2, 3))
         >>> grid.tolist()
         [[[-1.0, -1.0], [0.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [0.0, 1.0], [1.0, 1.0]]]
@@ -97,7 +97,7 @@ def attention_grid(
     Raises:
         ValueError: if scale is not () or (2,), or translation is not (2,).
 
-    Example:
+    Examples:
         >>> window = ops.attention_grid(0.5, jnp.array([0.5, 0.0]), (2, 2))
         >>> window.tolist()  # half the width, at the right, and half the height, in the middle
         [[[0.0, -0.5], [1.0, -0.5]], [[0.0, 0.5], [1.0, 0.5]]]
@@ -138,7 +138,7 @@ def projective_grid(
     Raises:
         ValueError: if theta is neither (3, 3) nor (8,).
 
-    Example:
+    Examples:
         >>> theta = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.5, 1.5]])
         >>> ops.projective_grid(theta, (2, 2)).tolist()  # (x, y) / (y / 2 + 1.5): the lower row reads half the width
         [[[-1.0, -1.0], [1.0, -1.0]], [[-0.5, 0.5], [0.5, 0.5]]]
@@ -190,7 +190,7 @@ def thin_plate_spline_grid(
         ValueError: if targets and control are not both (k, 2), or if known control points coincide, lie on one line or
             are in pixels: none negative, and some beyond 2.
 
-    Example:
+    Examples:
         >>> control = jnp.array([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
         >>> targets = control.at[4].set(jnp.array([0.5, 0.25]))  # the corners stay, the middle moves
         >>> grid = ops.thin_plate_spline_grid(targets, (3, 3), control=control)
@@ -234,7 +234,7 @@ def linear_grid(theta: Float[ArrayLike, "2 m"], basis: Float[ArrayLike, "m h w"]
     Raises:
         ValueError: if theta is not (2, m) or basis is not (m, h, w) with the same m.
 
-    Example:
+    Examples:
         >>> x, y = jnp.moveaxis(ops.identity_coords((3, 3)), -1, 0)
         >>> basis = jnp.stack([x, y, x * y])
         >>> theta = jnp.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]])  # reads at (x + x y / 2, y)

@@ -30,7 +30,7 @@ def jacobian(coords: Float[ArrayLike, "*points n"]) -> Float[Array, "*points n n
     Raises:
         ValueError: if `coords` is not floating, or of another shape.
 
-    Example:
+    Examples:
         >>> matrices = ops.jacobian(2 * ops.identity_coords((3, 4)))
         >>> matrices[1, 1].tolist()
         [[2.0, 0.0], [0.0, 2.0]]
@@ -63,7 +63,7 @@ def folds(coords: Float[ArrayLike, "h w *fields 2"]) -> Bool[Array, "h2 w2 *fiel
     Raises:
         ValueError: if `coords` is not floating, or of another shape.
 
-    Example:
+    Examples:
         >>> coords = ops.identity_coords((2, 4))
         >>> ops.folds(coords[:, jnp.array([0, 2, 1, 3])]).tolist()  # two columns changed places
         [[False, True, False]]

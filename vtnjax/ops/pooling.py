@@ -31,7 +31,7 @@ def mac(features: Float[ArrayLike, "h w c"]) -> Float[Array, " c"]:
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[1.0, 0.0], [3.0, 2.0]]])  # one row of two positions, two channels
         >>> ops.mac(features).tolist()
         [3.0, 2.0]
@@ -51,7 +51,7 @@ def spoc(features: Float[ArrayLike, "h w c"]) -> Float[Array, " c"]:
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[1.0, 0.0], [3.0, 2.0]]])  # one row of two positions, two channels
         >>> ops.spoc(features).tolist()
         [2.0, 1.0]
@@ -77,7 +77,7 @@ def gem(features: Float[ArrayLike, "h w c"], p: Float[ArrayLike, "*p"], *, epsil
         ValueError: if the features are not floating (h, w, c) with at least one position, `p` has another shape or is
             known and not above 0, or `epsilon` is not above 0 and finite.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[1.0, 4.0], [7.0, 4.0]]])  # one row of two positions, two channels
         >>> ops.gem(features, 1.0).round(2).tolist()  # the mean
         [4.0, 4.0]
@@ -115,7 +115,7 @@ def crow(features: Float[ArrayLike, "h w c"]) -> Float[Array, " c"]:
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position.
 
-    Example:
+    Examples:
         >>> features = jnp.array([[[1.0, 1.0], [1.0, 0.0]]])  # the second channel is 0 at the second position
         >>> [f"{value:.2f}" for value in ops.crow(features)]  # so it weighs more
         ['0.65', '1.04']
@@ -145,7 +145,7 @@ def rmac(features: Float[ArrayLike, "h w c"], *, levels: int = 3) -> Float[Array
     Raises:
         ValueError: if the features are not floating (h, w, c) with at least one position, or there is no level.
 
-    Example:
+    Examples:
         >>> rmac = jax.jit(ops.rmac)
         >>> rmac(jnp.ones((14, 14, 1))).round(2).tolist()  # 14 regions and the whole map, each of length 1
         [15.0]

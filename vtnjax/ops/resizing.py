@@ -35,7 +35,7 @@ def resize(
     Raises:
         ValueError: if the image is not floating, not (h, w, c) or empty, or `shape` is not two whole numbers.
 
-    Example:
+    Examples:
         >>> row = jnp.array([[[0.0], [12.0]]])
         >>> ops.resize(row, (1, 4)).round(2).tolist()
         [[[0.0], [4.0], [8.0], [12.0]]]

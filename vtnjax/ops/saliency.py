@@ -49,7 +49,7 @@ def saliency_grid(
         ValueError: if the saliency is not (h, w) of at least one cell, fwhm is not positive, or pad or shape are not
             whole numbers.
 
-    Example:
+    Examples:
         >>> even, lone = jnp.ones((5, 5)), jnp.zeros((5, 5)).at[3, 3].set(1.0)
         >>> ops.saliency_grid(even, (2, 2), fwhm=2.0, pad=4).round(2).tolist()
         [[[-1.0, -1.0], [1.0, -1.0]], [[-1.0, 1.0], [1.0, 1.0]]]

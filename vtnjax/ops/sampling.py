@@ -75,7 +75,7 @@ def sample(
             or more in all, `fill` has another shape or comes with another padding, or "matmul" with another method than
             "bilinear".
 
-    Example:
+    Examples:
         >>> image = jnp.array([[0.0, 10.0], [20.0, 30.0]])[..., None]
         >>> coords = jnp.array([[1.0, 0.0], [0.5, 0.0], [0.5, 0.5], [1.5, 0.0]])  # the last is half outside
         >>> ops.sample(image, coords)[:, 0].tolist()
@@ -121,7 +121,7 @@ def sample_channels(
     Raises:
         ValueError: as `sample`, where each group counts a pixel of its own, and if g does not divide c.
 
-    Example:
+    Examples:
         >>> row = jnp.array([[1.0, 2.0, 3.0]])
         >>> image = jnp.stack([row, 10 * row], axis=-1)
         >>> coords = jnp.array([[0.0, 0.0], [1.5, 0.0]])  # where each of the two channels reads
@@ -170,7 +170,7 @@ def sample_volume(
     Raises:
         ValueError: as `sample`, of a volume and its voxels.
 
-    Example:
+    Examples:
         >>> volume = jnp.arange(8.0).reshape(2, 2, 2, 1)  # voxel (x, y, z) holds x + 2 y + 4 z
         >>> coords = jnp.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.5]])
         >>> ops.sample_volume(volume, coords)[:, 0].tolist()
@@ -215,7 +215,7 @@ def sample_separable(
     Raises:
         ValueError: as `sample`, and if `x` or `y` is no line.
 
-    Example:
+    Examples:
         >>> image = jnp.arange(12.0).reshape(3, 4, 1)  # pixel (x, y) holds x + 4 y
         >>> x, y = jnp.array([0.0, 0.5, 3.0]), jnp.array([1.0, 2.0])
         >>> ops.sample_separable(image, x, y)[..., 0].tolist()
@@ -271,7 +271,7 @@ def grid_sample(
     Raises:
         ValueError: as `sample` and `sample_volume`.
 
-    Example:
+    Examples:
         >>> image = jnp.array([[6.0, 8.0]])[..., None]
         >>> left = jnp.array([-1.0, 0.0])
         >>> ops.grid_sample(image, left, align_corners=True).tolist()  # the centre of the first pixel
