@@ -31,8 +31,9 @@ def numbered(notebook):
 
 
 def shrink(notebook):
-    """Pictures as JPEG: a fifth of the size."""
+    """Pictures as JPEG: a fifth of the size. Sliders are left out: they live no longer than their process."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if "image/png" in output.get("data", {}):
             picture = Image.open(io.BytesIO(base64.b64decode(output.data.pop("image/png")))).convert("RGB")
             small = io.BytesIO()

@@ -1,16 +1,23 @@
 """The notebooks run, and each .ipynb is what its .py file says."""
 
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
+import nbclient
 import nbformat
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.py"))
+EXPLORE = FOLDER / "07_explore.py"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def named(paths):
@@ -72,3 +79,75 @@ def test_the_ipynb_was_run_whole_and_is_small(path):
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) >= 3
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert path.with_suffix(".ipynb").stat().st_size < 300_000
+
+
+# ---- Sliders
+
+
+@pytest.fixture
+def explore(monkeypatch):
+    """Runs the cells of the notebook of sliders, up to a word; returns its names, and under "made" its explorers."""
+    monkeypatch.setenv("SMOKE", "1")
+
+    def call(until):
+        names = {"made": []}
+        with plt.rc_context():
+            for cell in itertools.takewhile(lambda cell: until not in cell.source, jupytext.read(EXPLORE).cells):
+                if cell.cell_type == "code":
+                    exec("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")), names)
+                    made = names["Explorer"]
+                    if isinstance(made, type):
+                        names["Explorer"] = lambda *a, made=made, **k: names["made"].append(made(*a, **k))
+        return names
+
+    return call
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba()).copy()
+
+
+def test_sliders_at_rest_give_the_image_itself(explore):
+    pytest.importorskip("ipywidgets")
+    names = explore("thin-plate spline")
+    affine, theta = (explorer.panel for explorer in names["made"])
+    for panel, rest in (
+        (affine, {"angle": 0, "scale": 1, "x": 0}),
+        (theta, dict(zip("abcdef", (1, 0, 0, 0, 1, 0), strict=True))),
+    ):
+        for slider in panel.children:
+            slider.value = rest.get(slider.description, slider.value)
+        before, after = (axes.images[0].get_array() for axes in panel.result.axes[:2])
+        np.testing.assert_allclose(before, names["IMAGES"][names["FIRST"]])
+        np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_every_slider_draws_another_picture(explore):
+    pytest.importorskip("ipywidgets")
+    for explorer in explore("never")["made"]:
+        *sliders, _ = explorer.panel.children
+        assert sliders
+        for slider in sliders:
+            before = pixels(explorer.panel.result)
+            options = getattr(slider, "options", None)
+            slider.value = options[-1] if options else slider.max
+            assert not np.array_equal(pixels(explorer.panel.result), before), slider.description
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("installed", [True, False])
+def test_pictures_stand_where_no_slider_can(installed, tmp_path):
+    if installed:
+        pytest.importorskip("ipywidgets")
+    else:
+        (tmp_path / "ipywidgets.py").write_text("raise ModuleNotFoundError(name='ipywidgets')")
+    notebook = jupytext.read(EXPLORE)
+    notebook.cells = list(itertools.takewhile(lambda cell: "thin-plate spline" not in cell.source, notebook.cells))
+    paths = os.pathsep.join(filter(None, [str(tmp_path), str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
+    nbclient.NotebookClient(notebook, timeout=600).execute(env={**os.environ, "SMOKE": "1", "PYTHONPATH": paths})
+    shown = [output.data for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert ["image/png" in data for data in shown] == [True, True]
+    assert [WIDGET in data for data in shown] == [installed, installed]
