@@ -246,7 +246,7 @@ def load_vtn(workdir, groups=8):
     network = models.WarpedFeatures(trunk, vtn, models.PooledClassifier(channels, 2, rngs=nnx.Rngs(0)))
     network.eval()
     network.scale = 1 / float(network.features(models.imagenet_input(IMAGES[FIRST][None])).std())  # answers of order 1
-    return network, lambda image: image[None], models.imagenet_input
+    return network, lambda image: np.uint8(255 * image)[None], lambda pixels: models.imagenet_input(pixels / 255.0)
 
 
 NETWORK, PREPARE, AS_INPUT = load_vtn(Path("../runs/scenes"))
@@ -255,9 +255,9 @@ VTN = NETWORK.transformer
 
 @functools.cache
 def seen(image):
-    """An image as the network takes it, and its features (h, w, c)."""
+    """An image as the network takes it, in [0, 1], and its features (h, w, c)."""
     prepared = PREPARE(IMAGES[image])
-    return prepared[0], NETWORK.features(AS_INPUT(prepared))[0]
+    return prepared[0].astype(np.float32) / 255, NETWORK.features(AS_INPUT(prepared))[0]
 
 
 def show_field(image=FIRST, group=0, temperature=0.3):

@@ -84,6 +84,15 @@ def test_the_ipynb_was_run_whole_and_is_small(path):
 # ---- Sliders
 
 
+@pytest.mark.slow
+def test_the_notebook_of_sliders_reads_runs_that_there_are(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("digits_stn", "scenes"):
+        words = ["--config", f"{FOLDER.parent}/configs/{name}.py:smoke", "--workdir", f"{tmp_path}/runs/{name}"]
+        subprocess.run([sys.executable, FOLDER.parent / "train.py", *words], check=True, capture_output=True)
+    run(EXPLORE, tmp_path / "notebooks", SMOKE="1", TMPDIR=str(tmp_path / "none"))  # where nothing could be trained
+
+
 @pytest.fixture
 def explore(monkeypatch):
     """Runs the cells of the notebook of sliders, up to a word; returns its names, and under "made" its explorers."""
@@ -114,6 +123,7 @@ def drawn(explorer):
     return [axes.images[0].get_array() for axes in explorer.panel.result.axes[:2]]
 
 
+@pytest.mark.slow
 def test_sliders_at_rest_give_the_image_itself(explore):
     pytest.importorskip("ipywidgets")
     names = explore("thin-plate spline")
