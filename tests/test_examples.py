@@ -1,19 +1,21 @@
-"""Every public op and module has one short example in its docstring, and its output is what the docstring says."""
+"""Every public op, module and function of `retrieval` has one short example in its docstring, with its true output."""
 
 import doctest
 import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
-from vtnjax import nn, ops
+from vtnjax import nn, ops, retrieval
 
 # What an example may use without importing it.
-NAMES = {"jax": jax, "jnp": jnp, "nnx": nnx, "nn": nn, "ops": ops}
+NAMES = {"jax": jax, "jnp": jnp, "nnx": nnx, "nn": nn, "np": np, "ops": ops, "retrieval": retrieval}
 LONGEST = 8
 EXAMPLES = [pytest.param(getattr(room, name), id=name) for room in (ops, nn) for name in room.__all__]
+EXAMPLES += [pytest.param(thing, id=name) for name, thing in inspect.getmembers(retrieval, inspect.isfunction)]
 
 
 @pytest.mark.parametrize("thing", EXAMPLES)
