@@ -279,7 +279,7 @@ def of_retrieval():
     photographs = verified["photographs"]
     wall = photographs["graf1, graf3"]
     return [
-        f"It takes {faster[0]:.0f} to {faster[-1]:.0f} times less time than",
+        f"has it at {faster[0]:.0f} to {faster[-1]:.0f} times the speed of",
         f"views of a painted wall {wall['inliers']} matches are inliers, and {100 * wall['right']:.1f} % of them lie",
         f"Notre-Dame and the cathedral of Chartres have {photographs['Notre-Dame, Chartres']['inliers']} inliers.",
     ]
