@@ -52,7 +52,7 @@ OUTSIDE = {  # Third-party packages, where the room's list is closed.
     "models": {"jax", "jaxtyping", "numpy", "flax"},
     "distort": {"jax", "jaxtyping", "numpy"},
     "plot": {"jaxtyping", "numpy", "matplotlib", "jax"},
-    "retrieval": {"jaxtyping", "numpy"},
+    "retrieval": {"jaxtyping", "numpy", "faiss"},
 }
 
 

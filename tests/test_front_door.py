@@ -165,7 +165,7 @@ def test_the_extras_include_one_another():
     assert names(project["dependencies"]) == {"flax", "jax", "jaxlib", "jaxtyping", "numpy"}
     assert {"optax", "orbax-checkpoint"} <= names(extras["train"])
     assert "vtnjax[train]" in extras["demo"]
-    assert "vtnjax[train]" in extras["test"]
+    assert "vtnjax[retrieval,train]" in extras["test"]
     assert "vtnjax[demo,test]" in extras["dev"]
 
 
