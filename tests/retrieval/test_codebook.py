@@ -14,7 +14,7 @@ CENTRES = 10 * RNG.standard_normal((12, 5))
 POINTS = (CENTRES[:, None] + 0.1 * RNG.standard_normal((12, 50, 5))).reshape(-1, 5).astype(np.float32)
 
 
-@pytest.mark.parametrize("block", [1, 100, 2**23])  # distances held at a time
+@pytest.mark.parametrize("block", [1, 100, 2**21])  # distances held at a time
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_nearest_words_are_those_of_a_loop(block, dtype, monkeypatch):
     monkeypatch.setattr(codebook, "BLOCK", block)

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from vtnjax._checks import check_at_least_1, needing
 from vtnjax.retrieval._given import check_rows
 
-BLOCK = 2**23  # distances that are held at a time
+BLOCK = 2**21  # distances that are held at a time, so that they stay in a core's cache
 
 
 def train_codebook(
@@ -73,13 +73,13 @@ def nearest_words(
     if count > len(codebook):
         raise ValueError(f"count must be at most {len(codebook)}, the number of words, not {count}")
     found = np.empty((len(given), count), np.int64)
-    squares = (codebook**2).sum(1)
+    # Squared distances but for the descriptor's own square, which is the same for all words, as one product.
+    given = np.append(given, np.ones((len(given), 1), given.dtype), axis=1)
+    by_words = np.concatenate([-2 * codebook.T, (codebook**2).sum(1)[None]])
     step = max(1, BLOCK // len(codebook))
     for start in range(0, len(given), step):
         block = slice(start, start + step)
-        distances = given[block] @ codebook.T
-        distances *= -2
-        distances += squares  # but for the descriptor's own square, which is the same for all words
+        distances = given[block] @ by_words
         for place in range(count):
             found[block, place] = nearest = distances.argmin(1)
             distances[np.arange(len(nearest)), nearest] = np.inf
