@@ -203,6 +203,14 @@ def _verification() -> str:
     return _markdown(header, lines)
 
 
+def _asmk() -> str:
+    """Queries of `benchmarks/asmk.py`."""
+    found = figures("asmk-cpu")["results"].items()
+    header = ["", "ms, 1 word a feature", "ms, 5 words a feature", "GB"]
+    lines = [[name, f"{each['ms, 1']:.0f}", f"{each['ms, 5']:.0f}", f"{each['gigabytes']:.2f}"] for name, each in found]
+    return _markdown(header, lines)
+
+
 def _convolutions() -> str:
     """Of steps beside PyTorch: how long the convolutions take, each by itself, and what is left of the step."""
     steps, lines = figures("steps-cpu")["results"], []
@@ -241,6 +249,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "products": _products,
     "pod": _pod,
     "verification": _verification,
+    "asmk": _asmk,
 }
 
 
