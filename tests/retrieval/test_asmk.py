@@ -122,6 +122,10 @@ def test_a_bit_a_number():
     assert np.bitwise_count(index.vectors).sum() == 65
 
 
+def test_a_residual_of_zero_is_no_positive_sign():
+    assert_array_equal(build_index(CODEBOOK, [CODEBOOK[1:2]]).vectors, [[0]])
+
+
 # ---- In a file
 
 
@@ -136,11 +140,16 @@ def test_a_file_brings_an_index_back(binary, tmp_path):
     assert_array_equal(loaded.search(query, idf=True), index.search(query, idf=True))
 
 
-@pytest.mark.parametrize("change", ["a number", "the order", "the dtype"])
+@pytest.mark.parametrize("change", ["a number", "the order", "the dtype", "the shape"])
 def test_an_index_of_another_codebook_is_refused(change, tmp_path):
     codebook, images, _ = drawn(4, 8, np.float32)
     build_index(codebook, images).save(tmp_path / "index")
-    other = {"a number": codebook.copy(), "the order": codebook[::-1], "the dtype": codebook.astype(np.float64)}[change]
+    others = {
+        "the order": codebook[::-1],
+        "the dtype": codebook.astype(np.float64),
+        "the shape": codebook.reshape(-1, 4),
+    }
+    other = others.get(change, codebook.copy())
     if change == "a number":
         other[3, 2] += 1e-6
     with pytest.raises(ValueError, match=r"codebook must be the one that the index '.*index' was built with"):
