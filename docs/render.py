@@ -193,6 +193,24 @@ def _beside_torch(name: str) -> str:
     return _markdown(["", "ms", "PyTorch's ms", "ratio"], lines)
 
 
+def _verification() -> str:
+    """The drawn matches of `benchmarks/verification.py`."""
+    header = ["", "ms", "scikit-image's ms", "times as fast", "inliers", "scikit-image's inliers"]
+    lines = []
+    for name, each in figures("verification-cpu")["results"].items():
+        times = [f"{each['vtnjax']:.1f}", f"{each['scikit-image']:.0f}", f"{each['faster']:.0f}"]
+        lines.append([name, *times, *(f"{each[f'inliers, {who}']}" for who in ("vtnjax", "scikit-image"))])
+    return _markdown(header, lines)
+
+
+def _asmk() -> str:
+    """Queries of `benchmarks/asmk.py`."""
+    found = figures("asmk-cpu")["results"].items()
+    header = ["", "ms, 1 word a feature", "ms, 5 words a feature", "GB"]
+    lines = [[name, f"{each['ms, 1']:.0f}", f"{each['ms, 5']:.0f}", f"{each['gigabytes']:.2f}"] for name, each in found]
+    return _markdown(header, lines)
+
+
 def _convolutions() -> str:
     """Of steps beside PyTorch: how long the convolutions take, each by itself, and what is left of the step."""
     steps, lines = figures("steps-cpu")["results"], []
@@ -230,6 +248,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_steps": _steps,
     "products": _products,
     "pod": _pod,
+    "verification": _verification,
+    "asmk": _asmk,
 }
 
 

@@ -33,6 +33,7 @@ ROOMS = {
     "distort": {"ops"},
     "plot": {"ops"},
     "data": set(),
+    "retrieval": set(),
     "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
     "train": set(),
     "recipes": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate", "train"},
@@ -51,6 +52,7 @@ OUTSIDE = {  # Third-party packages, where the room's list is closed.
     "models": {"jax", "jaxtyping", "numpy", "flax"},
     "distort": {"jax", "jaxtyping", "numpy"},
     "plot": {"jaxtyping", "numpy", "matplotlib", "jax"},
+    "retrieval": {"jaxtyping", "numpy", "faiss"},
 }
 
 
@@ -198,9 +200,10 @@ def test_no_file_imports_tensorflow_torch_or_pyplot(room):
             assert not name.startswith("matplotlib.pyplot"), f"{path} imports {name}"
 
 
-def test_data_needs_no_jax():
-    refused = re.compile(r"(jax|flax|jaxtyping|vtnjax\._arrays)\b")
-    for path in files_of("data"):
+@pytest.mark.parametrize(("room", "more"), [("data", "|jaxtyping"), ("retrieval", "")])
+def test_rooms_of_numpy_need_no_jax(room, more):
+    refused = re.compile(rf"(jax|flax|vtnjax\._arrays{more})\b")
+    for path in files_of(room):
         assert not [name for name in imports_of(path) if refused.match(name)]
 
 

@@ -20,7 +20,7 @@ COMMANDS = ("main", "predict", "export")
 ROOMS = sorted(m.name for m in pkgutil.iter_modules(vtnjax.__path__) if m.name not in COMMANDS and m.name[0] != "_")
 FUNCTIONS = ["cpu_flags", "load_run"]
 HEAVY = ("flax", "optax", "orbax", "grain", "cv2", "PIL", "matplotlib", "tensorflow", "tensorflow_datasets", "scipy")
-LIGHT_ROOMS = ("ops", "nn", "losses", "distort", "models")
+LIGHT_ROOMS = ("ops", "nn", "losses", "distort", "models", "retrieval")
 ROOMS_THAT_TRAIN = ("data", "plot", "train", "recipes", "experiments")
 # What Flax and JAX do not bring by themselves.
 OF_THE_EXTRA = (
@@ -165,7 +165,7 @@ def test_the_extras_include_one_another():
     assert names(project["dependencies"]) == {"flax", "jax", "jaxlib", "jaxtyping", "numpy"}
     assert {"optax", "orbax-checkpoint"} <= names(extras["train"])
     assert "vtnjax[train]" in extras["demo"]
-    assert "vtnjax[train]" in extras["test"]
+    assert "vtnjax[retrieval,train]" in extras["test"]
     assert "vtnjax[demo,docs,test]" in extras["dev"]
 
 

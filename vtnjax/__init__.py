@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vtnjax._checks import nearest
 
 if TYPE_CHECKING:
-    from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, train
+    from vtnjax import data, distort, evaluate, experiments, losses, models, nn, ops, plot, recipes, retrieval, train
     from vtnjax._cpu import cpu_flags
     from vtnjax.recipes import load_run
 
@@ -25,6 +25,7 @@ __all__ = (
     "ops",
     "plot",
     "recipes",
+    "retrieval",
     "train",
     "cpu_flags",
     "load_run",

@@ -1,0 +1,20 @@
+"""Search beyond one network's output, in NumPy: whitening, search by local descriptors, spatial verification."""
+
+from vtnjax.retrieval.asmk import ASMKIndex, build_index
+from vtnjax.retrieval.codebook import nearest_words, train_codebook
+from vtnjax.retrieval.verification import AffineFit, affine_ransac, match_features, rerank
+from vtnjax.retrieval.whitening import Whitening, learned_whitening, pca_whitening
+
+__all__ = [
+    "ASMKIndex",
+    "AffineFit",
+    "Whitening",
+    "affine_ransac",
+    "build_index",
+    "learned_whitening",
+    "match_features",
+    "nearest_words",
+    "pca_whitening",
+    "rerank",
+    "train_codebook",
+]
