@@ -230,6 +230,8 @@ LABELS = jnp.arange(8, dtype=jnp.int32) % 3
 LOSSES = {
     "consistency_loss": (lambda *maps: losses.consistency_loss(*maps, margin=1.0), batch(*[(3, 3, 2)] * 3)),
     "colocalisation_loss": (lambda *pair: losses.colocalisation_loss(*pair, reduction="mean"), batch((3,), (3,))),
+    "contrastive_loss": (losses.contrastive_loss, batch((5,), (5,), (2, 5))),
+    "triplet_loss": (losses.triplet_loss, batch((5,), (5,), (2, 5))),
     "soft_cross_entropy": (losses.soft_cross_entropy, batch((5,), (5,))),
     "draw_triplets": (lambda labels: losses.draw_triplets(jax.random.key(0), labels), [LABELS]),
 }
