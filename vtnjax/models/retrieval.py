@@ -1,10 +1,11 @@
 """Networks for instance-level retrieval: from images to descriptors of length 1, which are compared by products."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vtnjax._arrays import widest
 from vtnjax.models.layers import last_features
@@ -24,7 +25,7 @@ class RetrievalNet(nnx.Module):
 
     def __init__(
         self,
-        trunk: Callable[[Array], dict[str, Array]],
+        trunk: Any,
         pool: Callable[[Array], Array],
         *,
         transformer: Callable[[Array], tuple[Array, dict[str, Array]]] | None = None,
@@ -50,6 +51,22 @@ class RetrievalNet(nnx.Module):
     def features(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h2 w2 k"]:
         """The trunk's last features (n, h', w', k) of images (n, h, w, 3)."""
         return last_features(self.trunk, image)
+
+    def padded(
+        self, image: Float[Array, "n h w 3"], inside: Bool[Array, "n h w 1"]
+    ) -> tuple[Float[Array, "n h2 w2 k"], Bool[Array, "n h2 w2 1"]]:
+        """The same of images that are padded at the right and at the bottom, in evaluation mode.
+
+        Args:
+            image: (n, h, w, 3); what is in the padding does not matter.
+            inside: (n, h, w, 1), true where the image is.
+
+        Returns:
+            Features (n, h', w', k), and where the image is in them, (n, h', w', 1): there they are those of the image
+            alone, and elsewhere 0. The trunk must be a backbone, which has `padded`.
+        """
+        features, insides = (list(each.values())[-1] for each in self.trunk.padded(image, inside))
+        return jnp.where(insides, features, 0), insides
 
     def describe(self, features: Float[Array, "n h w k"]) -> tuple[Float[Array, "n d"], dict[str, Array]]:
         """Descriptors (n, d) of `features` (n, h', w', k), and `out` as the call has it."""
