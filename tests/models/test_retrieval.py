@@ -81,3 +81,19 @@ def test_features_of_bfloat16_are_described_in_float32():
     assert out["features"].dtype == jnp.bfloat16
     assert descriptors.dtype == jnp.float32
     assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
+
+
+def test_features_of_a_padded_image_are_those_of_the_image_and_0_around():
+    rngs = nnx.Rngs(0)
+    network = models.RetrievalNet(models.SqueezeNet(rngs=rngs), nn.GeM(512, rngs=rngs), rngs=rngs)
+    graphdef, state = nnx.split(network)
+    image = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    inside = np.zeros((1, 64, 96, 1), bool)
+    inside[:, :40, :77] = True
+    padded = jax.jit(lambda *arrays: nnx.merge(graphdef, state, copy=True).padded(*arrays))
+    found, there = map(np.asarray, padded(image, inside))
+    expected = np.asarray(run(network.trunk, image[:, :40, :77])["fire9"])
+    h, w = expected.shape[1:3]
+    assert_allclose(found[:, :h, :w], expected, atol=1e-4)
+    assert_array_equal(there, np.pad(np.ones((1, h, w, 1), bool), [(0, 0), (0, 3 - h), (0, 5 - w), (0, 0)]))
+    assert_array_equal(found * ~there, 0)
