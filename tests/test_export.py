@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vtnjax import distort, losses, models, nn
+from vtnjax import distort, losses, models, nn, ops
 from vtnjax.models.layers import FCNLocaliser
 from vtnjax.recipes import FEATURE_WARPS
 
@@ -57,6 +57,11 @@ def tasn(sampler, **options):
     return models.TASN(network, trunk(), 8, 4, shape=(12, 12), sampler=sampler, rngs=rngs(), **options)
 
 
+def retrieval(pool, **options):
+    return models.RetrievalNet(trunk(), pool, rngs=rngs(), **options)
+
+
+MAC = jax.vmap(ops.mac)
 BASIS = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
 
 # name: (makes the module, the shapes of one example of each input)
@@ -107,6 +112,11 @@ MODULES = {
     "RMAC": (lambda: nn.RMAC(6, rngs=rngs()), (5, 4, 6)),
     "RMAC whitened": (lambda: nn.RMAC(6, whitening=4, rngs=rngs()), (5, 4, 6)),
     "MPNCOV": (lambda: nn.MPNCOV(6, reduced=4, rngs=rngs()), (5, 4, 6)),
+    "RetrievalNet": (lambda: retrieval(nn.GeM(8, rngs=rngs())), (16, 16, 3)),
+    "RetrievalNet whitened": (
+        lambda: retrieval(MAC, transformer=volumetric(8, 4), whitening=nnx.Linear(8, 5, rngs=rngs())),
+        (16, 16, 3),
+    ),
     "TASN": (lambda: tasn("inverse_cdf"), (24, 24, 3)),
     "TASN ssn": (lambda: tasn("ssn", predict="part"), (24, 24, 3)),
     "TASN uniform": (lambda: tasn("uniform"), (24, 24, 3)),
@@ -220,6 +230,8 @@ LABELS = jnp.arange(8, dtype=jnp.int32) % 3
 LOSSES = {
     "consistency_loss": (lambda *maps: losses.consistency_loss(*maps, margin=1.0), batch(*[(3, 3, 2)] * 3)),
     "colocalisation_loss": (lambda *pair: losses.colocalisation_loss(*pair, reduction="mean"), batch((3,), (3,))),
+    "contrastive_loss": (losses.contrastive_loss, batch((5,), (5,), (2, 5))),
+    "triplet_loss": (losses.triplet_loss, batch((5,), (5,), (2, 5))),
     "soft_cross_entropy": (losses.soft_cross_entropy, batch((5,), (5,))),
     "draw_triplets": (lambda labels: losses.draw_triplets(jax.random.key(0), labels), [LABELS]),
 }

@@ -6,12 +6,14 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax._arrays import check_floating, clamp, everywhere, maximum, widest
-from vtnjax._checks import check_choice
+from vtnjax._checks import check_at_least_0, check_choice
 from vtnjax.ops.candidates import check_temperature
 
 POSITIONS = REDUCTIONS = ("sum", "mean")
 _EPSILON = 1e-12
 _SHORT = 0.1
+# Added to each difference of two descriptors, as the reference code has it.
+_BESIDE = 1e-6
 
 
 def consistency_loss(
@@ -110,6 +112,95 @@ def colocalisation_loss(
     hinges = jax.nn.relu(_squared_distances(localised, everywhere(partner)) - away[:, None] + margin)
     total = jnp.where(jnp.eye(hinges.shape[0], dtype=bool), 0, hinges).sum()
     return total if reduction == "sum" else total / (hinges.shape[0] * (hinges.shape[0] - 1))
+
+
+def contrastive_loss(
+    query: Float[ArrayLike, "n d"],
+    positive: Float[ArrayLike, "n d"],
+    negatives: Float[ArrayLike, "n k d"],
+    *,
+    margin: float = 0.7,
+    reduction: str = "sum",
+) -> Float[Array, ""]:
+    """Draws a query to its positive and pushes negatives away, up to a margin (Hadsell 2006; Radenovic 2018).
+
+    A tuple's loss is |q - p|^2 / 2 plus the sum over its negatives of [margin - |q - n|]_+^2 / 2. As in the reference
+    code 1e-6 is added to each difference before its length is taken, so a negative that equals its query is pushed
+    along the diagonal; a difference whose length is 0 all the same has no gradient.
+
+    Args:
+        query: (n, d), the descriptors of the queries, of length 1.
+        positive: (n, d), those of an image that shows the same, for each query.
+        negatives: (n, k, d), those of images that show something else.
+        margin: the distance beyond which a negative counts nothing. The reference code has 0.7 unless said, and 0.85
+            for its ResNet-101 with GeM.
+        reduction: "sum" over the tuples, as in the reference code, or "mean".
+
+    Returns:
+        A scalar, at least float32.
+
+    Raises:
+        ValueError: if the shapes are not those above, a dtype is not floating, `reduction` is unknown or the margin is
+            negative.
+    """
+    q, p, n = _tuples(query, positive, negatives, margin, reduction)
+    squared = _squared_distance(q[:, None] + _BESIDE, n)  # (n, k)
+    apart = squared > 0
+    away = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
+    of_tuples = _squared_distance(q + _BESIDE, p) / 2 + (jax.nn.relu(margin - away) ** 2).sum(1) / 2
+    return of_tuples.sum() if reduction == "sum" else of_tuples.mean()
+
+
+def triplet_loss(
+    query: Float[ArrayLike, "n d"],
+    positive: Float[ArrayLike, "n d"],
+    negatives: Float[ArrayLike, "n k d"],
+    *,
+    margin: float = 0.1,
+    reduction: str = "sum",
+) -> Float[Array, ""]:
+    """A query shall be nearer to its positive than to each negative: [|q - p|^2 - |q - n|^2 + margin]_+ (Gordo 2017).
+
+    A tuple's loss is the sum over its negatives. Distances are squared; the paper has half of this, the reference code
+    of Radenovic (2018) has not.
+
+    Args:
+        query: (n, d), the descriptors of the queries, of length 1.
+        positive: (n, d), those of an image that shows the same, for each query.
+        negatives: (n, k, d), those of images that show something else.
+        margin: by how much nearer, in squared units. The paper has 0.1, the reference code 0.5 with a whitening layer.
+        reduction: "sum" over the tuples, as in the reference code, or "mean".
+
+    Returns:
+        A scalar, at least float32.
+
+    Raises:
+        ValueError: if the shapes are not those above, a dtype is not floating, `reduction` is unknown or the margin is
+            negative.
+    """
+    q, p, n = _tuples(query, positive, negatives, margin, reduction)
+    hinges = jax.nn.relu(_squared_distance(q, p)[:, None] - _squared_distance(q[:, None], n) + margin)  # (n, k)
+    of_tuples = hinges.sum(1)
+    return of_tuples.sum() if reduction == "sum" else of_tuples.mean()
+
+
+def _tuples(query, positive, negatives, margin, reduction):
+    """The three kinds of descriptors in one dtype, checked."""
+    found = {"query": jnp.asarray(query), "positive": jnp.asarray(positive), "negatives": jnp.asarray(negatives)}
+    check_choice("reduction", reduction, REDUCTIONS)
+    for name, array in found.items():
+        check_floating(name, array)
+    q, p, n = found.values()
+    if q.ndim != 2 or q.shape[0] == 0 or p.shape != q.shape:
+        raise ValueError(f"query and positive must have the same shape (n, d), not {q.shape} and {p.shape}")
+    if n.ndim != 3 or (n.shape[0], n.shape[2]) != q.shape:
+        raise ValueError(
+            f"negatives must have the shape ({q.shape[0]}, k, {q.shape[1]}), k for each query, but their shape is "
+            f"{n.shape}"
+        )
+    check_at_least_0("margin", margin)
+    dtype = widest(jnp.float32, q.dtype, p.dtype, n.dtype)
+    return q.astype(dtype), p.astype(dtype), n.astype(dtype)
 
 
 def soft_cross_entropy(

@@ -3,6 +3,7 @@
 from vtnjax.evaluate.base import Evaluation, Test
 from vtnjax.evaluate.boxes import intersection_over_union, largest_box, window_boxes
 from vtnjax.evaluate.classification import Classification, all_right
+from vtnjax.evaluate.describe import describe
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
@@ -23,6 +24,7 @@ __all__ = [
     "angle_correlation",
     "by_super_class",
     "centred_angles",
+    "describe",
     "folded",
     "grad_cam",
     "heat_boxes",

@@ -1,4 +1,4 @@
-"""Whole networks, each of which returns `(logits, out)`, and backbones, which return features by name."""
+"""Whole networks, which return `(logits, out)` or `(descriptors, out)`, and backbones: features by name."""
 
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
@@ -23,6 +23,7 @@ from vtnjax.models.layers import (
 from vtnjax.models.multi_stream import MultiStreamSTN, WindowLocaliser
 from vtnjax.models.placed import PlacedSTN
 from vtnjax.models.pretrained import imagenet_input, imagenet_picture, load_pretrained
+from vtnjax.models.retrieval import RetrievalNet
 from vtnjax.models.stn import STN
 from vtnjax.models.tasn import TASN, AttentionNetwork
 from vtnjax.models.two_digits import TwoDigitNetwork
@@ -44,6 +45,7 @@ __all__ = [
     "PlacedSTN",
     "PooledClassifier",
     "ResNet",
+    "RetrievalNet",
     "STN",
     "SaliencyWarp",
     "SmallTrunk",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 
 
 def check_stages(name: str, values: Sequence[int]) -> tuple[int, ...]:
@@ -23,3 +24,11 @@ def check_image(image: jax.Array, *, smallest: int = 1) -> None:
     h, w = image.shape[1:3]
     if min(h, w) < smallest:
         raise ValueError(f"image must be at least {smallest} x {smallest} pixels for this backbone, not {h} x {w}")
+
+
+def check_inside(image: jax.Array, inside: jax.Array | None) -> None:
+    """Raise a ValueError unless `inside` is None or (n, h, w, 1) truth values of images (n, h, w, 3)."""
+    if inside is not None and (inside.shape != (*image.shape[:3], 1) or inside.dtype != jnp.bool):
+        raise ValueError(
+            f"inside must be truth values of the shape {(*image.shape[:3], 1)}, not {inside.dtype} of {inside.shape}"
+        )

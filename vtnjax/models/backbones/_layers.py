@@ -1,4 +1,9 @@
-"""The layers that the backbones are made of."""
+"""The layers that the backbones are made of.
+
+Images of several sizes share a compiled program where they are padded at the right and at the bottom. What a trunk
+makes of one is then what it makes of the image alone, if the padding is 0 wherever a window looks. `inside`
+(n, h, w, 1) says of a map where the image is; None: everywhere.
+"""
 
 from collections.abc import Sequence
 
@@ -6,12 +11,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vtnjax._arrays import by_rows, widest
 
 # PyTorch's kaiming_normal_(mode="fan_out", nonlinearity="relu"), with which torchvision starts these networks.
 _KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+Inside = Bool[Array, "n _h _w 1"] | None
 
 
 class ConvNorm(nnx.Module):
@@ -70,6 +78,7 @@ class ConvNorm(nnx.Module):
             param_dtype=param_dtype,
             rngs=rngs,
         )
+        self.size, self.stride, self.overhang = size, stride, dilation * (size - 1) - 2 * around
         self.frozen_statistics = frozen_statistics
         # In bfloat16 the running statistics themselves would be rounded.
         wide = None if dtype is None else widest(dtype, jnp.float32)
@@ -79,13 +88,20 @@ class ConvNorm(nnx.Module):
             else None
         )
 
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
+    def __call__(self, x: Float[Array, "n h w c"], inside: Inside = None) -> Float[Array, "n h2 w2 c2"]:
         """The layer's output, in the dtype of the computation."""
-        return by_rows(self._normalised, self.conv(x))
+        return by_rows(self._normalised, self._convolved(x, inside))
 
-    def rectified(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
+    def rectified(self, x: Float[Array, "n h w c"], inside: Inside = None) -> Float[Array, "n h2 w2 c2"]:
         """The same, with what is negative set to 0."""
-        return by_rows(lambda rows: nnx.relu(self._normalised(rows)), self.conv(x))
+        return by_rows(lambda rows: nnx.relu(self._normalised(rows)), self._convolved(x, inside))
+
+    def inside(self, inside: Inside) -> Inside:
+        """Where the image is in the layer's output."""
+        return every(inside, self.stride, self.overhang)
+
+    def _convolved(self, x, inside):
+        return self.conv(x if self.size == 1 else blank(x, inside))
 
     def _normalised(self, x):
         if self.norm is None:
@@ -99,12 +115,31 @@ def _pointwise(x, kernel, strides, padding, *, precision, **options):
     return by_rows(lambda rows: jnp.matmul(rows, kernel[0, 0], precision=precision), x)
 
 
-def max_pool(x: Float[Array, "n h w c"], size: int, padding: Sequence[tuple[int, int]]) -> Float[Array, "n h2 w2 c"]:
-    """Maxima of square windows, two pixels apart; what `padding` adds before and after each axis never wins."""
+def max_pool(
+    x: Float[Array, "n h w c"], size: int, padding: Sequence[tuple[int, int]], inside: Inside = None
+) -> Float[Array, "n h2 w2 c"]:
+    """Maxima of square windows, two pixels apart; what `padding` adds before and after each axis never wins.
+
+    With `inside` no value may be negative, since what is outside counts as 0.
+    """
     # Flax takes pairs, which its annotation leaves out.
-    return nnx.max_pool(x, (size, size), strides=(2, 2), padding=padding)  # pyright: ignore[reportArgumentType]
+    return nnx.max_pool(blank(x, inside), (size, size), strides=(2, 2), padding=padding)  # pyright: ignore[reportArgumentType]
 
 
-def ceil_max_pool(x: Float[Array, "n h w c"], size: int) -> Float[Array, "n h2 w2 c"]:
+def ceil_max_pool(x: Float[Array, "n h w c"], size: int, inside: Inside = None) -> Float[Array, "n h2 w2 c"]:
     """The same without padding, but a last window that hangs over the edge counts too (PyTorch's `ceil_mode`)."""
-    return max_pool(x, size, [(0, (side - size) % 2) for side in x.shape[1:3]])
+    return max_pool(x, size, [(0, (side - size) % 2) for side in x.shape[1:3]], inside)
+
+
+def blank(x: Float[Array, "n h w c"], inside: Inside) -> Float[Array, "n h w c"]:
+    """The map with 0 where the image is not."""
+    return x if inside is None else jnp.where(inside, x, 0)
+
+
+def every(inside: Inside, stride: int, overhang: int) -> Inside:
+    """Where the image is in the outputs of windows `stride` apart.
+
+    The i-th window is one of the image's own if position `i * stride + overhang` is inside: overhang is by how much a
+    window is longer than what may hang over both edges together.
+    """
+    return None if inside is None else inside[:, overhang::stride, overhang::stride]

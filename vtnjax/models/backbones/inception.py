@@ -8,8 +8,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models._weight_files import IMAGENET_MEAN, IMAGENET_STD
-from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm, ceil_max_pool
+from vtnjax.models.backbones._checks import check_image, check_inside
+from vtnjax.models.backbones._layers import ConvNorm, Inside, blank, ceil_max_pool, every
 
 # Filters: 1 x 1; 1 x 1 and 3 x 3 behind it; the second such pair; 1 x 1 behind the pooling.
 INCEPTIONS = {
@@ -44,10 +44,10 @@ class Mixed(nnx.Module):
         )
         self.pooled = ConvNorm(inputs, pooled, 1, **options)
 
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c2"]:
+    def __call__(self, x: Float[Array, "n h w c"], inside: Inside = None) -> Float[Array, "n h w c2"]:
         """The four rectified outputs, one after the other along the channels."""
-        pairs = [second.rectified(first.rectified(x)) for first, second in self.pairs]
-        around = nnx.max_pool(x, (3, 3), padding="SAME")
+        pairs = [second.rectified(first.rectified(x), inside) for first, second in self.pairs]
+        around = nnx.max_pool(blank(x, inside), (3, 3), padding="SAME")
         return jnp.concatenate([self.single.rectified(x), *pairs, self.pooled.rectified(around)], axis=-1)
 
 
@@ -109,14 +109,36 @@ class Inception(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
+        return self.padded(image, None)[0]
+
+    def padded(
+        self, image: Float[Array, "n h w c"], inside: Inside
+    ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
+        """The same of images that are padded at the right and at the bottom, in evaluation mode.
+
+        Args:
+            image: (n, h, w, 3); what is in the padding does not matter.
+            inside: (n, h, w, 1), true where the image is; None: everywhere.
+
+        Returns:
+            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
+            are those of the image alone, and elsewhere they mean nothing.
+        """
         check_image(image, smallest=15)
-        features = {"conv1": self.conv1.rectified(_from_minus_one(image))}
-        features["conv2"] = self.conv2.rectified(ceil_max_pool(features["conv1"], 3))
-        x = features["conv3"] = self.conv3.rectified(features["conv2"])
+        check_inside(image, inside)
+        x, inside = self.conv1.rectified(_from_minus_one(image), inside), self.conv1.inside(inside)
+        features, insides = {"conv1": x}, {"conv1": inside}
+        x, inside = ceil_max_pool(x, 3, inside), every(inside, 2, 1)
+        features["conv2"] = self.conv2.rectified(x)
+        x = features["conv3"] = self.conv3.rectified(features["conv2"], inside)
+        insides["conv2"] = insides["conv3"] = inside
         for name, block in zip(INCEPTIONS, self.blocks, strict=True):
-            x = block(ceil_max_pool(x, _POOLED_BEFORE[name]) if name in _POOLED_BEFORE else x)
-            features[name] = x
-        return features
+            if name in _POOLED_BEFORE:
+                size = _POOLED_BEFORE[name]
+                x, inside = ceil_max_pool(x, size, inside), every(inside, 2, size - 2)
+            x = block(x, inside)
+            features[name], insides[name] = x, inside
+        return features, insides
 
 
 def _from_minus_one(image):

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 
 from vtnjax._arrays import by_rows
 from vtnjax._checks import check_choice
-from vtnjax.models.backbones._checks import check_image, check_stages
-from vtnjax.models.backbones._layers import ConvNorm, max_pool
+from vtnjax.models.backbones._checks import check_image, check_inside, check_stages
+from vtnjax.models.backbones._layers import ConvNorm, Inside, every, max_pool
 
 # Blocks in each stage, and whether they are bottlenecks.
 RESNETS = {
@@ -62,13 +62,20 @@ class Residual(nnx.Module):
         same = stride == 1 and inputs == outputs
         self.shortcut = None if same else ConvNorm(inputs, outputs, 1, stride=stride, **options)
 
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c2"]:
+    def __call__(self, x: Float[Array, "n h w c"], inside: Inside = None) -> Float[Array, "n h2 w2 c2"]:
         """The rectified sum of the input and of what the convolutions make of it."""
         y = x
         for layer in self.layers[:-1]:
-            y = layer.rectified(y)
+            y = layer.rectified(y, inside)
+            inside = layer.inside(inside)
         same = x if self.shortcut is None else self.shortcut(x)
-        return by_rows(lambda y, same: nnx.relu(y + same), self.layers[-1](y), same)
+        return by_rows(lambda y, same: nnx.relu(y + same), self.layers[-1](y, inside), same)
+
+    def inside(self, inside: Inside) -> Inside:
+        """Where the image is in the block's output."""
+        for layer in self.layers:
+            inside = layer.inside(inside)
+        return inside
 
 
 class ResNet(nnx.Module):
@@ -133,14 +140,31 @@ class ResNet(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
+        return self.padded(image, None)[0]
+
+    def padded(
+        self, image: Float[Array, "n h w c"], inside: Inside
+    ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
+        """The same of images that are padded at the right and at the bottom, in evaluation mode.
+
+        Args:
+            image: (n, h, w, 3); what is in the padding does not matter.
+            inside: (n, h, w, 1), true where the image is; None: everywhere.
+
+        Returns:
+            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
+            are those of the image alone, and elsewhere they mean nothing.
+        """
         check_image(image)
-        features = {"stem": self.stem.rectified(image)}
-        x = max_pool(features["stem"], 3, [(1, 1), (1, 1)])
+        check_inside(image, inside)
+        x, inside = self.stem.rectified(image, inside), self.stem.inside(inside)
+        features, insides = {"stem": x}, {"stem": inside}
+        x, inside = max_pool(x, 3, [(1, 1), (1, 1)], inside), every(inside, 2, 0)
         for i, stage in enumerate(self.stages, 1):
             for block in stage:
-                x = block(x)
-            features[f"stage{i}"] = x
-        return features
+                x, inside = block(x, inside), block.inside(inside)
+            features[f"stage{i}"], insides[f"stage{i}"] = x, inside
+        return features, insides
 
     def _stage(self, index: int, inputs: int, options: dict[str, Any]) -> list[Residual]:
         blocks, bottleneck = RESNETS[self.name]

@@ -7,8 +7,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm, ceil_max_pool
+from vtnjax.models.backbones._checks import check_image, check_inside
+from vtnjax.models.backbones._layers import ConvNorm, Inside, ceil_max_pool, every
 
 # Channels of fire2 to fire9: squeezed, and of each of the two expansions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -23,10 +23,10 @@ class Fire(nnx.Module):
         self.expand1x1 = ConvNorm(squeezed, expanded, 1, **options)
         self.expand3x3 = ConvNorm(squeezed, expanded, 3, **options)
 
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c2"]:
+    def __call__(self, x: Float[Array, "n h w c"], inside: Inside = None) -> Float[Array, "n h w c2"]:
         """The rectified outputs of both convolutions, one after the other along the channels."""
         x = self.squeeze.rectified(x)
-        return jnp.concatenate([self.expand1x1.rectified(x), self.expand3x3.rectified(x)], axis=-1)
+        return jnp.concatenate([self.expand1x1.rectified(x), self.expand3x3.rectified(x, inside)], axis=-1)
 
 
 class SqueezeNet(nnx.Module):
@@ -67,13 +67,32 @@ class SqueezeNet(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n *_"]]:
         """The features by name; see the class."""
+        features, _ = self.padded(image, None)
+        if self.conv10 is None:
+            return features
+        return {**features, "logits": self.conv10.rectified(features["fire9"]).mean((1, 2))}
+
+    def padded(
+        self, image: Float[Array, "n h w c"], inside: Inside
+    ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
+        """The same of images that are padded at the right and at the bottom, without `logits`.
+
+        Args:
+            image: (n, h, w, 3); what is in the padding does not matter.
+            inside: (n, h, w, 1), true where the image is; None: everywhere.
+
+        Returns:
+            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
+            are those of the image alone, and elsewhere they mean nothing.
+        """
         check_image(image, smallest=17)
-        x = self.conv1.rectified(image)
-        features = {"conv1": x}
+        check_inside(image, inside)
+        x, inside = self.conv1.rectified(image, inside), self.conv1.inside(inside)
+        features, insides = {"conv1": x}, {"conv1": inside}
         for i, fire in enumerate(self.fires, 2):
             name = f"fire{i}"
-            x = fire(ceil_max_pool(x, 3) if name in _POOLED_BEFORE else x)
-            features[name] = x
-        if self.conv10 is not None:
-            features["logits"] = self.conv10.rectified(x).mean((1, 2))
-        return features
+            if name in _POOLED_BEFORE:
+                x, inside = ceil_max_pool(x, 3, inside), every(inside, 2, 1)
+            x = fire(x, inside)
+            features[name], insides[name] = x, inside
+        return features, insides

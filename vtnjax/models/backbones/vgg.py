@@ -6,8 +6,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
-from vtnjax.models.backbones._checks import check_image
-from vtnjax.models.backbones._layers import ConvNorm, max_pool
+from vtnjax.models.backbones._checks import check_image, check_inside
+from vtnjax.models.backbones._layers import ConvNorm, Inside, every, max_pool
 
 # Convolutions in each of the five stages, and whether BatchNorm follows them.
 VGGS = {
@@ -81,11 +81,27 @@ class VGG(nnx.Module):
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
+        return self.padded(image, None)[0]
+
+    def padded(
+        self, image: Float[Array, "n h w c"], inside: Inside
+    ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
+        """The same of images that are padded at the right and at the bottom, in evaluation mode.
+
+        Args:
+            image: (n, h, w, 3); what is in the padding does not matter.
+            inside: (n, h, w, 1), true where the image is; None: everywhere.
+
+        Returns:
+            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
+            are those of the image alone, and elsewhere they mean nothing.
+        """
         check_image(image, smallest=16)
-        features, x = {}, image
+        check_inside(image, inside)
+        features, insides, x = {}, {}, image
         for i, stage in enumerate(self.stages, 1):
             for layer in stage:
-                x = layer.rectified(x)
-            features[f"conv{i}"] = x
-            x = max_pool(x, 2, [(0, 0), (0, 0)])
-        return features
+                x = layer.rectified(x, inside)
+            features[f"conv{i}"], insides[f"conv{i}"] = x, inside
+            x, inside = max_pool(x, 2, [(0, 0), (0, 0)], inside), every(inside, 2, 1)
+        return features, insides
