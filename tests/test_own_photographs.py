@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from train_runs import environment
 
 PAGE = Path(__file__).parents[1] / "docs" / "fine-tuning.md"
 NEEDED = ("ndf", "skimage")
@@ -30,7 +31,6 @@ def follow(folder):
     """Writes the files of the page and runs its commands but for the installation; what each printed."""
     paths = os.pathsep.join([str(PAGE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
     folders = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    outside = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     printed = {}
     for language, name, text in blocks():
         if name:
@@ -39,7 +39,7 @@ def follow(folder):
             result = subprocess.run(
                 ["bash", "-euc", text],
                 cwd=folder,
-                env={**outside, "PYTHONPATH": paths, "PATH": folders},
+                env={**environment(), "PYTHONPATH": paths, "PATH": folders},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -58,14 +58,14 @@ def test_every_step_of_the_page_gives_what_it_says(tmp_path):
     printed = list(follow(tmp_path).items())
     said = dict(printed)
     assert len(list((tmp_path / "photographs").glob("*/*/*.jpg"))) == 60
-    assert figures(tmp_path / "runs" / "mine")["step"] == 50
+    assert figures(tmp_path / "runs" / "mine")["step"] == 40
     assert figures(tmp_path / "runs" / "mine")["test/accuracy"] > 0.9
     assert len(list((tmp_path / "answers").iterdir())) == 6
     answers = json.loads((tmp_path / "answers.json").read_text())["pictures"]
     assert [answer["labels"][0][0]["class"] for answer in answers] == ["rocket"] * 6
     assert said["python ask.py"] == "chelsea (1, 9, 9, 32, 2)\n"
     assert said["python elsewhere.py"] == "astronaut False\n"
-    assert figures(tmp_path / "runs" / "others")["step"] == 20
+    assert figures(tmp_path / "runs" / "others")["step"] == 10
     assert "classifier" in printed[-1][1]  # what did not fit is named
 
 

@@ -46,7 +46,7 @@ def train_codebook(
     limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(given)}
     clusters = faiss.Kmeans(given.shape[1], words, niter=iterations, seed=seed, **limits)
     clusters.train(np.ascontiguousarray(given, np.float32))
-    return clusters.centroids
+    return np.asarray(clusters.centroids)
 
 
 def nearest_words(
