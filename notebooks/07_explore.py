@@ -246,7 +246,7 @@ def load_vtn(workdir, groups=8):
     network = models.WarpedFeatures(trunk, vtn, models.PooledClassifier(channels, 2, rngs=nnx.Rngs(0)))
     network.eval()
     network.scale = 1 / float(network.features(models.imagenet_input(IMAGES[FIRST][None])).std())  # answers of order 1
-    return network, lambda image: np.uint8(255 * image)[None], lambda pixels: models.imagenet_input(pixels / 255.0)
+    return network, lambda image: np.uint8(255 * image)[None], lambda x: models.imagenet_input(jnp.asarray(x) / 255)
 
 
 NETWORK, PREPARE, AS_INPUT = load_vtn(Path("../runs/scenes"))
@@ -260,7 +260,7 @@ def seen(image):
     return prepared[0].astype(np.float32) / 255, NETWORK.features(AS_INPUT(prepared))[0]
 
 
-def show_field(image=FIRST, group=0, temperature=0.3):
+def show_field(image=FIRST, group=2, temperature=4.0):
     VTN.temperature = temperature
     picture, features = seen(image)
     _, out = VTN(features[None])
@@ -276,4 +276,4 @@ def show_field(image=FIRST, group=0, temperature=0.3):
     return figure
 
 
-Explorer(show_field, image=list(IMAGES), group=(0, VTN.groups - 1), temperature=(0.05, 3, 0.05))
+Explorer(show_field, image=list(IMAGES), group=(0, VTN.groups - 1), temperature=(0.1, 10, 0.1))

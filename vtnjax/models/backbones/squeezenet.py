@@ -75,16 +75,7 @@ class SqueezeNet(nnx.Module):
     def padded(
         self, image: Float[Array, "n h w c"], inside: Inside
     ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
-        """The same of images that are padded at the right and at the bottom, without `logits`.
-
-        Args:
-            image: (n, h, w, 3); what is in the padding does not matter.
-            inside: (n, h, w, 1), true where the image is; None: everywhere.
-
-        Returns:
-            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
-            are those of the image alone, and elsewhere they mean nothing.
-        """
+        """The same of padded images, without `logits`: see `ResNet.padded`."""
         check_image(image, smallest=17)
         check_inside(image, inside)
         x, inside = self.conv1.rectified(image, inside), self.conv1.inside(inside)

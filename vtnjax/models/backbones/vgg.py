@@ -86,16 +86,7 @@ class VGG(nnx.Module):
     def padded(
         self, image: Float[Array, "n h w c"], inside: Inside
     ) -> tuple[dict[str, Float[Array, "n _h _w _c"]], dict[str, Inside]]:
-        """The same of images that are padded at the right and at the bottom, in evaluation mode.
-
-        Args:
-            image: (n, h, w, 3); what is in the padding does not matter.
-            inside: (n, h, w, 1), true where the image is; None: everywhere.
-
-        Returns:
-            The features by name, and by the same names where the image is in them, (n, h', w', 1) or None. There they
-            are those of the image alone, and elsewhere they mean nothing.
-        """
+        """The same of padded images, in evaluation mode: see `ResNet.padded`."""
         check_image(image, smallest=16)
         check_inside(image, inside)
         features, insides, x = {}, {}, image
