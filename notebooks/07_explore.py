@@ -236,6 +236,14 @@ def pretrained_trunk():
         return models.SmallTrunk(3, (16, 32, 64), rngs=nnx.Rngs(0)), 64
 
 
+def as_pixels(image):
+    return np.uint8(255 * image)[None]
+
+
+def from_pixels(pixels):
+    return models.imagenet_input(jnp.asarray(pixels) / 255)
+
+
 def load_vtn(workdir, groups=8):
     """A network with a VTN, what prepares an image for it, and what makes its input of that."""
     if (workdir / "checkpoints").is_dir():
@@ -245,8 +253,8 @@ def load_vtn(workdir, groups=8):
     vtn = nn.VolumetricTransformer(channels, groups, window=(7, 7), rngs=nnx.Rngs(0))
     network = models.WarpedFeatures(trunk, vtn, models.PooledClassifier(channels, 2, rngs=nnx.Rngs(0)))
     network.eval()
-    network.scale = 1 / float(network.features(models.imagenet_input(IMAGES[FIRST][None])).std())  # answers of order 1
-    return network, lambda image: np.uint8(255 * image)[None], lambda x: models.imagenet_input(jnp.asarray(x) / 255)
+    network.scale = 1 / float(network.features(from_pixels(as_pixels(IMAGES[FIRST]))).std())  # answers of order 1
+    return network, as_pixels, from_pixels
 
 
 NETWORK, PREPARE, AS_INPUT = load_vtn(Path("../runs/scenes"))
@@ -265,8 +273,8 @@ def show_field(image=FIRST, group=2, temperature=4.0):
     picture, features = seen(image)
     _, out = VTN(features[None])
     (height, width), (h, w) = picture.shape[:2], features.shape[:2]
-    field = out["coords"][0, :, :, group]
-    places = (field + 0.5) * jnp.array([width / w, height / h]) - 0.5  # the map's pixels are patches of the image
+    field = np.asarray(out["coords"][0, :, :, group])
+    places = (field + 0.5) * np.array([width / w, height / h], np.float32) - 0.5  # a pixel of the map is a patch
     coords = jax.image.resize(places, (height, width, 2), "linear")
     figure = before_and_after(picture, coords, f"the field of group {group}", panels=3)
     answers = np.array_split(features, VTN.groups, axis=-1)[group]
