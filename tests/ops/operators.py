@@ -150,6 +150,8 @@ LOSSES = {
         [normal(2, 3, 3, 2, seed=seed) for seed in range(3)],
     ),
     "colocalisation_loss": (losses.colocalisation_loss, [normal(3, 2), normal(3, 2, seed=1)]),
+    "contrastive_loss": (losses.contrastive_loss, [normal(3, 4), normal(3, 4, seed=1), normal(3, 2, 4)]),
+    "triplet_loss": (losses.triplet_loss, [normal(3, 4), normal(3, 4, seed=1), normal(3, 2, 4)]),
     "soft_cross_entropy": (losses.soft_cross_entropy, [normal(3, 2), normal(3, 2, seed=1)]),
     "location_loss": (losses.location_loss, [normal(2, 3, 3), np.arange(18).reshape(2, 3, 3) % 9]),
     "draw_triplets": (lambda labels: losses.draw_triplets(jax.random.key(0), labels), [np.arange(6) % 2]),
