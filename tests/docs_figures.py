@@ -162,7 +162,7 @@ def of_vtn():
         f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
         f"has the highest error in every seed, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
         f"in every seed, {located['stn']:.1f} % in the mean against {located['none']:.1f} %.",
-        f"With a VTN it has {mean('scenes', 'warp=vtn,dcl,localise'):.1f} %, and",
+        f"With a VTN it has {mean('scenes', 'warp=vtn,dcl,localise'):.1f} %, and less in every seed",
         f"the VTN's error is {without['mixing']:.1f} %. Without probabilities it is {without['probability']:.1f} %, "
         f"and without the consistency loss {without['consistency']:.1f} %",
         f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
