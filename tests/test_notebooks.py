@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from train_runs import environment
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.py"))
@@ -84,15 +85,6 @@ def test_the_ipynb_was_run_whole_and_is_small(path):
 # ---- Sliders
 
 
-@pytest.mark.slow
-def test_the_notebook_of_sliders_reads_runs_that_there_are(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    for name in ("digits_stn", "scenes"):
-        words = ["--config", f"{FOLDER.parent}/configs/{name}.py:smoke", "--workdir", f"{tmp_path}/runs/{name}"]
-        subprocess.run([sys.executable, FOLDER.parent / "train.py", *words], check=True, capture_output=True)
-    run(EXPLORE, tmp_path / "notebooks", SMOKE="1", TMPDIR=str(tmp_path / "none"))  # where nothing could be trained
-
-
 @pytest.fixture
 def explore(monkeypatch):
     """Runs the cells of the notebook of sliders, up to a word; returns its names, and under "made" its explorers."""
@@ -150,6 +142,21 @@ def test_every_slider_draws_another_picture(explore):
             options = getattr(slider, "options", None)
             slider.value = options[-1] if options else slider.max
             assert not np.array_equal(pixels(explorer.panel.result), before), slider.description
+
+
+@pytest.mark.slow
+def test_runs_that_there_are_are_read(explore, monkeypatch, tmp_path):
+    pytest.importorskip("ipywidgets")
+    for name in ("digits_stn", "scenes"):
+        words = ["--config", f"{FOLDER.parent}/configs/{name}.py:smoke", "--workdir", f"{tmp_path}/runs/{name}"]
+        command = [sys.executable, FOLDER.parent / "train.py", *words, "--config.seed=3"]
+        subprocess.run(command, check=True, capture_output=True, env=environment())
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    names = explore("never")
+    assert names["RUN"].config.seed == 3
+    assert names["VTN"].window == (3, 3)  # of scenes:smoke; the notebook's own has 7 x 7
+    assert drawn(names["made"][-1])[0].shape == (64, 64, 3)  # as the run's own images are
 
 
 @pytest.mark.slow

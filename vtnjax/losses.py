@@ -165,9 +165,9 @@ def triplet_loss(
     of Radenovic (2018) has not.
 
     Args:
-        query: (n, d), the descriptors of the queries, of length 1.
-        positive: (n, d), those of an image that shows the same, for each query.
-        negatives: (n, k, d), those of images that show something else.
+        query: (n, d), of length 1, as of `contrastive_loss`.
+        positive: (n, d), likewise.
+        negatives: (n, k, d), likewise.
         margin: by how much nearer, in squared units. The paper has 0.1, the reference code 0.5 with a whitening layer.
         reduction: "sum" over the tuples, as in the reference code, or "mean".
 
