@@ -237,11 +237,11 @@ def pretrained_trunk():
 
 
 def as_pixels(image):
-    return np.uint8(255 * image)[None]
+    return jnp.asarray(255 * image, jnp.uint8)[None]
 
 
 def from_pixels(pixels):
-    return models.imagenet_input(jnp.asarray(pixels) / 255)
+    return models.imagenet_input(pixels / 255)
 
 
 def load_vtn(workdir, groups=8):
@@ -264,8 +264,8 @@ VTN = NETWORK.transformer
 @functools.cache
 def seen(image):
     """An image as the network takes it, in [0, 1], and its features (h, w, c)."""
-    prepared = PREPARE(IMAGES[image])
-    return prepared[0].astype(np.float32) / 255, NETWORK.features(AS_INPUT(prepared))[0]
+    prepared = jnp.asarray(PREPARE(IMAGES[image]))
+    return prepared[0].astype(jnp.float32) / 255, NETWORK.features(AS_INPUT(prepared))[0]
 
 
 def show_field(image=FIRST, group=2, temperature=4.0):
