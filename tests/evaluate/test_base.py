@@ -9,6 +9,9 @@ class Named:
     def of(self, source):
         return self
 
+    def check(self, model):
+        pass
+
 
 class Called(Named):
     def __call__(self, model, test):

@@ -156,8 +156,13 @@ def test_what_cannot_be_localised_is_refused():
     batch = next(data.eval_batches(Objects(), batch_size=4))
     with pytest.raises(ValueError, match="test must give at least one record, not none"):
         evaluate.Localisation()(Network(), lambda: [batch | {"mask": np.zeros(4, np.float32)}])
-    with pytest.raises(ValueError, match=r"the network must be one trunk and a classifier .* not Averaged"):
-        score(evaluate.Localisation(), Objects(), model=evaluate.Averaged([Called()], [lambda image: image]))
+    averaged = evaluate.Averaged([Called()], [lambda image: image])
+    for ask in (
+        lambda: score(evaluate.Localisation(), Objects(), model=averaged),
+        lambda: evaluate.Localisation().check(averaged),
+    ):
+        with pytest.raises(ValueError, match=r"the network must be one trunk and a classifier .* not Averaged"):
+            ask()
 
 
 @pytest.mark.usefixtures("untyped")

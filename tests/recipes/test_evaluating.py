@@ -72,3 +72,11 @@ def test_localisation_is_a_matter_of_the_config(name, variant, masks):
     config.evaluation.threshold = 2.0
     with pytest.raises(ValueError, match=r"^config\.evaluation: threshold must be at least 0 and below 1, not 2\.0"):
         recipes.read_recipe(config)
+
+
+def test_a_network_without_a_heat_map_is_refused_before_it_is_trained():
+    config = get_config("cub_tasn", "smoke")
+    with config.unlocked():
+        config.evaluation = {"name": "localisation"}
+    with pytest.raises(ValueError, match=r"classifier of its last features, .* to have a heat map, not TASN"):
+        recipes.read_recipe(config).network(0)

@@ -31,6 +31,10 @@ class Evaluation(Protocol):
         """
         ...
 
+    def check(self, model: nnx.Module) -> None:
+        """Raise a ValueError, before anything is trained, if the figures of such a network cannot be computed."""
+        ...
+
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """Compute the figures.
 

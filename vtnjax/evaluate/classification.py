@@ -50,6 +50,9 @@ class Classification:
         """The same: batches hold all that it needs."""
         return self
 
+    def check(self, model: nnx.Module) -> None:
+        """Any network can be evaluated so."""
+
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
 

@@ -49,6 +49,15 @@ def grad_cam(features: Float[ArrayLike, "h w c"], gradients: Float[ArrayLike, "h
     return jax.nn.relu(jnp.sum(features.astype(dtype) * weights, axis=-1))
 
 
+def check_heat(model: Any) -> None:
+    """Raise a ValueError unless a network is an `OneTrunk`."""
+    if not isinstance(model, OneTrunk):
+        raise ValueError(
+            "the network must be one trunk and a classifier of its last features, as warped_features and dcl are, to "
+            f"have a heat map, not {type(model).__name__}"
+        )
+
+
 def with_heat(
     model: Any, image: Float[Array, "n h w c"], label: Int[Array, "n"] | None = None
 ) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
@@ -65,11 +74,7 @@ def with_heat(
     Raises:
         ValueError: if the network has no `features` and `classify`.
     """
-    if not isinstance(model, OneTrunk):
-        raise ValueError(
-            "the network must be one trunk and a classifier of its last features, as warped_features and dcl are, to "
-            f"have a heat map, not {type(model).__name__}"
-        )
+    check_heat(model)
 
     def of_class(features):
         logits, out = model.classify(features)

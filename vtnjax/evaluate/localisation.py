@@ -20,7 +20,7 @@ from vtnjax._checks import check_choice
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.boxes import check_threshold, intersection_over_union, largest_box
 from vtnjax.evaluate.folded import folded
-from vtnjax.evaluate.grad_cam import with_heat
+from vtnjax.evaluate.grad_cam import check_heat, with_heat
 
 _CLASSES = {"label": "true", "guess": "likeliest"}
 _THRESHOLDS = tuple(number / 20 for number in range(20))
@@ -73,6 +73,10 @@ class Localisation:
             raise ValueError(_NO_BOX.format(repr(source)))
         return self
 
+    def check(self, model: nnx.Module) -> None:
+        """Raise a ValueError unless the network has a heat map."""
+        check_heat(model)
+
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
 
@@ -101,13 +105,15 @@ class Localisation:
         """What is told of each record of a batch; `right` (n, thresholds) ends with the threshold of the figures."""
         if "box" not in batch:
             raise ValueError(_NO_BOX.format("images without any"))
-        seen = _score(graphdef, state, batch, self.heat_of)
-        # Every process finds all boxes: their figures must be the same.
-        seen = multihost_utils.process_allgather({**seen, "box": batch["box"], "mask": batch["mask"]}, tiled=True)
-        real = seen.pop("mask") > 0
-        seen = {name: np.asarray(values)[real] for name, values in seen.items()}
+        mask = jnp.asarray(batch["mask"])
+        seen = {**_score(graphdef, state, batch, self.heat_of), "box": batch["box"], "mask": mask}
+        seen = {name: _own_rows(jax.device_put(values, mask.sharding)) for name, values in seen.items()}
         heat, box = seen.pop("heat"), seen.pop("box")
-        return {**seen, "right": np.stack([_right(heat, box, t) for t in (*_THRESHOLDS, self.threshold)], axis=1)}
+        seen["right"] = np.stack([_right(heat, box, t) for t in (*_THRESHOLDS, self.threshold)], axis=1)
+        # Every process has the figures of all: they must be the same.
+        seen = multihost_utils.process_allgather(seen, tiled=True)
+        real = seen.pop("mask") > 0
+        return {name: np.asarray(values)[real] for name, values in seen.items()}
 
 
 def heat_boxes(
@@ -122,6 +128,14 @@ def _resize(heat: Float[Array, "n h2 w2"], shape: Sequence[int]) -> Float[Array,
     """Maps at another size, bilinearly."""
     resize = functools.partial(ops.resize, shape=tuple(shape), align_corners=False)
     return jax.vmap(resize)(heat[..., None])[..., 0]
+
+
+def _own_rows(array: Array) -> ndarray:
+    """The rows of an array, spread by its first axis, that are on the devices of this process."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start)
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def _right(heat: ndarray, box: ndarray, threshold: float) -> ndarray:

@@ -130,6 +130,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         shape = named.input.read(first["image"].shape)
         made = build_network(config, shape, classes, seed=seed, pretrained=pretrained)
         check_knobs(config, made)
+        evaluation.check(made)
         return made
 
     return Recipe(
