@@ -18,7 +18,8 @@ commas, the first value of each being the default:
 - `frozen`: the features of the frozen trunk, which `python -m vtnjax.experiments.store_features scenes` computed once,
   in place of images; `data_dir` is the folder that it wrote;
 - `split=test|validation`: which scenes are tested on; the validation scenes are for tuning;
-- `localise`: tested once, at the end, also by where the network sees the object;
+- `localise`: tested once, at the end, also by where the network sees the object, with
+  `heat=grad_cam|hires_cam`: by which map, see `evaluate.hires_cam`;
 - `smoke`: the same on a few drawn stamps, random weights and small images, in less than two minutes on two CPU cores.
 
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
@@ -62,6 +63,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dcl=False,
         frozen=False,
         localise=False,
+        heat=("grad_cam", "hires_cam"),
         smoke=False,
     )
     warp = chosen["warp"]
@@ -69,7 +71,7 @@ def get_config(variant: str = "") -> ConfigDict:
         raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
     steps, between = (1000, 250) if chosen["frozen"] else (300, 100)
     heads: dict[str, Any] = presets.second_order(chosen["head"], alone=steps // 3)
-    heads |= {"evaluation": {"name": "localisation" if chosen["localise"] else "classification"}}
+    heads |= {"evaluation": evaluation(chosen)}
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     config = presets.run(
         network=network(chosen),
@@ -91,6 +93,14 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["smoke"]:
         make_small(config)
     return config
+
+
+def evaluation(chosen: dict) -> dict:
+    """The classes alone, or also by where the network sees the object."""
+    by_positions = {"method": chosen["heat"]} if chosen["heat"] != "grad_cam" else {}
+    if by_positions and not chosen["localise"]:
+        raise ValueError(f"the variant heat={chosen['heat']} belongs to localise, and must not stand without it")
+    return {"name": "localisation", **by_positions} if chosen["localise"] else {"name": "classification"}
 
 
 def network(chosen: dict) -> dict:

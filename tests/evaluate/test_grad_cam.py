@@ -35,6 +35,17 @@ def test_the_map_is_that_of_a_loop(x64):
     assert_allclose(found, looped(features, gradients), rtol=1e-12, atol=1e-15)
 
 
+def test_each_position_may_have_its_own_weights(x64):
+    features, gradients = np.random.default_rng(3).normal(size=(2, 5, 4, 7))
+    found = evaluate.hires_cam(features, gradients)
+    expected = [[max(sum(features[y, x] * gradients[y, x]), 0) for x in range(4)] for y in range(5)]
+    assert found.dtype == jnp.float64
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+    assert np.abs(found - evaluate.grad_cam(features, gradients)).max() > 1
+    same = np.broadcast_to(gradients[0, 0], features.shape)
+    assert_allclose(evaluate.hires_cam(features, same), evaluate.grad_cam(features, same), rtol=1e-12)
+
+
 def test_known_map(x64):
     found = evaluate.grad_cam(MAP, np.broadcast_to(WEIGHTS / 9, MAP.shape))
     assert_allclose(found, HEAT, atol=5e-7)
@@ -61,6 +72,9 @@ def test_after_mean_pooling_it_is_the_class_activation_map_of_the_unwarped_featu
     logits, out = evaluate.with_heat(Moved(weights, moved), jnp.asarray(images), jnp.array([1, 2]))
     assert_allclose(out["heat"], [HEAT, 2 * HEAT[::-1]], atol=1e-6)
     assert_allclose(out["heat"], np.maximum(np.einsum("nhwk,kn->nhw", images, weights[:, 1:]), 0) / 9, rtol=1e-12)
+    labels = jnp.array([1, 2])
+    _, other = evaluate.with_heat(Moved(weights, moved), jnp.asarray(images), labels, method="hires_cam")
+    assert_allclose(other["heat"], out["heat"], rtol=1e-12)
     assert_allclose(logits, images.mean((1, 2)) @ weights, rtol=1e-12)
     assert_array_equal(out["warped"], np.roll(images, moved, axis=2))
 
@@ -115,3 +129,5 @@ def test_what_makes_no_map_is_refused():
         evaluate.grad_cam(MAP, MAP[:, :2])
     with pytest.raises(ValueError, match=r"the network must be one trunk and a classifier .* not Linear"):
         evaluate.with_heat(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), jnp.zeros((1, 2, 2, 2)))
+    with pytest.raises(ValueError, match="method must be one of 'grad_cam', 'hires_cam', not 'cam'"):
+        evaluate.with_heat(Moved(np.stack([WEIGHTS], axis=1), 0), jnp.asarray(MAP)[None], method="cam")

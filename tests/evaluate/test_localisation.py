@@ -144,6 +144,27 @@ def test_loss_and_accuracy_are_those_of_classification():
     assert {name: found[name] for name in plain} == pytest.approx(plain, rel=1e-6)
 
 
+class SquaredFirst(Network):
+    """A map of squares."""
+
+    def features(self, image):
+        return super().features(image) ** 2
+
+
+class SquaredLast(Network):
+    """The same logits, whose gradient is another at each position."""
+
+    def classify(self, features):
+        return super().classify(features**2)
+
+
+def test_heat_may_be_weighted_at_each_position():
+    expected = score(evaluate.Localisation(), Objects(), model=SquaredFirst())
+    found = score(evaluate.Localisation(method="hires_cam"), Objects(), model=SquaredLast())
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert score(evaluate.Localisation(), Objects(), model=SquaredLast())["inside"] != pytest.approx(found["inside"])
+
+
 def test_what_cannot_be_localised_is_refused():
     plain = data.Arrays(Objects().images, Objects().labels, CLASSES)
     said = "the test set must have boxes, as cub, cars, aircraft and scenes have, not "
@@ -173,6 +194,8 @@ def test_wrong_options_are_refused():
         ValueError, match=r"heat_of must be one of 'label', 'guess', not 'lable'; did you mean 'label'\?"
     ):
         evaluate.Localisation(heat_of="lable")
+    with pytest.raises(ValueError, match="method must be one of 'grad_cam', 'hires_cam', not 'cam'"):
+        evaluate.Localisation(method="cam")
 
 
 def test_boxes_of_maps_are_those_of_the_resized_ones():

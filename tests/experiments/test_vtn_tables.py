@@ -115,9 +115,11 @@ def test_scenes_are_localised_by_their_masks_too():
     assert {row["heat outside"].figure for row in rows.values()} == {"inside"}
     networks = [row["top-1"].network for row in made.values()]
     warps = ["none", "stn", "ssn", "asn", "deformable", "vtn"]
-    assert [each.warp.name for each in networks] == [*warps, "none", "vtn", "none", "vtn"]
-    assert [each.name for each in networks] == ["warped_features"] * 8 + ["dcl"] * 2
+    assert [each.warp.name for each in networks] == [*warps, *["none", "vtn"] * 3]
+    assert [each.name for each in networks] == [*["warped_features"] * 8, *["dcl"] * 2, *["warped_features"] * 2]
     assert {cell.evaluation.name for row in made.values() for cell in row.values()} == {"localisation"}
+    by_positions = [name for name, row in made.items() if "method" in row["top-1"].evaluation]
+    assert by_positions == ["iSQRT-COV, heat by HiResCAM", "iSQRT-COV + VTN, heat by HiResCAM"]
 
 
 def test_columns_are_sets_and_networks():

@@ -93,6 +93,12 @@ def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):
     runs.assert_smoke_run_ends(tmp_path, f"configs/scenes.py:smoke,{variant}".rstrip(","))
 
 
+def test_a_map_of_heat_belongs_to_localisation():
+    assert get_config("scenes", "localise,heat=hires_cam").evaluation.method == "hires_cam"
+    with pytest.raises(ValueError, match="the variant heat=hires_cam belongs to localise"):
+        get_config("scenes", "heat=hires_cam")
+
+
 @pytest.mark.parametrize("row", ["warp=stn", "ablation=grouping", "head=isqrt"])
 @pytest.mark.daily("head=isqrt")
 def test_warps_and_heads_learn_on_stored_features(tmp_path, row):

@@ -6,7 +6,7 @@ from vtnjax.evaluate.classification import Classification, all_right
 from vtnjax.evaluate.describe import describe
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
-from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
+from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, hires_cam, with_heat
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.revisited import revisited
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
@@ -28,6 +28,7 @@ __all__ = [
     "folded",
     "grad_cam",
     "heat_boxes",
+    "hires_cam",
     "intersection_over_union",
     "largest_box",
     "predicted_angle",

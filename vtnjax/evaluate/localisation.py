@@ -20,7 +20,7 @@ from vtnjax._checks import check_choice
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.boxes import check_threshold, intersection_over_union, largest_box
 from vtnjax.evaluate.folded import folded
-from vtnjax.evaluate.grad_cam import check_heat, with_heat
+from vtnjax.evaluate.grad_cam import METHODS, check_heat, with_heat
 
 _CLASSES = {"label": "true", "guess": "likeliest"}
 _THRESHOLDS = tuple(number / 20 for number in range(20))
@@ -32,7 +32,7 @@ _AMONG = 5
 class Localisation:
     """How often the box of a network's heat map overlaps the true box by half or more (VTN Table 5).
 
-    The heat is Grad-CAM of the trunk's last features, see `with_heat`, resized bilinearly to the image; its box is
+    The heat is that of the trunk's last features, see `with_heat`, resized bilinearly to the image; its box is
     that of `largest_box`. An image whose heat or whose object has no box counts as wrong. The figures are shares of
     the images, in 0..1, so that the papers' errors are what lacks to 1: "accuracy" and "top5_accuracy" of the classes;
     "gt_known", those whose box is right; "top1_localisation" and "top5_localisation", those whose class is right too,
@@ -44,14 +44,17 @@ class Localisation:
     Attributes:
         threshold: the share of a map's maximum above which heat belongs to a box; 0.15 is Grad-CAM's.
         heat_of: "label", heat of the true class, or "guess", of the likeliest.
+        method: "grad_cam", as in the paper, or "hires_cam", which tells more of a head of second order.
     """
 
     threshold: float = 0.15
     heat_of: str = "label"
+    method: str = "grad_cam"
 
     def __post_init__(self) -> None:
         check_threshold(self.threshold)
         check_choice("heat_of", self.heat_of, tuple(_CLASSES))
+        check_choice("method", self.method, tuple(METHODS))
 
     @property
     def how(self) -> str:
@@ -106,7 +109,7 @@ class Localisation:
         if "box" not in batch:
             raise ValueError(_NO_BOX.format("images without any"))
         mask = jnp.asarray(batch["mask"])
-        seen = {**_score(graphdef, state, batch, self.heat_of), "box": batch["box"], "mask": mask}
+        seen = {**_score(graphdef, state, batch, self.heat_of, self.method), "box": batch["box"], "mask": mask}
         seen = {name: _own_rows(jax.device_put(values, mask.sharding)) for name, values in seen.items()}
         heat, box = seen.pop("heat"), seen.pop("box")
         seen["right"] = np.stack([_right(heat, box, t) for t in (*_THRESHOLDS, self.threshold)], axis=1)
@@ -144,14 +147,14 @@ def _right(heat: ndarray, box: ndarray, threshold: float) -> ndarray:
     return np.asarray(intersection_over_union(found, box)) >= 0.5
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], heat_of: str) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _score(graphdef: nnx.GraphDef, state: Any, batch: dict[str, Array], heat_of: str, method: str) -> dict[str, Array]:
     """The loss of each record, whether its class is the likeliest or among the first, its heat and how much is inside.
 
     The heat (n, h, w) is of the image's size.
     """
     model, image, label = nnx.merge(graphdef, state, copy=True), batch["image"], batch["label"]
-    logits, out = with_heat(model, image, label if heat_of == "label" else None)
+    logits, out = with_heat(model, image, label if heat_of == "label" else None, method=method)
     ranked = jax.lax.top_k(logits, min(_AMONG, logits.shape[-1]))[1] == label[:, None]
     heat = _resize(out["heat"], image.shape[1:3])
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)

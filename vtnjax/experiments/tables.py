@@ -219,14 +219,17 @@ def scenes() -> Table:
         "DCL": "warp=none,dcl",
         "DCL + VTN": "warp=vtn,dcl",
     }
-    rows = {name: vtn_tables.localised(f"{variant},localise") for name, variant in variants.items()}
+    variants = {name: f"{variant},localise" for name, variant in variants.items()}
+    for name in ("iSQRT-COV", "iSQRT-COV + VTN"):
+        variants[f"{name}, heat by HiResCAM"] = f"{variants[name]},heat=hires_cam"
+    rows = {name: vtn_tables.localised(variant) for name, variant in variants.items()}
     for row in rows.values():
         row["heat outside"] = row["class"]._replace(figure="inside")
     notes = (
         "top-1 to class: as in VTN Table 5; heat outside: the share of the heat that is not on the object, whose "
         "outline is known.",
-        "iSQRT-COV: Grad-CAM weights a channel by its mean gradient, and a covariance does not change with the mean of "
-        "a channel of which it is made. That this is why its heat lies beside the object was not tested.",
+        "HiResCAM weights a channel at each position by its gradient there, and Grad-CAM by the mean of these, which "
+        "have both signs before a covariance. Of mean pooling the two are the same map.",
     )
     return Table("SqueezeNet, birds in other photographs", "scenes", rows, notes)
 
