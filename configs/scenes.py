@@ -150,7 +150,7 @@ def read_features(config: Config) -> None:
 def set_rates(config: Config, chosen: dict) -> None:
     """The rates of warp and head, which do not depend on that of the trunk."""
     faster = RATE / config.learning_rate
-    if chosen["warp"] != "none":
+    if chosen["warp"] not in ("none", "asn"):  # the attention sampler has no parameters
         # At the full rate an affine warp leaves the map for good.
         config.localiser_multiplier = faster * (0.1 if chosen["warp"] == "stn" else 1.0)
     config.head_multiplier *= faster

@@ -77,6 +77,14 @@ def test_warp_and_head_learn_alike_whole_and_on_stored_features():
             assert of_both[0] == pytest.approx(of_both[1])
 
 
+def test_what_the_rates_are_for_is_there():
+    """A sampler without parameters has no rate of its own; the network is built with the full config's rates."""
+    for warp in ("asn", "deformable"):
+        config = get_config("scenes", f"smoke,warp={warp}")
+        assert config.localiser_multiplier == (1 if warp == "asn" else pytest.approx(10))
+        shapes(read(config, "scenes", "smoke"), optax.sgd(0.1))
+
+
 def test_no_head_is_tested_on_mirror_images():
     for head in HEADS:
         assert get_config("scenes", f"head={head}").evaluation.to_dict() == {"name": "classification"}
