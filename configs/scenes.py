@@ -12,6 +12,7 @@ commas, the first value of each being the default:
 - `trunk=squeezenet|small|resnet18`: whose last map, of about 14 x 14 positions, is warped; "small" learns from scratch;
 - `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
   saliency or the attention sampler, or by making the last convolution deformable;
+- `attention=squared|plain`: what the attention sampler samples by, TASN's squared attention or the attention itself;
 - `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, as in cub_vtn.py;
 - `dcl`: destruction and construction learning, as in cub_dcl.py;
 - `ablation=none|mixing|grouping|probability|consistency`: VTN without one of its parts;
@@ -57,6 +58,7 @@ def get_config(variant: str = "") -> ConfigDict:
         task=("fine", "all"),
         trunk=tuple(TRUNKS),
         warp=("vtn", "none", "stn", "ssn", "asn", "deformable"),
+        attention=("squared", "plain"),
         head=("pooled", "bp", "cbp", "kp", "mpncov", "isqrt"),
         ablation=("none", "mixing", "grouping", "probability", "consistency"),
         split=("test", "validation"),
@@ -67,8 +69,9 @@ def get_config(variant: str = "") -> ConfigDict:
         smoke=False,
     )
     warp = chosen["warp"]
-    if chosen["ablation"] != "none" and warp != "vtn":
-        raise ValueError(f"the variant ablation={chosen['ablation']} belongs to warp=vtn, not to warp={warp}")
+    for part, usual, of in (("ablation", "none", "vtn"), ("attention", "squared", "asn")):
+        if chosen[part] != usual and warp != of:
+            raise ValueError(f"the variant {part}={chosen[part]} belongs to warp={of}, not to warp={warp}")
     steps, between = (1000, 250) if chosen["frozen"] else (300, 100)
     heads: dict[str, Any] = presets.second_order(chosen["head"], alone=steps // 3)
     heads |= {"evaluation": evaluation(chosen)}
@@ -115,9 +118,11 @@ def network(chosen: dict) -> dict:
 
 
 def warp_options(chosen: dict) -> dict:
-    """A VTN with 5 x 5 candidates, or without one of its parts."""
+    """What a warp has beside its name; a VTN has 5 x 5 candidates, or is without one of its parts."""
     if chosen["warp"] == "deformable":
         return {"groups": 4}
+    if chosen["attention"] == "plain":
+        return {"squared": False}
     if chosen["warp"] != "vtn":
         return {}
     options = {"groups": 8 if chosen["trunk"] == "small" else 32, "window": (5, 5), "temperature": 1.0}

@@ -47,10 +47,12 @@ def test_names_give_the_modules_and_options_reach_them():
     assert set(OPTIONS) == set(FEATURE_WARPS) - {"none", "deformable"}
 
 
-def test_the_attention_sampler_alone_reads_by_the_squared_sum_of_the_features_attention():
-    y, out = run(FEATURE_WARPS["asn"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), dense=2.0), features())
-    for x, warped, coords in zip(np.asarray(features()), y, out["coords"], strict=True):
-        attention = loops.trilinear_attention(x, ("spatial", "relation"), 7.0).sum(-1) ** 2
+@pytest.mark.parametrize(("given", "power"), [({}, 2), ({"squared": False}, 1)])
+def test_the_attention_sampler_alone_reads_by_the_sum_of_the_features_attention(given, power):
+    read = jnp.abs(features())
+    y, out = run(FEATURE_WARPS["asn"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), dense=2.0, **given), read)
+    for x, warped, coords in zip(np.asarray(read), y, out["coords"], strict=True):
+        attention = loops.trilinear_attention(x, ("spatial", "relation"), 7.0).sum(-1) ** power
         lines = loops.attention_coords(attention, SHAPE[:2], dense=2.0)
         assert_allclose(coords, np.stack(np.meshgrid(*lines), -1), atol=1e-3)
         assert_allclose(warped, loops.sample(x, np.asarray(coords)), atol=1e-3)

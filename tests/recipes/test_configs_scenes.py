@@ -95,6 +95,12 @@ def test_ablations_belong_to_the_vtn():
         get_config("scenes", "warp=stn,ablation=mixing")
 
 
+def test_the_kind_of_attention_belongs_to_its_sampler():
+    assert get_config("scenes", "warp=asn,attention=plain").network.warp.squared is False
+    with pytest.raises(ValueError, match="the variant attention=plain belongs to warp=asn, not to warp=vtn"):
+        get_config("scenes", "attention=plain")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all"])
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):

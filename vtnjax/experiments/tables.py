@@ -193,6 +193,7 @@ def scenes_frozen() -> Table:
         "STN": "warp=stn",
         "SSN": "warp=ssn",
         "ASN": "warp=asn",
+        "ASN, attention not squared": "warp=asn,attention=plain",
         "VTN": "warp=vtn",
         **{f"VTN without {part}": f"ablation={part}" for part in ("mixing", "grouping", "probability", "consistency")},
         **{name: f"warp=none,head={head}" for name, head in _HEADS.items()},

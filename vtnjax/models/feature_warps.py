@@ -91,15 +91,16 @@ class SaliencyWarp(nnx.Module):
 
 
 class AttentionWarp(nnx.Module):
-    """TASN's sampler alone: features resampled by the squared sum of their own trilinear attention maps."""
+    """TASN's sampler alone: features resampled by the sum of their own trilinear attention maps, or its square."""
 
-    def __init__(self, shape: Sequence[int], **options: Any):
-        self.attention = TrilinearAttention()
+    def __init__(self, shape: Sequence[int], *, squared: bool = True, **options: Any):
+        self.attention, self.squared = TrilinearAttention(), squared
         self.sampler = AttentionSampler(shape[:2], **options)
 
     def __call__(self, features: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h w c"], dict[str, Array]]:
         """Warp a batch; see `nn.AttentionSampler`."""
-        return self.sampler(features, self.attention(features).sum(-1) ** 2)
+        attention = self.attention(features).sum(-1)
+        return self.sampler(features, attention**2 if self.squared else attention)
 
 
 class _Deformed(nnx.Module):
