@@ -6,6 +6,7 @@ with needing("train", room=__name__):
     from vtnjax.data.aircraft import Aircraft
     from vtnjax.data.augment import photo_augment, photo_test
     from vtnjax.data.balanced import balanced_batches
+    from vtnjax.data.benchmark import Benchmark, ImageList, load_benchmark
     from vtnjax.data.cars import Cars
     from vtnjax.data.catalogue import Catalogue
     from vtnjax.data.composites import Composites
@@ -13,6 +14,7 @@ with needing("train", room=__name__):
     from vtnjax.data.decode import decode_image
     from vtnjax.data.digits import Digits
     from vtnjax.data.drawn import write_drawn
+    from vtnjax.data.drawn_landmarks import write_landmarks
     from vtnjax.data.drawn_numbers import write_house_numbers
     from vtnjax.data.drawn_stamps import write_stamps
     from vtnjax.data.folder import Folder
@@ -24,6 +26,8 @@ with needing("train", room=__name__):
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
     from vtnjax.data.revisited import Revisited, read_revisited
+    from vtnjax.data.revisited_benchmark import RevisitedBenchmark
+    from vtnjax.data.scene_benchmark import SceneBenchmark
     from vtnjax.data.scenes import Scenes
     from vtnjax.data.solar import SolarCells
     from vtnjax.data.sources import load_source
@@ -37,6 +41,7 @@ __all__ = [
     "Aircraft",
     "Arrays",
     "Augment",
+    "Benchmark",
     "Cars",
     "Catalogue",
     "Composites",
@@ -48,10 +53,13 @@ __all__ = [
     "HouseNumbers",
     "INaturalist2017",
     "Idx",
+    "ImageList",
     "LabelledSource",
     "Mapped",
     "Record",
     "Revisited",
+    "RevisitedBenchmark",
+    "SceneBenchmark",
     "Scenes",
     "SolarCells",
     "Source",
@@ -64,6 +72,7 @@ __all__ = [
     "check_source",
     "decode_image",
     "eval_batches",
+    "load_benchmark",
     "load_source",
     "photo_augment",
     "photo_test",
@@ -71,5 +80,6 @@ __all__ = [
     "train_batches",
     "write_drawn",
     "write_house_numbers",
+    "write_landmarks",
     "write_stamps",
 ]

@@ -57,6 +57,9 @@ def _check(path, found):
     keys = ("imlist", "qimlist", "gnd")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), list) for key in keys):
         raise ValueError(f"{path} must hold the lists {', '.join(keys)}: {_ORIGIN}")
+    for name in (*found["imlist"], *found["qimlist"]):
+        if not isinstance(name, str):
+            raise ValueError(f"{path} must hold the names of images as texts, but has {name!r}: {_ORIGIN}")
     if len(found["qimlist"]) != len(found["gnd"]):
         raise ValueError(
             f"{path} must say something of each of the {len(found['qimlist'])} queries, but does so of "
@@ -66,3 +69,8 @@ def _check(path, found):
         box, *lists = [truth.get(key) for key in ("bbx", "easy", "hard", "junk")] if isinstance(truth, dict) else [None]
         if not (isinstance(box, list) and len(box) == 4 and all(isinstance(each, list) for each in lists)):
             raise ValueError(f"{path} must have lists of easy, hard and junk images and a box of query {number}")
+        indices, images = [index for name in ("easy", "hard", "junk") for index in truth[name]], len(found["imlist"])
+        if strange := [index for index in indices if index not in range(images)]:
+            raise ValueError(
+                f"{path} must have indices of the {images} images of query {number}, but has {strange[0]!r}: {_ORIGIN}"
+            )

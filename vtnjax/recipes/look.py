@@ -12,7 +12,7 @@ from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
-from vtnjax import data
+from vtnjax import data, evaluate
 from vtnjax.recipes.pictures import COLOURS, PICTURES, Picture, check_picture, look_at
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
@@ -62,6 +62,8 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     look = jax.jit(make_look(graphdef, recipe.picture))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
     out |= located(records)
+    if isinstance(recipe.evaluation, evaluate.Retrieval):
+        out |= recipe.evaluation.best()
     titles = [
         short_name(recipe.test.classes, record["label"])
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {short_name(recipe.test.classes, guess)}")

@@ -27,6 +27,7 @@ EVALUATIONS = {
     "classification": evaluate.Classification,
     "super_classes": evaluate.SuperClasses,
     "localisation": evaluate.Localisation,
+    "retrieval": evaluate.Retrieval,
 }
 
 
@@ -114,6 +115,9 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
     named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
     with naming("evaluation"):
         evaluation = named.evaluation.of(test)
+    as_input = make_as_input(named.input, config.dtype)
+    if isinstance(evaluation, evaluate.OwnImages):
+        evaluation = evaluation.prepared_by(as_input)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
@@ -139,7 +143,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         spec=spec,
         network=network,
         prepare=make_prepare(named.input, config.dtype),
-        as_input=make_as_input(named.input, config.dtype),
+        as_input=as_input,
         as_picture=named.input.as_picture,
         objective=named.objective,
         evaluation=evaluation,
