@@ -23,6 +23,7 @@ with needing("train", room=__name__):
     from vtnjax.data.house_numbers import HouseNumbers
     from vtnjax.data.idx import Idx
     from vtnjax.data.inaturalist import INaturalist2017
+    from vtnjax.data.landmark_tuples import LandmarkTuples, write_landmark_tuples
     from vtnjax.data.pipeline import Augment, eval_batches, train_batches
     from vtnjax.data.records import Arrays, LabelledSource, Mapped, Record, Source, check_labels
     from vtnjax.data.revisited import Revisited, read_revisited
@@ -34,6 +35,7 @@ with needing("train", room=__name__):
     from vtnjax.data.stamps import Stamps
     from vtnjax.data.stored import Stored
     from vtnjax.data.triplets import WithTriplets
+    from vtnjax.data.tuples import TupleBatches, hard_negatives
     from vtnjax.data.two_digits import TwoDigits
     from vtnjax.data.unreadable import check_source
 
@@ -55,6 +57,7 @@ __all__ = [
     "Idx",
     "ImageList",
     "LabelledSource",
+    "LandmarkTuples",
     "Mapped",
     "Record",
     "Revisited",
@@ -65,6 +68,7 @@ __all__ = [
     "Source",
     "Stamps",
     "Stored",
+    "TupleBatches",
     "TwoDigits",
     "WithTriplets",
     "balanced_batches",
@@ -72,6 +76,7 @@ __all__ = [
     "check_source",
     "decode_image",
     "eval_batches",
+    "hard_negatives",
     "load_benchmark",
     "load_source",
     "photo_augment",
@@ -80,6 +85,7 @@ __all__ = [
     "train_batches",
     "write_drawn",
     "write_house_numbers",
+    "write_landmark_tuples",
     "write_landmarks",
     "write_stamps",
 ]

@@ -61,8 +61,8 @@ def drawn_directory(dataset: str) -> str:
     """A folder with a tiny set of drawn pictures, which lasts as long as the process.
 
     Args:
-        dataset: "cub", "cars", "aircraft", "inat2017", "svhn", "stamps", "scenes", or a benchmark, "roxford5k" or
-            "rparis6k".
+        dataset: "cub", "cars", "aircraft", "inat2017", "svhn", "stamps", "scenes", "landmark_tuples", or a
+            benchmark, "roxford5k" or "rparis6k".
 
     Raises:
         ValueError: If `dataset` is another name.

@@ -3,9 +3,10 @@
 A pickle can run any program when it is read. This one holds lists, texts and numbers alone, so every class is refused.
 """
 
-import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from vtnjax.data._pickles import read_plain
 
 _ORIGIN = "the file must be gnd_roxford5k.pkl or gnd_rparis6k.pkl as published"
 
@@ -39,18 +40,9 @@ def read_revisited(path: str | Path) -> Revisited:
         ValueError: If it is no whole pickle, holds a class, or says other things.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        try:
-            found = _WithoutClasses(file).load()
-        except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-            raise ValueError(f"{path} cannot be read ({error}): {_ORIGIN}") from error
+    found = read_plain(path, origin=_ORIGIN)
     _check(path, found)
     return Revisited(tuple(found["imlist"]), tuple(found["qimlist"]), tuple(found["gnd"]))
-
-
-class _WithoutClasses(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"it holds {module_name}.{global_name}, and no class is read")
 
 
 def _check(path, found):
