@@ -9,9 +9,9 @@
 
 - `dataset=landmarks|scenes`: the tuples of retrieval-SfM-120k, or of scenes of stamps (configs/scenes.py) whose other
   half the benchmark searches for;
-- `benchmark=auto|roxford5k|rparis6k|scenes`: what is searched, by default roxford5k for landmarks and scenes for scenes;
+- `benchmark=auto|roxford5k|rparis6k|scenes`: what is searched, by default roxford5k, and scenes after scenes;
 - `trunk=auto|resnet101|resnet50|vgg16|squeezenet`: by default a ResNet-101 for landmarks and SqueezeNet, with the
-  weights of ImageNet that a package brings, for scenes;
+  weights of ImageNet that a package brings, for scenes and for `smoke`;
 - `pool=gem|mac|spoc|crow|rmac`: how the last features become a descriptor;
 - `warp=none|stn|vtn` of the last features before that; a VTN has its consistency loss on each query, its positive and
   its hardest negative;
@@ -69,8 +69,8 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["tuned"] and chosen["off"]:
         raise ValueError("the variants tuned and off must not stand side by side")
     dataset = chosen["dataset"]
-    for key, defaults in (("benchmark", BENCHMARKS), ("trunk", TRUNKS)):
-        chosen[key] = defaults[dataset] if chosen[key] == "auto" else chosen[key]
+    usual = {"benchmark": BENCHMARKS[dataset], "trunk": "squeezenet" if chosen["smoke"] else TRUNKS[dataset]}
+    chosen |= {key: value for key, value in usual.items() if chosen[key] == "auto"}
     landmarks, trunk, size = dataset == "landmarks", chosen["trunk"], SIZES[dataset]
     benchmark = {"benchmark": chosen["benchmark"], "data_dir": "", "descriptors": ""}
     benchmark |= {"size": SIZES["scenes"] if chosen["benchmark"] == "scenes" else 1024, "scales": (1.0,)}
