@@ -21,6 +21,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "cub_dcl": TRUNK,
     "composites": TRUNK,
+    "retrieval": {**TRUNK, "network.scale": 1.0},
     "scenes": {**TRUNK, "network.warp.groups": 4},
 }
 

@@ -198,11 +198,11 @@ def assert_same_run(one: Path, other: Path, step: int) -> None:
     assert metrics(one) == metrics(other)
 
 
-def assert_smoke_run_ends(workdir: Path, config: str, **options) -> None:
+def assert_smoke_run_ends(workdir: Path, config: str, *, figure: str = "accuracy", **options) -> None:
     """A short run ends with a figure and a picture. With an environment it has a process of its own."""
     out, _ = (run if "env" in options else run_in_turn)(workdir, config=config, **options)
     assert out.splitlines()[-1].startswith("finished: step ")
-    assert "test/accuracy" in metrics(workdir)[-1]
+    assert f"test/{figure}" in metrics(workdir)[-1]
     assert (workdir / "figures" / "test.png").stat().st_size > 1000
 
 

@@ -54,7 +54,7 @@ def export_run(run: Run) -> export.Exported:
     """A network as a program for a batch of any size, with its weights.
 
     The program takes uint8 images of the shape that the network reads, resized and cropped, and normalises them. It
-    returns the probabilities of `Run.predict`, float32, and no `out`.
+    returns the probabilities, or the descriptors, of `Run.predict`, float32, and no `out`.
     """
     shape = export.symbolic_shape(f"n, {', '.join(map(str, run.shape))}")
     function = jax.jit(lambda images: run.probabilities(images)[0])
@@ -70,7 +70,7 @@ def describe(run: Run, program: export.Exported) -> dict[str, Any]:
         "preparation": f"{run.read.explain(run.image)} {pixels}",
         "input": _described(taken),
         "output": _described(given),
-        "classes": list(run.classes),
+        **({} if run.describes else {"classes": list(run.classes)}),
         "platforms": list(program.platforms),
         "step": run.step,
         "jax": jax.__version__,

@@ -87,6 +87,11 @@ def run(given: argparse.Namespace) -> list[Answer]:
     for path in filter(None, (given.json, given.csv)):
         path.parent.mkdir(parents=True, exist_ok=True)  # it would be late to learn afterwards that there is no folder
     trained = load_run(given.workdir, step=given.step)
+    if trained.describes:
+        raise ValueError(
+            f"{given.workdir} must hold a network that names classes, but its network describes images for a search: "
+            "vtnjax.load_run gives their descriptors"
+        )
     drawings, answers = _drawings(files, given.pictures), []
     with tqdm(total=len(files), unit=" pictures", disable=None) as bar:
         for part in (files[start : start + _BATCH] for start in range(0, len(files), _BATCH)):

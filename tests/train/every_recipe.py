@@ -4,7 +4,7 @@ Each number is a mesh of so many devices. Where JAX_COORDINATOR_ADDRESS is set, 
 devices count together, and only the first prints.
 """
 
-import itertools
+import functools
 import json
 import os
 import sys
@@ -49,6 +49,14 @@ CASES: dict[str, dict[str, Any]] = {
         "evaluation.name": "localisation",
     },
     "composites:smoke,batches=balanced,warp=affine_groups": {},
+    "retrieval:smoke": {"batch_size": 3 * BATCH, "batches.renew_every": 4, "batches.pool": 30},
+    "retrieval:smoke,dataset=scenes,warp=vtn,loss=triplet": {
+        "network.warp.groups": 4,
+        "batch_size": 3 * BATCH,
+        "batches.queries": 10,
+        "batches.pool": 20,
+        "learning_rate": 1e-5,
+    },
     # At the rate of the config, Adam makes whole steps of the rounding of gradients near zero: losses differ by 1e-4.
     "composites:smoke,consistency=unit,triplets=own": {"batches.triplet_batch": BATCH, "learning_rate": 3e-4},
 }
@@ -72,11 +80,21 @@ def losses(case: str, meshes: dict[str, Any], share: dict[str, int]) -> dict[str
     found = {}
     for name, mesh in meshes.items():
         compiled, state, seen = jax.jit(step), jax.device_put(start, train.replicated(mesh)), []
-        for batch in itertools.islice(train.to_devices(recipe.batches(config.seed, **share), mesh), STEPS):
-            state, metrics = compiled(state, batch)
+        batches = recipe.batches(config.seed, **share)
+        on_devices = train.to_devices(batches, mesh)
+        for number in range(STEPS):
+            if isinstance(batches, train.Renewed) and number % batches.renew_every == 0:
+                batches.renew(number, functools.partial(predict, recipe, graphdef, state, mesh))
+            state, metrics = compiled(state, next(on_devices))
             seen.append(metrics["loss"])
         found[name] = [float(loss) for loss in seen]
     return found
+
+
+def predict(recipe: Any, graphdef: Any, state: Any, mesh: Any, images: Any) -> Any:
+    """The network's prediction on the devices of a mesh."""
+    images = jax.device_put(images, train.split(mesh))
+    return jax.jit(lambda state, images: train.merged(graphdef, state)(recipe.as_input(images)))(state, images)
 
 
 def main() -> None:

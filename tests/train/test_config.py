@@ -58,7 +58,7 @@ def test_a_good_config_passes():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"steps": 0}, "config.steps must be a whole number"),
+        ({"steps": -1}, "config.steps must be a whole number of at least 0, not -1"),
         ({"log_every": 1.5}, "config.log_every must be a whole number"),
         ({"learning_rate": 0.0}, "config.learning_rate must be above 0"),
         ({"learning_rate": float("nan")}, "config.learning_rate must be above 0"),

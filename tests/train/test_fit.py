@@ -129,3 +129,23 @@ def test_a_finished_run_is_left_alone(unbroken):
     state, ran = run(workdir, batches)
     assert (ran, batches.renewals, int(state.step)) == (False, [], 20)
     assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_of_no_step_saves_and_tests_the_network_as_it_is(tmp_path, unbroken):
+    batches, said = Hardest(), []
+    state, ran = run(tmp_path, batches, said, steps=0)
+    assert (ran, int(state.step), batches.renewals) == (True, 0, [])
+    assert runs.checkpoints(tmp_path) == [0]
+    (line,) = runs.metrics(tmp_path)
+    assert sorted(line) == ["step", "test/nearness"]
+    assert run(tmp_path, Hardest(), steps=0)[1] is False
+    (tmp_path / "metrics.jsonl").unlink()  # as of a run that was killed in its test
+    assert run(tmp_path, Hardest(), steps=0)[1] is True
+    assert runs.metrics(tmp_path) == [line]
+
+
+def test_a_run_goes_on_behind_the_network_as_it_was(tmp_path, unbroken):
+    run(tmp_path, Hardest(), steps=0)
+    run(tmp_path, Hardest())
+    whole = runs.metrics(unbroken[0])
+    assert runs.metrics(tmp_path)[1:] == whole

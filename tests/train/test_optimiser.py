@@ -79,6 +79,11 @@ def test_warm_up_grows_linearly_from_zero_and_the_schedule_follows(schedule, aft
     assert found == pytest.approx([0, 0.25, 0.5, after])
 
 
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_a_run_of_no_step_has_an_optimiser(schedule):
+    assert learning_rate_schedule(config(steps=0, schedule=schedule))(0) == config().learning_rate
+
+
 def test_boundaries_count_steps_of_the_run_with_warm_up_too():
     assert rates([19, 20, 59, 60], schedule="step", warmup_steps=10) == pytest.approx([0.5, 0.05, 0.05, 0.005])
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.drawing import draw_polygon
+from vtnjax.data.drawn_landmarks import write_landmarks
+from vtnjax.data.revisited_benchmark import REVISITED
 from vtnjax.data.sets import SETS
 
 _WRITERS = {name: entry.write for name, entry in SETS.items() if entry.write}
@@ -51,6 +53,7 @@ _DRAWN = {
     for name, entry in SETS.items()
     if entry.draw or entry.write
 }
+_DRAWN |= {name: functools.partial(write_landmarks, name) for name in REVISITED}
 
 
 @functools.cache
@@ -58,7 +61,8 @@ def drawn_directory(dataset: str) -> str:
     """A folder with a tiny set of drawn pictures, which lasts as long as the process.
 
     Args:
-        dataset: "cub", "cars", "aircraft", "inat2017", "svhn", "stamps" or "scenes".
+        dataset: "cub", "cars", "aircraft", "inat2017", "svhn", "stamps", "scenes", "landmark_tuples", or a
+            benchmark, "roxford5k" or "rparis6k".
 
     Raises:
         ValueError: If `dataset` is another name.

@@ -72,6 +72,7 @@ def eval_batches(
     batch_size: int,
     process_index: int = 0,
     process_count: int = 1,
+    threads: int = 1,
 ) -> grain.DatasetIterator:
     """One pass in order, in batches of equal size, equally many in every process.
 
@@ -80,6 +81,7 @@ def eval_batches(
         batch_size: The number of records of all processes together.
         process_index: The number of this process, from 0.
         process_count: The number of processes.
+        threads: The number of threads that make batches; 0 makes each batch when it is asked for.
 
     Returns:
         An iterator of {"image": uint8 (b, h, w, c), "label": int32 (b,), "mask": float32 (b,)}, b = batch_size /
@@ -92,7 +94,7 @@ def eval_batches(
             from next(), if images differ in shape.
     """
     share = Share(source, batch_size, process_index, process_count)
-    return _iterate(_EvalBatches(share), threads=1, prefetch=4)
+    return _iterate(_EvalBatches(share), threads=threads, prefetch=4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +131,7 @@ def stream_batches(
     augment: Augment | None,
     threads: int,
     prefetch: int,
+    batches: range | None = None,
 ) -> grain.DatasetIterator:
     """Batches of an endless stream of records: batch k holds the places k * batch_size and on.
 
@@ -139,29 +142,34 @@ def stream_batches(
         augment: The function of a record and a generator that `train_batches` describes.
         threads: The number of threads that make batches; 0 makes each batch when it is asked for.
         prefetch: The number of batches kept ready.
+        batches: The numbers of the batches, of which no other is made; None: all from 0 on.
 
     Returns:
-        An iterator as `train_batches` returns it.
+        An iterator as `train_batches` returns it, which ends behind the last of `batches`.
 
     Raises:
         ValueError: If `seed` is negative; from next(), if images differ in shape.
     """
     if seed < 0:
         raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
-    return _iterate(_StreamBatches(share, index_of, seed, augment), threads, prefetch)
+    numbers = range(sys.maxsize // share.batch_size) if batches is None else batches
+    return _iterate(_StreamBatches(share, index_of, seed, augment, numbers), threads, prefetch)
 
 
 class _StreamBatches:
     """Grain reads it by number. A chain of Grain's own transformations, record by record, is many times slower."""
 
-    def __init__(self, share: Share, index_of: Callable[[int], int], seed: int, augment: Augment | None):
+    def __init__(
+        self, share: Share, index_of: Callable[[int], int], seed: int, augment: Augment | None, numbers: range
+    ):
         self._share, self._index_of, self._seed, self._augment = share, index_of, seed, augment
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return sys.maxsize // self._share.batch_size
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        places = self._share.places(index)
+        places = self._share.places(self._numbers[index])
         return _stack((self._record(place) for place in places), len(places))
 
     def _record(self, place: int) -> Record:

@@ -3,9 +3,10 @@
 A pickle can run any program when it is read. This one holds lists, texts and numbers alone, so every class is refused.
 """
 
-import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from vtnjax.data._pickles import read_plain
 
 _ORIGIN = "the file must be gnd_roxford5k.pkl or gnd_rparis6k.pkl as published"
 
@@ -39,24 +40,18 @@ def read_revisited(path: str | Path) -> Revisited:
         ValueError: If it is no whole pickle, holds a class, or says other things.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        try:
-            found = _WithoutClasses(file).load()
-        except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-            raise ValueError(f"{path} cannot be read ({error}): {_ORIGIN}") from error
+    found = read_plain(path, origin=_ORIGIN)
     _check(path, found)
     return Revisited(tuple(found["imlist"]), tuple(found["qimlist"]), tuple(found["gnd"]))
-
-
-class _WithoutClasses(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        raise pickle.UnpicklingError(f"it holds {module_name}.{global_name}, and no class is read")
 
 
 def _check(path, found):
     keys = ("imlist", "qimlist", "gnd")
     if not isinstance(found, dict) or not all(isinstance(found.get(key), list) for key in keys):
         raise ValueError(f"{path} must hold the lists {', '.join(keys)}: {_ORIGIN}")
+    for name in (*found["imlist"], *found["qimlist"]):
+        if not isinstance(name, str):
+            raise ValueError(f"{path} must hold the names of images as texts, but has {name!r}: {_ORIGIN}")
     if len(found["qimlist"]) != len(found["gnd"]):
         raise ValueError(
             f"{path} must say something of each of the {len(found['qimlist'])} queries, but does so of "
@@ -66,3 +61,8 @@ def _check(path, found):
         box, *lists = [truth.get(key) for key in ("bbx", "easy", "hard", "junk")] if isinstance(truth, dict) else [None]
         if not (isinstance(box, list) and len(box) == 4 and all(isinstance(each, list) for each in lists)):
             raise ValueError(f"{path} must have lists of easy, hard and junk images and a box of query {number}")
+        indices, images = [index for name in ("easy", "hard", "junk") for index in truth[name]], len(found["imlist"])
+        if strange := [index for index in indices if index not in range(images)]:
+            raise ValueError(
+                f"{path} must have indices of the {images} images of query {number}, but has {strange[0]!r}: {_ORIGIN}"
+            )

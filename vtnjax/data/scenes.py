@@ -13,13 +13,14 @@ from vtnjax.data.stamps import Stamps
 
 _COUNTS = {"train": 8000, "validation": 2000, "test": 3000}
 TASKS = ("fine", "all")
-_SMALLEST = 96  # pixels of a stamp's longer side: smaller ones would be told by their blur
+HALVES = ("train", "benchmark")  # of the species, for instance-level retrieval
+SMALLEST = 96  # pixels of a stamp's longer side: smaller ones would be told by their blur
 # The longer side over the scene's, the turn in degrees, and how far a corner is moved over the side.
 _SCALES, _DEGREES, _PERSPECTIVE = (0.4, 0.9), 30.0, 0.12
 # How often something lies before the object, its sides over those of the object's box, and how much of a picture it is.
-_OCCLUDED, _PATCH, _PART = 0.5, (0.25, 0.5), (0.2, 0.6)
+_OCCLUDED, _PATCH, PART = 0.5, (0.25, 0.5), (0.2, 0.6)
 _GAIN, _CAST, _SHADING = (0.7, 1.2), (0.85, 1.15), 0.25
-_OPAQUE = 128
+OPAQUE = 128
 
 
 class Scene(Located):
@@ -51,6 +52,10 @@ class Scenes:
     Training, validation and test scenes have different backgrounds and random numbers, and the same stamps, because
     most species have but one: the test asks whether an object is known again, not whether a new one of its species is.
 
+    For instance-level retrieval, `instances` leaves one half of the species, with one stamp each: every second species
+    in the order of the files, so that either half has about as many of each family, and no two instances show one
+    species. The halves share no species, and `SceneBenchmark` searches for those of the other half.
+
     Attributes:
         classes: The names of the species.
         labels: int32 (n,), in the order of the records; record i is of class i % len(classes).
@@ -68,6 +73,7 @@ class Scenes:
         count: int | None = None,
         seed: int = 0,
         pairs: bool = False,
+        instances: str | None = None,
     ):
         """Reads the stamps and the photographs.
 
@@ -82,6 +88,8 @@ class Scenes:
             count: The number of scenes; None is that of the split.
             seed: The seed of everything random; a scene depends on it, the split and the index only.
             pairs: Whether each record has another scene of its stamp, `image2`.
+            instances: "train" or "benchmark": the first stamp of each species of this half alone, so that a label says
+                which stamp is seen; None is all stamps of all species.
 
         Raises:
             ValueError: If an argument has another value than those above, or a stamp or photograph cannot be read.
@@ -95,10 +103,14 @@ class Scenes:
             check_at_least_1(name, value)
         if seed < 0:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
-        stamps = Stamps(data_dir, "all", family=family if task == "fine" else None, smallest=_SMALLEST)
+        stamps = Stamps(data_dir, "all", family=family if task == "fine" else None, smallest=SMALLEST)
         self._split, self._task, self._size, self._seed, self._pairs = split, task, size, seed, pairs
-        self._cutouts = [cut_out(stamps.rgba(index), size) for index in range(len(stamps))]
-        self._stamp_labels, self.classes = stamps.labels, stamps.classes
+        chosen = range(len(stamps)) if instances is None else half_of(stamps, instances)
+        self._cutouts = [cut_out(stamps.rgba(index), size) for index in chosen]
+        species = [int(stamps.labels[index]) for index in chosen]
+        kept = sorted(set(species))
+        self.classes = tuple(stamps.classes[label] for label in kept)
+        self._stamp_labels = np.array([kept.index(label) for label in species], np.int32)
         self.labels = np.arange(count, dtype=np.int32) % len(self.classes)
         photographs = load_backgrounds(Path(data_dir), split, size)
         self._photographs, self.backgrounds = list(photographs.values()), tuple(photographs)
@@ -123,10 +135,10 @@ class Scenes:
         image = random_crop(self._photographs[rng.integers(len(self._photographs))], (size, size), rng)
         layer = warped(stamp, placement(stamp.shape[:2], size, rng), size)
         paste(image, layer)
-        mask = layer[..., 3] >= _OPAQUE
+        mask = layer[..., 3] >= OPAQUE
         if rng.random() < _OCCLUDED and mask.any():
             _occlude(image, box_of(mask), self._in_front(label, rng), rng)
-        return _lit(image, rng), mask
+        return lit(image, rng), mask
 
     def _in_front(self, label: int, rng: np.random.Generator) -> np.ndarray:
         """A photograph (h, w, 3), or a stamp (h, w, 4) of another species if there is one."""
@@ -142,10 +154,27 @@ class Scenes:
         )
 
 
-def placement(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np.ndarray:
+def half_of(stamps: Stamps, half: str) -> list[int]:
+    """The index of the first stamp of every second species, in the order of the files.
+
+    Raises:
+        ValueError: If `half` is neither "train" nor "benchmark", or there is only one species.
+    """
+    check_choice("instances", half, HALVES)
+    _, first = np.unique(stamps.labels, return_index=True)
+    chosen = np.sort(first)[HALVES.index(half) :: len(HALVES)].tolist()
+    if not chosen:
+        raise ValueError(f"instances must be of two species or more, but {stamps!r} has {len(first)}")
+    return chosen
+
+
+def placement(
+    shape: tuple[int, int], size: int, rng: np.random.Generator, scales: tuple[float, float] = _SCALES
+) -> np.ndarray:
     """A random homography (3, 3) from points (x, y) of a picture of a shape (h, w) to those of a scene.
 
-    Edges of pixels lie at whole numbers. The picture's corners are all inside the scene.
+    Edges of pixels lie at whole numbers. The picture's corners are all inside the scene. Its longer side is one of
+    `scales` of the scene's.
     """
     height, width = shape
     sides = np.array([width, height])
@@ -153,7 +182,7 @@ def placement(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np
     moved = corners + sides * rng.uniform(-_PERSPECTIVE, _PERSPECTIVE, (4, 2)) - sides / 2
     angle = np.deg2rad(rng.uniform(-_DEGREES, _DEGREES))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    moved = moved @ turn.T * rng.uniform(*_SCALES) * size / max(shape)
+    moved = moved @ turn.T * rng.uniform(*scales) * size / max(shape)
     moved *= min(1.0, size / np.ptp(moved, axis=0).max())
     room = np.maximum(size - np.ptp(moved, axis=0), 0)  # which rounding may make negative
     moved += rng.uniform(0, room) - moved.min(axis=0)
@@ -206,7 +235,7 @@ def _reduced(length: int, *lengths: float) -> int:
 
 def cut_out(picture: np.ndarray, size: int) -> np.ndarray:
     """A stamp without empty rows and columns at its edges, colours times alpha, with no side longer than `size`."""
-    left, top, width, height = cv2.boundingRect((picture[..., 3] >= _OPAQUE).astype(np.uint8))
+    left, top, width, height = cv2.boundingRect((picture[..., 3] >= OPAQUE).astype(np.uint8))
     picture = picture[top : top + height, left : left + width]
     alpha = picture[..., 3:]
     colours = np.rint(picture[..., :3] * (alpha / 255)).astype(np.uint8)
@@ -221,16 +250,23 @@ def _occlude(image: np.ndarray, box: np.ndarray, picture: np.ndarray, rng: np.ra
     sides = np.array([bottom - top, right - left])
     rows, columns = np.ceil(sides * rng.uniform(*_PATCH, 2)).astype(int).tolist()
     y, x = np.array([top, left]) + rng.integers(0, sides - (rows, columns) + 1)
-    patch = random_crop(picture, (rows, columns), rng, _PART)
+    patch = random_crop(picture, (rows, columns), rng, PART)
     patch = cv2.cvtColor(patch, cv2.COLOR_RGB2RGBA) if patch.shape[2] == 3 else patch
     paste(image[y : y + rows, x : x + columns], patch)
 
 
-def _lit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An image under a gain, a colour cast and a ramp over rows and columns."""
+def lit(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    gain: tuple[float, float] = _GAIN,
+    cast: tuple[float, float] = _CAST,
+    shading: float = _SHADING,
+) -> np.ndarray:
+    """An image under a gain, a colour cast and a ramp over rows and columns, see `Scenes`."""
     height, width, channels = image.shape
-    colour = rng.uniform(*_GAIN) * rng.uniform(*_CAST, channels)
-    down, right = rng.uniform(-_SHADING / 2, _SHADING / 2, 2)
+    colour = rng.uniform(*gain) * rng.uniform(*cast, channels)
+    down, right = rng.uniform(-shading / 2, shading / 2, 2)
     # Columns and channels are one axis, because NumPy is slow along a short one.
     columns = (right * np.linspace(-1, 1, width)).repeat(channels)
     light = (1 + down * np.linspace(-1, 1, height)[:, None] + columns) * np.tile(colour, width)

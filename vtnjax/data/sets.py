@@ -14,6 +14,7 @@ from vtnjax.data.folder import Folder
 from vtnjax.data.house_numbers import HouseNumbers
 from vtnjax.data.idx import Idx
 from vtnjax.data.inaturalist import INaturalist2017, write_inaturalist
+from vtnjax.data.landmark_tuples import LandmarkTuples, write_landmark_tuples
 from vtnjax.data.records import Source
 from vtnjax.data.scenes import Scenes
 from vtnjax.data.stamps import Stamps
@@ -50,4 +51,5 @@ SETS: dict[str, Entry] = {
     "svhn": Entry(HouseNumbers, draw=write_house_numbers),
     "stamps": Entry(Stamps, draw=write_stamps),
     "scenes": Entry(Scenes, draw=write_stamps),
+    "landmark_tuples": Entry(LandmarkTuples, draw=write_landmark_tuples),
 }

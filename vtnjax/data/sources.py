@@ -32,8 +32,8 @@ def load_source(dataset: str, split: str, *, data_dir: str | None = None, **opti
     Args:
         dataset: "digits", "two_digits", "hidden_digits", "solar", "composites", "generated", a name in
             `vtnjax.data.sets.SETS` such as "folder" or "cub", "tfds:NAME" for a set of tensorflow_datasets, or
-            "drawn:NAME" for drawn pictures in the layout of "cub", "cars", "aircraft", "inat2017", "svhn", "stamps" or
-            "scenes".
+            "drawn:NAME" for drawn pictures in the layout of "cub", "cars", "aircraft", "inat2017", "svhn", "stamps",
+            "scenes" or "landmark_tuples".
         split: The split, such as "train" or "test".
         data_dir: The folder of the files: needed by the sets of `SETS`, optional for "tfds:NAME", Fashion-MNIST's for
             "composites", unused by the others.

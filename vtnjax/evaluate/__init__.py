@@ -1,13 +1,15 @@
 """Evaluation of trained networks."""
 
-from vtnjax.evaluate.base import Evaluation, Test
+from vtnjax.evaluate.base import Evaluation, OwnImages, Test
 from vtnjax.evaluate.boxes import intersection_over_union, largest_box, window_boxes
 from vtnjax.evaluate.classification import Classification, all_right
 from vtnjax.evaluate.describe import describe
+from vtnjax.evaluate.describe_all import describe_all
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, hires_cam, with_heat
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
+from vtnjax.evaluate.retrieval import Retrieval
 from vtnjax.evaluate.revisited import revisited
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
 from vtnjax.evaluate.super_classes import SuperClasses, by_super_class
@@ -18,6 +20,8 @@ __all__ = [
     "Evaluation",
     "Localisation",
     "OneTrunk",
+    "OwnImages",
+    "Retrieval",
     "SuperClasses",
     "Test",
     "all_right",
@@ -25,6 +29,7 @@ __all__ = [
     "by_super_class",
     "centred_angles",
     "describe",
+    "describe_all",
     "folded",
     "grad_cam",
     "heat_boxes",

@@ -43,3 +43,12 @@ class Evaluation(Protocol):
             test: gives fresh batches of the test set, on the devices, each time it is called.
         """
         ...
+
+
+@runtime_checkable
+class OwnImages(Protocol):
+    """An evaluation on images of its own, beside the test set, which must be told what the network takes."""
+
+    def prepared_by(self, prepare: Callable[[Array], Array]) -> Evaluation:
+        """The same, with the function from images (n, h, w, 3) in [0, 1] to the network's input."""
+        ...

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ def describe(
     scales: Sequence[float] = (1.0,),
     prepare: Callable[[Array], Array] = imagenet_input,
     exact: bool = True,
+    sizes: Collection[tuple[int, int]] | None = None,
 ) -> Float[np.ndarray, "images d"]:
     """Descriptors of length 1 of images of any size, by a network in evaluation mode.
 
@@ -47,21 +48,24 @@ def describe(
         scales: factors of the images' sizes, such as (1, 2**-0.5, 0.5), which are the paper's.
         prepare: what the network takes, of images (n, h, w, 3) in [0, 1]; a pure function.
         exact: whether a descriptor is that of the image alone also where there is a transformer.
+        sizes: (h, w) of all images that the network describes, where these are a part of them: then all parts share
+            their 24 shapes.
 
     Returns:
         (images, d), float32.
 
     Raises:
         ValueError: if there is no image or no scale, an image is not (h, w, 3) of uint8 or at one of the scales too
-            small for the trunk, a scale is not above 0 and finite, or a transformer that reads padded maps gives maps
-            of another size.
+            small for the trunk, a scale is not above 0 and finite, `sizes` lacks that of an image, or a transformer
+            that reads padded maps gives maps of another size.
     """
     _check(images, scales)
     network = nnx.merge(*nnx.split(network), copy=True)
     network.eval()
     graphdef, state = nnx.split(network)
     if hasattr(network.trunk, "padded") and (network.transformer is None or not exact):
-        shapes = padded_shapes(_scaled(image.shape, scale) for image in images for scale in scales)
+        known = [image.shape[:2] for image in images] if sizes is None else sizes
+        shapes = padded_shapes(_scaled(size, scale) for size in known for scale in scales)
         one = functools.partial(_padded_descriptor, graphdef, state, prepare, shapes)
     else:
         one = functools.partial(_own_descriptor, graphdef, state, prepare)
@@ -115,6 +119,8 @@ def _own_descriptor(graphdef, state, prepare, image):
 
 def _padded_descriptor(graphdef, state, prepare, shapes, image):
     size = image.shape[:2]
+    if size not in shapes:
+        raise ValueError(f"sizes must be those of all images, but none becomes {size[0]} x {size[1]} pixels")
     around = [(0, padded - side) for padded, side in zip(shapes[size], size, strict=True)]
     padded = np.pad(image, [*around, (0, 0)])[None]
     maps, inside = map(np.asarray, _warped(graphdef, state, prepare, padded, np.asarray(size, np.int32)))

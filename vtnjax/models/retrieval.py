@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from vtnjax._arrays import widest
+from vtnjax._checks import check_positive
 from vtnjax.models.layers import last_features
 from vtnjax.ops.pooling import unit
 
@@ -30,6 +31,7 @@ class RetrievalNet(nnx.Module):
         *,
         transformer: Callable[[Array], tuple[Array, dict[str, Array]]] | None = None,
         whitening: Callable[[Array], Array] | None = None,
+        scale: float = 1.0,
         rngs: nnx.Rngs,
     ):
         """Put a network together.
@@ -40,17 +42,24 @@ class RetrievalNet(nnx.Module):
                 `jax.vmap(ops.mac)`.
             transformer: a module from features to `(warped, out)`, such as a VTN; None: no warp.
             whitening: a module from (n, d') to (n, d), such as `nnx.Linear`; None: none.
+            scale: a factor of the trunk's last features, which warps see; see `models.WarpedFeatures`. No pooling here
+                tells features from their multiples, but for their rounding.
             rngs: NNX's random streams, which every network takes; none is used.
+
+        Raises:
+            ValueError: if `scale` is not above 0 and finite.
         """
+        check_positive("scale", scale)
         self.trunk, self.transformer, self.pool, self.whitening = trunk, transformer, pool, whitening
+        self.scale = scale
 
     def __call__(self, image: Float[Array, "n h w 3"]) -> tuple[Float[Array, "n d"], dict[str, Array]]:
         """Descriptors and what there is to see; see the class."""
         return self.describe(self.features(image))
 
     def features(self, image: Float[Array, "n h w 3"]) -> Float[Array, "n h2 w2 k"]:
-        """The trunk's last features (n, h', w', k) of images (n, h, w, 3)."""
-        return last_features(self.trunk, image)
+        """The trunk's last features (n, h', w', k) of images (n, h, w, 3), times `scale`."""
+        return last_features(self.trunk, image) * self.scale
 
     def padded(
         self, image: Float[Array, "n h w 3"], inside: Bool[Array, "n h w 1"]
@@ -66,7 +75,7 @@ class RetrievalNet(nnx.Module):
             alone, and elsewhere 0. The trunk must be a backbone, which has `padded`.
         """
         features, insides = (list(each.values())[-1] for each in self.trunk.padded(image, inside))
-        return jnp.where(insides, features, 0), insides
+        return jnp.where(insides, features * self.scale, 0), insides
 
     def describe(self, features: Float[Array, "n h w k"]) -> tuple[Float[Array, "n d"], dict[str, Array]]:
         """Descriptors (n, d) of `features` (n, h', w', k), and `out` as the call has it."""

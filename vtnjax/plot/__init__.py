@@ -14,6 +14,7 @@ with needing("train", room=__name__):
         sampling_density,
     )
     from vtnjax.plot.image_figures import angles, attention_maps, attention_sampling, gallery, heat, rows, save
+    from vtnjax.plot.retrieved import retrieved
     from vtnjax.plot.warp_figures import before_after, fields, folds, projections, windows
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "gallery",
     "heat",
     "projections",
+    "retrieved",
     "rows",
     "sampling_density",
     "save",

@@ -24,6 +24,8 @@ with needing("train", room=__name__):
         Distillation,
     )
     from vtnjax.recipes.pictures import PICTURES
+    from vtnjax.recipes.pools import POOLS
+    from vtnjax.recipes.ranking import Contrastive, Triplet
     from vtnjax.recipes.recipe import EVALUATIONS, Recipe, check_config, read_recipe
     from vtnjax.recipes.runs import Run, load_run
     from vtnjax.recipes.together import train_together
@@ -36,6 +38,7 @@ __all__ = [
     "Consistency",
     "ConsistentDestruction",
     "ConsistentDistillation",
+    "Contrastive",
     "CrossEntropy",
     "Destruction",
     "Distillation",
@@ -50,10 +53,12 @@ __all__ = [
     "OBJECTIVES",
     "PICTURES",
     "POOLINGS",
+    "POOLS",
     "Photographs",
     "Recipe",
     "Run",
     "TRUNKS",
+    "Triplet",
     "Volumes",
     "averaged",
     "check_config",

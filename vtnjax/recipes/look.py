@@ -12,7 +12,7 @@ from etils import epath
 from flax import nnx
 from jaxtyping import Array
 
-from vtnjax import data
+from vtnjax import data, evaluate
 from vtnjax.recipes.pictures import COLOURS, PICTURES, Picture, check_picture, look_at
 from vtnjax.recipes.recipe import Recipe
 from vtnjax.train.state import TrainState, merged
@@ -46,7 +46,7 @@ def check_look(name: str, recipe: Recipe, graphdef: nnx.GraphDef, state: TrainSt
 
 
 def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path: epath.PathLike) -> None:
-    """Ten test images of different classes where there are that many, with the labels and the guesses.
+    """Ten test images of different classes where there are that many, with the labels and the guesses, if any.
 
     Args:
         recipe: the run's recipe.
@@ -62,10 +62,14 @@ def save_figure(recipe: Recipe, graphdef: nnx.GraphDef, state: TrainState, path:
     look = jax.jit(make_look(graphdef, recipe.picture))
     logits, out = jax.device_get(look(jax.device_get(state), recipe.as_input(jax.device_put(images))))
     out |= located(records)
+    guesses = logits.argmax(-1)
+    if isinstance(recipe.evaluation, evaluate.Retrieval):  # of a network that describes images and guesses nothing
+        out |= recipe.evaluation.best()
+        guesses = [record["label"] for record in records]
     titles = [
         short_name(recipe.test.classes, record["label"])
         + ("" if np.array_equal(guess, record["label"]) else f"\nnot {short_name(recipe.test.classes, guess)}")
-        for record, guess in zip(records, logits.argmax(-1), strict=True)
+        for record, guess in zip(records, guesses, strict=True)
     ]
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / epath.Path(path).name

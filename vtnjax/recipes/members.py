@@ -7,6 +7,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from vtnjax import data, evaluate
+from vtnjax.models import RetrievalNet
 from vtnjax.recipes.inputs import make_as_input
 from vtnjax.recipes.trained import find_trained, read_trained, restore_trained
 from vtnjax.train.mesh import replicated
@@ -48,6 +49,12 @@ def load_member(workdir: epath.PathLike, source: data.Source, mesh: Mesh, say: C
 
 
 def averaged(members: Sequence[Member], *, flip: bool) -> evaluate.Averaged:
-    """One network of several runs, in evaluation mode, which takes images as the data hold them."""
+    """One network of several runs, in evaluation mode, which takes images as the data hold them.
+
+    Raises:
+        ValueError: if one of them names no classes.
+    """
     networks = [merged(graphdef, state) for graphdef, state, _ in members]
+    if any(isinstance(network, RetrievalNet) for network in networks):
+        raise ValueError("--flip and --also must be given for networks that name classes, not for descriptors")
     return evaluate.Averaged(networks, [as_input for *_, as_input in members], flip=flip)

@@ -11,13 +11,14 @@ from flax import nnx
 from vtnjax import models, nn
 from vtnjax.recipes.heads import HEADS, POOLINGS
 from vtnjax.recipes.names import look_up
+from vtnjax.recipes.pools import POOLS
 from vtnjax.recipes.trunks import TRUNKS, build_trunk
 from vtnjax.recipes.warps import FEATURE_WARPS
 from vtnjax.train import Rates, Where, batch_norms
-from vtnjax.train.config import ABOVE_0, BELOW_1, Config, naming
+from vtnjax.train.config import ABOVE_0, BELOW_1, WHOLE, Config, naming
 from vtnjax.train.state import named_leaves
 
-BOUNDS = {"network.dropout": BELOW_1, "network.scale": ABOVE_0}
+BOUNDS = {"network.dropout": BELOW_1, "network.scale": ABOVE_0, "network.whitening": WHOLE}
 
 
 class Given(NamedTuple):
@@ -130,6 +131,28 @@ def _dcl(
     return models.DCL(backbone, given.classes, **options, **given.options)
 
 
+def _retrieval(
+    given: Given,
+    *,
+    trunk: Config,
+    pool: Config,
+    warp: Config = MappingProxyType({"name": "none"}),
+    whitening: int = 0,
+    scale: float = 1.0,
+) -> models.RetrievalNet:
+    if trunk["name"] == "none":
+        raise ValueError("config.network.trunk.name must not be 'none' for the network 'retrieval'")
+    modules, backbone = given.options, given.trunk("network.trunk", trunk, "pretrained")
+    features = models.features_shape(backbone, given.shape)
+    make_pool, options = look_up("network.pool", pool, POOLS)
+    parts: dict[str, Any] = {"transformer": _warp(given, backbone, features, warp), "scale": scale}
+    with naming("network.pool"):
+        pooling = make_pool(features[-1], **options, **modules)
+    if whitening:
+        parts["whitening"] = nnx.Linear(getattr(pooling, "size", features[-1]), whitening, **modules)
+    return models.RetrievalNet(backbone, pooling, **parts, rngs=modules["rngs"])
+
+
 def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> models.MultiStreamSTN:
     backbone = given.trunk("network.trunk", trunk, "pretrained")
     options |= {"window": (size, size), **given.options}
@@ -183,6 +206,13 @@ NETWORKS = {
         trunks=("backbone",),
         heads=("classifier", "adversary", "locator"),
         parts={"trunk": TRUNKS, "warp": FEATURE_WARPS},
+    ),
+    "retrieval": Network(
+        _retrieval,
+        localisers=("transformer", "predictor"),
+        trunks=("trunk",),
+        heads=("pool",),
+        parts={"trunk": TRUNKS, "warp": FEATURE_WARPS, "pool": POOLS},
     ),
     "multi_stream": Network(_multi_stream, trunks=("streams", "trunk"), parts={"trunk": TRUNKS}),
 }

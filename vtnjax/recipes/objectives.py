@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vtnjax import distort, evaluate, losses
 from vtnjax._checks import check_at_least_0, check_choice, check_positive
+from vtnjax.recipes.ranking import Contrastive, Triplet
 from vtnjax.train import Batch, Prepare
 
 
@@ -284,6 +285,8 @@ OBJECTIVES = {
     "consistent_distillation": ConsistentDistillation,
     "destruction": Destruction,
     "consistent_destruction": ConsistentDestruction,
+    "contrastive": Contrastive,
+    "triplet": Triplet,
 }
 
 

@@ -68,6 +68,11 @@ def _heat(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_pic
     return _plot().heat(images, {"heat": out["heat"]}, {"heat": boxes}, true=out.get("box"), titles=titles)
 
 
+def _retrieved(images: np.ndarray, out: dict[str, Any], titles: Sequence[str], as_picture: Callable) -> Figure:
+    """Queries of the run's last search with their best five images; images that were not searched with alone."""
+    return _plot().retrieved(**out["retrieved"]) if "retrieved" in out else _gallery(images, out, titles, as_picture)
+
+
 def look_at(picture: Picture | None, model: Any, images: Array) -> tuple[Array, dict[str, Any]]:
     """A network's logits and its output, with the `heat` that the picture of this name shows."""
     return evaluate.with_heat(model, images) if picture is _heat else model(images)
@@ -81,6 +86,7 @@ PICTURES: dict[str, Picture] = {
     "folds": _folds,
     "heat": _heat,
     "projections": _projections,
+    "retrieved": _retrieved,
 }
 
 COLOURS = 4  # channels of an image with opacity; coordinates have fewer
@@ -94,6 +100,7 @@ _SHOWN: dict[str, dict[str, int]] = {
     "folds": {},
     "heat": {},
     "projections": {"plane": 4},
+    "retrieved": {},
 }
 
 

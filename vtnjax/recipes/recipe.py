@@ -17,16 +17,19 @@ from vtnjax.recipes.names import look_up
 from vtnjax.recipes.networks import BOUNDS, build_network, check_knobs, check_names, frozen_statistics, parameter_rates
 from vtnjax.recipes.objectives import OBJECTIVES, CrossEntropy
 from vtnjax.recipes.pictures import PICTURES, Picture
+from vtnjax.recipes.ranking import Contrastive, Triplet
 from vtnjax.train import Batches, Objective, Prepare, Rates, Where
 from vtnjax.train import check_config as check_run
 from vtnjax.train.config import Config, check_numbers, naming
 from vtnjax.train.step import Step, make_train_step
 
 DTYPES = ("float32", "bfloat16")
+_RANKINGS = ("contrastive", "triplet")  # the objectives of networks that describe images and name no classes
 EVALUATIONS = {
     "classification": evaluate.Classification,
     "super_classes": evaluate.SuperClasses,
     "localisation": evaluate.Localisation,
+    "retrieval": evaluate.Retrieval,
 }
 
 
@@ -80,7 +83,7 @@ class Recipe(NamedTuple):
 class _Named(NamedTuple):
     input: Input
     batching: Batching
-    objective: CrossEntropy
+    objective: CrossEntropy | Contrastive | Triplet
     evaluation: evaluate.Evaluation
     picture: Picture
 
@@ -114,6 +117,9 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
     named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
     with naming("evaluation"):
         evaluation = named.evaluation.of(test)
+    as_input = make_as_input(named.input, config.dtype)
+    if isinstance(evaluation, evaluate.OwnImages):
+        evaluation = evaluation.prepared_by(as_input)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
@@ -124,7 +130,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
 
     def batches(seed: int, **share: int) -> Batches:
         options: dict[str, Any] = {"seed": seed, "threads": config.data_threads, "augment": named.input.augment}
-        return named.batching(train, config.batch_size, **options, **share)
+        return named.batching(train, config.batch_size, to_test=named.input.to_test, **options, **share)
 
     def network(seed: int, *, pretrained: bool = True) -> nnx.Module:
         shape = named.input.read(first["image"].shape)
@@ -140,7 +146,7 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         spec=spec,
         network=network,
         prepare=make_prepare(named.input, config.dtype),
-        as_input=make_as_input(named.input, config.dtype),
+        as_input=as_input,
         as_picture=named.input.as_picture,
         objective=named.objective,
         evaluation=evaluation,
@@ -160,11 +166,12 @@ def _read_names(config):
     named = _Named(
         read_input(config),
         _make(config, "batches", BATCHES),
-        _make(config, "objective", OBJECTIVES, **_of_classes(config)),
+        _read_objective(config),
         _make(config, "evaluation", EVALUATIONS),
         read_picture(config),
     )
     check_numbers(config, BOUNDS)
+    _check_ranking(config)
     return named
 
 
@@ -201,9 +208,32 @@ def _check_parts(count, spec, group):
             )
 
 
-def _of_classes(config):
-    """How the classes count in every objective."""
-    return {"label_smoothing": config.label_smoothing, "class_weights": tuple(config.class_weights)}
+def _read_objective(config):
+    """The objective, told how the classes count in it, if it knows of classes."""
+    told = {"label_smoothing": config.label_smoothing, "class_weights": tuple(config.class_weights)}
+    if look_up("objective", config.objective, OBJECTIVES)[0] not in (Contrastive, Triplet):
+        return _make(config, "objective", OBJECTIVES, **told)
+    for name, value in told.items():
+        if value:
+            raise ValueError(
+                f"config.{name} must be {'0' if name == 'label_smoothing' else 'empty'} for the objective "
+                f"{config.objective.name!r}, which knows of no classes, not {value}"
+            )
+    return _make(config, "objective", OBJECTIVES)
+
+
+def _check_ranking(config):
+    """Raise a ValueError unless a network that describes images, tuples and their losses stand side by side."""
+    wanted = {"network": ("retrieval",), "batches": ("tuples",), "objective": _RANKINGS, "evaluation": ("retrieval",)}
+    fits = {key: config[key].name in names for key, names in wanted.items()}
+    ranked = next((key for key in ("network", "batches", "objective") if fits[key]), None)
+    wrong = next((key for key in wanted if not fits[key]), None)
+    if ranked and wrong:
+        must = " or ".join(map(repr, wanted[wrong]))
+        raise ValueError(
+            f"config.{wrong}.name must be {must} beside config.{ranked}.name={config[ranked].name!r}, not "
+            f"{config[wrong].name!r}"
+        )
 
 
 def read_sources(config: Config, *, without: Collection[str] = ()) -> tuple[data.Source, data.Source]:

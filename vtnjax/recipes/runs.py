@@ -17,6 +17,7 @@ from jaxtyping import Float, Num
 from numpy import ndarray
 
 from vtnjax._checks import check_at_least_1
+from vtnjax.models import RetrievalNet
 from vtnjax.recipes.given import read_given, stacked
 from vtnjax.recipes.inputs import Input, make_as_input
 from vtnjax.recipes.look import short_name
@@ -39,7 +40,8 @@ class Run:
         config: the config of the run.
         step: the step of the checkpoint that was read.
         classes: the names of the classes, in the order of the probabilities.
-        model: the network in evaluation mode, which returns `(logits, out)` of what `as_input` makes of images.
+        model: the network in evaluation mode, which returns `(logits, out)`, or `(descriptors, out)`, of what `as_input`
+            makes of images.
         read: what prepares images, as `config.input` names it.
         image: the shape (h, w, c) of an image of the run's data.
     """
@@ -63,8 +65,9 @@ class Run:
                 each batch size. By default all, and at most 32.
 
         Returns:
-            Probabilities float32 (n, classes), of networks that give several labels (n, labels, classes), with n = 1
-            for one image; and the network's `out`, in which each array's first axis is n.
+            Probabilities float32 (n, classes), of networks that give several labels (n, labels, classes), of those that
+            `describes` descriptors (n, d) of length 1, with n = 1 for one image; and the network's `out`, in which each
+            array's first axis is n.
 
         Raises:
             ValueError: if there is no image, a file cannot be read, or an array is of another kind.
@@ -72,7 +75,7 @@ class Run:
         return self.forward(self.prepare(images), batch_size=batch_size)
 
     def picture(self, images: Any) -> Figure:
-        """The recipe's picture of what the network makes of images, with its first three classes above each.
+        """The recipe's picture of what the network makes of images, with its first three classes above each, if any.
 
         Args:
             images: whatever `predict` takes.
@@ -104,11 +107,16 @@ class Run:
         self, prepared: Num[ndarray, "n *shape"], prediction: Float[ndarray, "n *labels classes"], out: dict[str, Any]
     ) -> Figure:
         """The picture of `picture` for what `prepare` and `forward` returned."""
-        titles = [self._title(each) for each in prediction]
+        titles = [""] * len(prediction) if self.describes else [self._title(each) for each in prediction]
         figure = read_picture(self.config)(prepared, out, titles, self.read.as_picture)
         width, height = figure.get_size_inches()
         figure.set_size_inches(_LARGER * width, _LARGER * height)  # room for names above each image
         return figure
+
+    @property
+    def describes(self) -> bool:
+        """Whether the network describes images, for a search among them, and names no classes."""
+        return isinstance(self.model, RetrievalNet)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,8 +130,9 @@ class Run:
 
     def probabilities(self, prepared: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         """The answer of `forward` in pure JAX, to be compiled, exported or differentiated."""
-        logits, out = look_at(read_picture(self.config), self.model, self.as_input(prepared))
-        return jax.nn.softmax(logits.astype(jnp.float32)), out
+        found, out = look_at(read_picture(self.config), self.model, self.as_input(prepared))
+        found = found.astype(jnp.float32)
+        return found if self.describes else jax.nn.softmax(found), out
 
     @functools.cached_property
     def _compiled(self):

@@ -44,7 +44,7 @@ SEED: Bound = (
 
 # Other values would silently learn nothing, or something else. Other numbers are checked where they are used.
 BOUNDS = {
-    "steps": COUNT,
+    "steps": WHOLE,  # 0: the network is tested and saved as it is
     "batch_size": COUNT,
     "seed": SEED,
     "data_threads": WHOLE,

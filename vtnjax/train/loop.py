@@ -93,7 +93,7 @@ class Loop:
         *,
         renewed: Renewed | None = None,
     ) -> TrainState:
-        """Train from step `start` to the last one.
+        """Train from step `start` to the last one; where there is none, save and test the state as it is.
 
         A checkpoint's JSON is `{"data": position(), "recent": [...]}`: with the figures of the steps since the last
         line, the next line's means are those of a run that was never stopped.
@@ -136,6 +136,10 @@ class Loop:
         config = self.config
         if start and self._is_tested(start):
             self._make_up_for(start, state)
+        if not config.steps:  # the network as it is
+            self._save(0, state, {"data": position(), "recent": []})
+            self._wait_for_save(0)
+            self._test(0, state)
         with _Signals() as signals, jax.transfer_guard("disallow"):
             for step in range(start + 1, config.steps + 1):
                 if renewed is not None and (step - 1) % renewed.renew_every == 0:

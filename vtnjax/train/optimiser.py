@@ -24,13 +24,16 @@ def learning_rate_schedule(config: Config) -> optax.Schedule:
     """The learning rate by step.
 
     "step" multiplies by `config.decay_factor` at each of `config.boundaries`, fractions of `config.steps`; "cosine"
-    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0.
+    falls to 0 at the last step; all begin with `config.warmup_steps` of linear growth from 0. A run of no step has no
+    schedule.
 
     Raises:
         ValueError: if the schedule's name is unknown, the warm-up is longer than the run, or with "step" the factor is
             not between 0 and 1 or the boundaries are not increasing fractions of the run, the first after the warm-up.
     """
     check_choice("config.schedule", config.schedule, SCHEDULES)
+    if not config.steps:
+        return optax.constant_schedule(config.learning_rate)
     if not 0 <= config.warmup_steps < config.steps:
         raise ValueError(
             f"config.warmup_steps must be from 0 to below steps ({config.steps}), not {config.warmup_steps}"
