@@ -38,7 +38,8 @@ def get_config(variant=""):
         if item not in ("model=fcn", "model=cnn", "model=broken", "short", "split=validation"):
             raise ValueError(f"the variant must be of model, short, split, not {item!r}")
     numbers = {"steps": 40, "batch_size": 10, "learning_rate": 0.1, "seed": 0}
-    return ConfigDict({**numbers, "dataset": "digits", "data_dir": "", "tensorboard": False})
+    parts = {"dataset": "digits", "data_dir": "", "tensorboard": False, "evaluation": {"name": "classification"}}
+    return ConfigDict({**numbers, **parts})
 """
 
 CELLS = {

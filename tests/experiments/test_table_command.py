@@ -199,6 +199,10 @@ def test_one_folder_is_not_that_of_several_sets(tmp_path, capsys):
     several = "--config.data_dir must be the folder of one set, not of aircraft, cars, cub: choose one by --columns"
     assert stop.value.code == f"experiments: {several}"
     assert "to do" not in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["vtn_table6", "--config.evaluation.data_dir=oxford", "--results", str(tmp_path)])
+    several = "--config.evaluation.data_dir must be the folder of one set, not of roxford5k, rparis6k: choose one"
+    assert str(stop.value.code).startswith(f"experiments: {several}")
 
 
 def test_one_set_of_several_and_drawn_ones_may_have_a_folder(tmp_path, monkeypatch, capsys):

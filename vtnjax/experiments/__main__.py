@@ -9,7 +9,8 @@ runs, from a checkout, what has no result yet and goes on with what was stopped.
 `results/experiments/TABLE/`: its command, commit, hardware, versions, steps, seconds and test figures. At the end the
 table is printed as Markdown. On an accelerator the seeds of a cell are trained together in one process (`--separate`
 trains each by itself); on a CPU each is a run of train.py, `--jobs` at a time. `--config.key=value` goes to every run,
-whose results then stand apart, unless it only says where the data lie (`--config.data_dir`).
+whose results then stand apart, unless it only says where the data lie (`--config.data_dir`,
+`--config.evaluation.data_dir`).
 """
 
 import argparse
@@ -44,7 +45,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ..
     )
     parser.add_argument("table", choices=list(TABLES), metavar="TABLE", help="one of the tables below")
     parser.add_argument("--render", action="store_true", help="only print the table of what was run")
-    parser.add_argument("--each_seed", action="store_true", help="print each seed's error behind the mean")
+    parser.add_argument("--each_seed", action="store_true", help="print each seed's figure behind the mean")
     parser.add_argument("--short", action="store_true", help="the variant :short, which two cores finish")
     parser.add_argument("--smoke", action="store_true", help="the variant :smoke, to see that all of it runs")
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="validation is for tuning")
@@ -92,11 +93,16 @@ def _missing(runner: Runner, suffix: str, cells: list[Cell], seeds: Sequence[int
 
 
 def _check_folder(configs: list[Any], overrides: Sequence[str]) -> None:
-    """One folder holds one set; drawn pictures need none."""
-    sets = {config.dataset for config in configs if not config.dataset.startswith("drawn:")}
-    if len(sets) > 1 and any(each.startswith("--config.data_dir=") for each in overrides):
-        named = ", ".join(sorted(sets))
-        raise ValueError(f"--config.data_dir must be the folder of one set, not of {named}: choose one by --columns")
+    """One folder holds one set, or one benchmark; drawn pictures need none."""
+    named = {
+        "data_dir": {config.dataset for config in configs},
+        "evaluation.data_dir": {c.evaluation.benchmark for c in configs if c.evaluation.name == "retrieval"},
+    }
+    for key, names in named.items():
+        sets = {name for name in names if not name.startswith("drawn:")}
+        if len(sets) > 1 and any(each.startswith(f"--config.{key}=") for each in overrides):
+            known = ", ".join(sorted(sets))
+            raise ValueError(f"--config.{key} must be the folder of one set, not of {known}: choose one by --columns")
 
 
 def _run(runner: Runner, wanted: dict[str, list[int]], jobs: int, *, separate: bool) -> list[str]:

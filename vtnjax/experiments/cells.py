@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 
 class Cell(NamedTuple):
-    """A figure of a table: the config's variant, and the paper's error in percent where there is one.
+    """A figure of a table: the config's variant, and the paper's figure in percent where there is one.
 
     Attributes:
         variant: the variant of the table's config, or "CONFIG:VARIANT" of another config.
-        paper: the paper's error in percent; None where it gives none.
-        figure: the test figure, a share in 0..1 of what is right, of which the error is shown.
+        paper: the paper's figure in percent, as the table shows it; None where it gives none.
+        figure: the test figure, a share in 0..1 of what is right.
         members: the number of runs, of the seeds from 0 on, whose predictions are averaged; 1 for runs by themselves.
     """
 
@@ -34,19 +34,21 @@ def error(accuracy: float | None) -> float | None:
 
 
 class Table(NamedTuple):
-    """A table: its title, a config of `configs/`, and cells by row and column, whose figures are errors in percent.
+    """A table: its title, a config of `configs/`, and cells by row and column, whose figures are shown in percent.
 
     Attributes:
         source: the title.
         config: the name of the config whose variants the cells are.
         rows: the cells by row and column.
         notes: what is to be known beside the figures, a sentence or two each.
+        shown: the name of what is shown: "error", what a figure lacks to 1, or another name, of the figure itself.
     """
 
     source: str
     config: str
     rows: dict[str, dict[str, Cell]]
     notes: tuple[str, ...] = ()
+    shown: str = "error"
 
     @property
     def columns(self) -> list[str]:

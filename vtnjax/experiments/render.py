@@ -8,7 +8,7 @@ from vtnjax.experiments.runner import Runner
 
 
 def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool = False) -> str:
-    """The table as Markdown: the mean error of the seeds that were run, their number if some were not, the paper's.
+    """The table as Markdown: the mean of the seeds that were run, their number if some were not, the paper's.
 
     The table's notes stand below it.
 
@@ -16,12 +16,12 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
         runner: the table's runner.
         suffix: the end of every variant, such as ",short".
         seeds: the seeds to look for.
-        each_seed: True puts the error of each seed behind the mean.
+        each_seed: True puts the figure of each seed behind the mean.
     """
     table = runner.table
     compared = any(cell.paper is not None for row in table.rows.values() for cell in row.values())
     told = ", in brackets the paper's" if compared else ""
-    lines = [f"{table.source}: test error in percent{told}.", ""]
+    lines = [f"{table.source}: test {table.shown} in percent{told}.", ""]
     lines += [f"| | {' | '.join(table.columns)} | steps |", f"|{' --- |' * (len(table.columns) + 2)}"]
     for name, row in table.rows.items():
         shown, steps = [], set()
@@ -32,19 +32,20 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
             found = [runner.result(row[column].variant + suffix, which) for which in row[column].results(seeds)]
             records = [record for record in found if record is not None]
             steps |= {record["steps"] for record in records}
-            shown.append(_shown(records, len(found), row[column], each_seed))
+            shown.append(_shown(records, len(found), row[column], table.shown == "error", each_seed))
         lines.append(f"| {name} | {' | '.join(shown)} | {', '.join(f'{count:,}' for count in sorted(steps))} |")
     notes = [textwrap.fill(f"- {note}", 120, subsequent_indent="  ", break_on_hyphens=False) for note in table.notes]
     lines += ["", *notes] if notes else []
     return "\n".join(lines)
 
 
-def _shown(records, wanted, cell, each_seed):
+def _shown(records, wanted, cell, errors, each_seed):
     beside = "" if cell.paper is None else f" ({cell.paper})"
     # A set of a few drawn pictures has other super-classes.
-    errors = [100 * (1 - record["figures"][cell.figure]) for record in records if cell.figure in record["figures"]]
-    if not errors:
+    figures = [record["figures"][cell.figure] for record in records if cell.figure in record["figures"]]
+    if not figures:
         return f"-{beside}"
-    each = f": {', '.join(f'{error:.1f}' for error in errors)}" if each_seed else ""
-    seeds = "" if len(errors) == wanted else f", {len(errors)} seed{'s' if len(errors) > 1 else ''}"
-    return f"{statistics.mean(errors):.1f}{seeds}{each}{beside}"
+    shown = [100 * (1 - figure if errors else figure) for figure in figures]
+    each = f": {', '.join(f'{value:.1f}' for value in shown)}" if each_seed else ""
+    seeds = "" if len(shown) == wanted else f", {len(shown)} seed{'s' if len(shown) > 1 else ''}"
+    return f"{statistics.mean(shown):.1f}{seeds}{each}{beside}"

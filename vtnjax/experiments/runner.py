@@ -21,6 +21,7 @@ from vtnjax.train.config import wrong_key
 from vtnjax.train.mesh import data_mesh
 
 RUNS = Path("runs/experiments")  # where the command puts runs unless told otherwise
+_FOLDER = re.compile(r"(--config\.(?:evaluation\.)?data_dir=).*")
 
 
 class Runner(NamedTuple):
@@ -125,14 +126,14 @@ class Runner(NamedTuple):
 
     def _told(self):
         """The overrides as a record has them, which tells of no machine's folders."""
-        return [re.sub("^(--config.data_dir=).+", r"\1DATA_DIR", each) for each in self.overrides]
+        return [_FOLDER.sub(r"\1DATA_DIR", each) for each in self.overrides]
 
     def _workdir(self, variant):
         return self.runs / self.name / self._folder(variant)
 
     def _folder(self, variant):
         # Where the data lie makes no other experiment.
-        apart = [each for each in self.overrides if not each.startswith("--config.data_dir=")]
+        apart = [each for each in self.overrides if not _FOLDER.match(each)]
         return "-".join([variant.replace(":", "-"), *apart]).replace("/", "_")
 
     def _seconds(self, variant, workdir):

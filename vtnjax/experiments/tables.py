@@ -1,6 +1,6 @@
 """The tables: which config and variants make each, and the papers' figures to compare with."""
 
-from vtnjax.experiments import tasn_tables, vtn_tables
+from vtnjax.experiments import retrieval_tables, tasn_tables, vtn_tables
 from vtnjax.experiments.cells import Cell, Table
 
 # Warps of a map of 14 x 14, and which model of configs/two_digits.py each is.
@@ -271,4 +271,5 @@ TABLES = {
     "solar": solar,
     **vtn_tables.TABLES,
     **tasn_tables.TABLES,
+    **retrieval_tables.TABLES,
 }
