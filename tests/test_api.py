@@ -267,7 +267,7 @@ EXCEPTIONS = {
     "models/two_digits.py": "models/test_two_digit_networks.py",
     "nn/pooling.py": "nn/test_second_order.py",
     "ops/pooling.py": "ops/test_descriptors.py",
-    **{f"plot/{name}.py": "test_plot.py" for name in ("drawing", "image_figures", "warp_figures")},
+    **{f"plot/{name}.py": "test_plot.py" for name in ("drawing", "image_figures", "retrieved", "warp_figures")},
     "recipes/given.py": "recipes/test_runs.py",
     "recipes/trained.py": "recipes/test_runs.py",
 }
