@@ -259,6 +259,7 @@ EXCEPTIONS = {
     **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("encoder", "images")},
     **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("localiser", "pictures")},
     "data/revisited.py": "data/test_revisited_truth.py",
+    "evaluate/retrieval.py": "evaluate/test_retrieval_figures.py",
     "main.py": "test_front_door.py",
     **{f"models/backbones/{name}.py": "models/test_backbones.py" for name in ("inception", "resnet", "vgg")},
     "models/backbones/squeezenet.py": "models/test_squeezenet_weights.py",
