@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 from config_files import get_config
+from flax import nnx
 
-from vtnjax import data, evaluate, recipes, train
+from vtnjax import data, evaluate, models, nn, recipes, train
 
 
 class Sums:
@@ -71,4 +72,28 @@ def test_localisation_is_a_matter_of_the_config(name, variant, masks):
     assert all(0 <= value <= 1 for name, value in found.items() if name != "loss")
     config.evaluation.threshold = 2.0
     with pytest.raises(ValueError, match=r"^config\.evaluation: threshold must be at least 0 and below 1, not 2\.0"):
+        recipes.read_recipe(config)
+
+
+def test_a_recipe_gives_a_retrieval_the_input_of_its_network():
+    config = get_config("scenes", "smoke,trunk=small,warp=none")
+    with config.unlocked():
+        config.evaluation = {"name": "retrieval", "benchmark": "drawn:scenes", "size": 24, "scales": [1.0]}
+        config.picture = {"name": "retrieved"}
+    recipe = recipes.read_recipe(config)
+    assert recipe.evaluation.prepare is recipe.as_input
+    trunk = models.SmallTrunk(3, (4, 6, 8), rngs=nnx.Rngs(0))
+    network = models.RetrievalNet(trunk, nn.GeM(8, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+    found = recipes.make_evaluate(recipe, 8, train.data_mesh(jax.devices()[:1]))(network)
+    assert all(0 < found[f"map_{protocol}"] < 1 for protocol in ("easy", "medium", "hard"))
+    with pytest.raises(ValueError, match="the network must have descriptors"):
+        recipe.evaluation(recipe.network(0), list)
+    assert recipe.picture(np.zeros((1, 2, 2, 3)), recipe.evaluation.best(), [], recipe.as_picture).axes
+
+
+def test_a_benchmark_that_is_not_there_is_named_before_training(tmp_path):
+    config = get_config("scenes", "smoke,trunk=small,warp=none")
+    with config.unlocked():
+        config.evaluation = {"name": "retrieval", "benchmark": "roxford5k", "data_dir": str(tmp_path)}
+    with pytest.raises(FileNotFoundError, match=r"must hold gnd_roxford5k\.pkl, but there is none"):
         recipes.read_recipe(config)
