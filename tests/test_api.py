@@ -259,6 +259,7 @@ EXCEPTIONS = {
     **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("encoder", "images")},
     **{f"experiments/colocalisation/{name}.py": COLOCALISATION for name in ("localiser", "pictures")},
     "data/revisited.py": "data/test_revisited_truth.py",
+    "evaluate/retrieval.py": "evaluate/test_retrieval_figures.py",
     "main.py": "test_front_door.py",
     **{f"models/backbones/{name}.py": "models/test_backbones.py" for name in ("inception", "resnet", "vgg")},
     "models/backbones/squeezenet.py": "models/test_squeezenet_weights.py",
@@ -267,7 +268,7 @@ EXCEPTIONS = {
     "models/two_digits.py": "models/test_two_digit_networks.py",
     "nn/pooling.py": "nn/test_second_order.py",
     "ops/pooling.py": "ops/test_descriptors.py",
-    **{f"plot/{name}.py": "test_plot.py" for name in ("drawing", "image_figures", "warp_figures")},
+    **{f"plot/{name}.py": "test_plot.py" for name in ("drawing", "image_figures", "retrieved", "warp_figures")},
     "recipes/given.py": "recipes/test_runs.py",
     "recipes/trained.py": "recipes/test_runs.py",
 }

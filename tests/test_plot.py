@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -357,3 +358,30 @@ def test_heat_lies_on_the_images_with_the_boxes_in_red_and_green(tmp_path):
     assert [len(each.collections) for each in axes[0]] == [1, 1, 1]
     plot.save(figure, tmp_path / "heat.png")
     assert not plot.heat(images, heats, boxes).axes[0].collections
+
+
+# ---- Searches
+
+
+def test_what_was_found_stands_beside_its_query_in_a_frame_that_says_what_it_is():
+    queries = [image((5, 7), 3), image((9, 4), 3)]
+    found = [[image((6, 8), 3)] * 3, [image((8, 6), 3)] * 3]
+    kinds = [["right", "wrong", "junk"], ["wrong", "right", "right"]]
+    figure = plot.retrieved(queries, found, kinds, titles=["a", "b"])
+    assert len(figure.axes) == 8
+    assert [axes.get_title() for axes in figure.axes] == ["a", "", "", "", "b", "", "", ""]
+    colours = {"right": "tab:green", "wrong": "tab:red", "junk": "tab:gray"}
+    for row, images, names in ((figure.axes[1:4], found[0], kinds[0]), (figure.axes[5:], found[1], kinds[1])):
+        for axes, picture, kind in zip(row, images, names, strict=True):
+            np.testing.assert_array_equal(shown(axes), picture)
+            for spine in axes.spines.values():
+                assert to_hex(spine.get_edgecolor()) == to_hex(colours[kind])
+                assert spine.get_linewidth() > 2
+    assert to_hex(figure.axes[0].spines["top"].get_edgecolor()) == to_hex("black")
+
+
+def test_a_search_of_nothing_or_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="queries must be at least one, not none"):
+        plot.retrieved([], [], [])
+    with pytest.raises(ValueError, match="kinds must be one of 'right', 'junk', 'wrong', not 'good'"):
+        plot.retrieved([image()], [[image()]], [["good"]])

@@ -243,6 +243,22 @@ def test_tasks_are_one_family_or_all_of_large_stamps(folder):
         assert len(Scenes(folder, split, size=SIZE)) == count
 
 
+def test_instances_are_a_stamp_of_every_second_species(folder, tmp_path):
+    names = ("animals/hen-1", "animals/hen-2", "animals/owl", "food/fig", "food/pear", "plants/oak")
+    for number, name in enumerate(names):
+        save(tmp_path / f"{name}.png", stamp(100, 130, (240, 40 * number, 0)))
+    save(tmp_path / "backgrounds" / "train" / "1.png", np.zeros((50, 50, 3)))
+    halves = {half: scenes(tmp_path, "train", task="all", instances=half) for half in ("train", "benchmark")}
+    assert halves["train"].classes == ("fig", "hen", "oak")
+    assert halves["benchmark"].classes == ("owl", "pear")
+    for name, green in (("hen", 0), ("fig", 120), ("oak", 200)):
+        label = halves["train"].classes.index(name)
+        images = [record["image"] for record in halves["train"] if record["label"] == label]
+        shares = [np.median(image[image[..., 0] > 60][:, 1] / image[image[..., 0] > 60][:, 0]) for image in images]
+        assert np.median(shares) == pytest.approx(green / 240, abs=0.15)  # of hens the first
+    assert scenes(folder, task="all", instances="benchmark").classes == ("owl",)
+
+
 def test_views_of_one_species_all_come(folder, tmp_path):
     for name, colour in (("hen-1", RED), ("hen-2", GREEN)):
         save(tmp_path / "animals" / "birds" / f"{name}.png", stamp(100, 130, colour))
@@ -281,6 +297,7 @@ def test_grain_reads_them_in_threads(folder):
         ("test", {"family": "animals/fish"}, "family must be one of .*, not 'animals/fish'"),
         ("test", {"size": 0}, "size must be a whole number of at least 1, not 0"),
         ("test", {"count": 0}, "count must be a whole number of at least 1, not 0"),
+        ("test", {"instances": "test"}, "instances must be one of 'train', 'benchmark', not 'test'"),
         ("test", {"seed": -1}, "seed must be a whole number of at least 0, not -1"),
     ],
 )

@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 from config_files import get_config
+from flax import nnx
 
-from vtnjax import data, evaluate, recipes, train
+from vtnjax import data, evaluate, models, nn, recipes, train
 
 
 class Sums:
@@ -80,3 +81,27 @@ def test_a_network_without_a_heat_map_is_refused_before_it_is_trained():
         config.evaluation = {"name": "localisation"}
     with pytest.raises(ValueError, match=r"classifier of its last features, .* to have a heat map, not TASN"):
         recipes.read_recipe(config).network(0)
+
+
+def test_a_recipe_gives_a_retrieval_the_input_of_its_network():
+    config = get_config("scenes", "smoke,trunk=small,warp=none")
+    with config.unlocked():
+        config.evaluation = {"name": "retrieval", "benchmark": "drawn:scenes", "size": 24, "scales": [1.0]}
+        config.picture = {"name": "retrieved"}
+    recipe = recipes.read_recipe(config)
+    assert recipe.evaluation.prepare is recipe.as_input
+    trunk = models.SmallTrunk(3, (4, 6, 8), rngs=nnx.Rngs(0))
+    network = models.RetrievalNet(trunk, nn.GeM(8, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
+    found = recipes.make_evaluate(recipe, 8, train.data_mesh(jax.devices()[:1]))(network)
+    assert all(0 < found[f"map_{protocol}"] < 1 for protocol in ("easy", "medium", "hard"))
+    with pytest.raises(ValueError, match="the network must have descriptors"):
+        recipe.evaluation(recipe.network(0), list)
+    assert recipe.picture(np.zeros((1, 2, 2, 3)), recipe.evaluation.best(), [], recipe.as_picture).axes
+
+
+def test_a_benchmark_that_is_not_there_is_named_before_training(tmp_path):
+    config = get_config("scenes", "smoke,trunk=small,warp=none")
+    with config.unlocked():
+        config.evaluation = {"name": "retrieval", "benchmark": "roxford5k", "data_dir": str(tmp_path)}
+    with pytest.raises(FileNotFoundError, match=r"must hold gnd_roxford5k\.pkl, but there is none"):
+        recipes.read_recipe(config)

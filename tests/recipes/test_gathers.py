@@ -33,6 +33,7 @@ COUNTS = {
     ("distorted_digits", "smoke,model=st_cnn"): (0, 9),
     ("feature_maps", "smoke,network=stn_c1"): (0, 13),
     ("hidden_digits", "smoke"): (0, 14),
+    ("retrieval", "smoke,dataset=scenes,warp=vtn"): (0, 9),
     ("scenes", "smoke,trunk=small"): (0, 9),
     ("solar", "smoke"): (0, 14),
     ("svhn_stn", "smoke"): (0, 26),

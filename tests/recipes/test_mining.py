@@ -21,7 +21,7 @@ def brightness(record):
     return {**record, "image": record["image"].mean(-1, keepdims=True).astype(np.uint8)}
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 30])
+@pytest.mark.parametrize("batch_size", [8, 16])  # which all devices share
 def test_negatives_are_those_of_descriptors_computed_one_by_one(source, batch_size):
     asked = []
 

@@ -118,7 +118,7 @@ def reduced_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
     exact, aspect = longest * min(size) / max(size), width / height
 
     def distance(side: int) -> float:
-        return abs(aspect - (longest / side if width > height else side / longest)) if side else 0
+        return abs(aspect - (longest / side if width > height else side / longest)) if side else 0.0
 
     # Of the whole numbers around it Pillow takes the one whose proportions are nearest to the image's.
     near = max(1, min(math.floor(exact), math.ceil(exact), key=distance))
@@ -141,7 +141,7 @@ def picture_size(path: Path, *, remedy: str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
-def box_inside(box: Sequence[float], size: tuple[int, int], path: Path) -> Box:
+def box_inside(box: Sequence[Any], size: tuple[int, int], path: Path) -> Box:
     """A box (left, top, right, bottom) in whole pixels, rounded as Pillow's `crop` does.
 
     What leaves the image by less than a pixel and a half, as where the last pixel is counted from 1, is cut off.

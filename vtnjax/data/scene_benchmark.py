@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vtnjax._checks import check_at_least_0, check_at_least_1
+from vtnjax._checks import check_at_least_1
 from vtnjax.data.backgrounds import load_backgrounds, random_crop
 from vtnjax.data.scenes import OPAQUE, PART, SMALLEST, cut_out, half_of, lit, paste, placement, warped
 from vtnjax.data.stamps import Stamps
@@ -89,7 +89,8 @@ class SceneBenchmark:
             ModuleNotFoundError: If the photographs are those of scikit-image, and it is not installed.
         """
         check_at_least_1("size", size)
-        check_at_least_0("seed", seed)
+        if seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
         root = Path(data_dir)
         stamps = Stamps(root, "all", smallest=SMALLEST)
         chosen = half_of(stamps, "benchmark")
@@ -109,7 +110,8 @@ class SceneBenchmark:
 
     def scene(self, index: int) -> StampScene:
         """An image of the database, with where its stamp is and what of it is seen."""
-        instance, place = divmod(range(len(self.names))[index], len(_OF_INSTANCE))
+        index = range(len(self.names))[index]
+        instance, place = divmod(index, len(_OF_INSTANCE))
         return self._compose(instance, _OF_INSTANCE[place], _DATABASE, index)
 
     def query_scene(self, index: int) -> StampScene:
