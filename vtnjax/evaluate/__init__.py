@@ -7,6 +7,7 @@ from vtnjax.evaluate.describe import describe
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, with_heat
+from vtnjax.evaluate.local_features import local_features
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.revisited import revisited
 from vtnjax.evaluate.rotation import angle_correlation, centred_angles, predicted_angle
@@ -30,6 +31,7 @@ __all__ = [
     "heat_boxes",
     "intersection_over_union",
     "largest_box",
+    "local_features",
     "predicted_angle",
     "revisited",
     "window_boxes",
