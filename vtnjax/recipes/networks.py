@@ -141,6 +141,10 @@ def _delf(
 ) -> models.DELF:
     if trunk["name"] == "none":
         raise ValueError("config.network.trunk.name must not be 'none' for the network 'delf', which reads images")
+    if warp["name"] == "deformable":
+        raise ValueError(
+            "config.network.warp.name must not be 'deformable' for the network 'delf', which tells where a feature lies"
+        )
     backbone = given.trunk("network.trunk", trunk, "pretrained")
     options["layer"] = layer = layer or models.local_layer(backbone)
     check_choice("config.network.layer", layer, tuple(backbone.channels))
@@ -204,7 +208,6 @@ NETWORKS = {
     ),
     "delf": Network(
         _delf,
-        localisers=("transformer", "predictor"),
         trunks=("backbone",),
         heads=("classifier", "attention", "attentive_classifier"),
         parts={"trunk": TRUNKS, "warp": FEATURE_WARPS},
