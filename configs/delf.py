@@ -19,10 +19,10 @@ the default:
 - `smoke`: the same on a few drawn pictures, random weights and small images, in less than two minutes on two CPU cores.
 
 Crops of landmarks are those of 2017: of the central square, 224 of 250 pixels in the first stage, and 720 of 900 in
-the second, where a picture is also seen smaller, at a factor that is here from a half to 1. That code shrinks the crop; here
-it keeps its size and shows more, and mirrors what lies outside. The rates are those of the later code: momentum 0.9,
-rate 0.01, 500,000 steps of 32 images, and gradients cut at the norm 10; its rate falls to 0 along a line, here along a
-cosine. It learns both stages at once, here each takes so many steps.
+the second. There that code also makes a crop smaller at random; here a crop keeps its size and shows more, at a factor
+from a half, which is chosen here, to 1, and mirrors what lies outside. The rates are those of the later code: momentum
+0.9, rate 0.01, 500,000 steps of 32 images, and gradients cut at the norm 10. Its rate falls to 0 along a line, here
+along a cosine; it learns both stages at once, here each takes so many steps.
 
 On scenes SqueezeNet has its ImageNet weights (extra `squeezenet`), whose features are divided by 40, and all else is as
 in scenes.py: Adam, 300 steps of 32 images, the trunk at a tenth of the other rates.

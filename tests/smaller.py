@@ -20,6 +20,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "solar": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "cub_dcl": TRUNK,
+    "delf": TRUNK,
     "composites": TRUNK,
     "scenes": {**TRUNK, "network.warp.groups": 4},
 }

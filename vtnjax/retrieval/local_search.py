@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from vtnjax.retrieval._files import read_arrays, write_arrays
 from vtnjax.retrieval._given import check_indices, check_rows
 from vtnjax.retrieval.asmk import ASMKIndex, build_index
-from vtnjax.retrieval.local_features import LocalFeatures, check_features
+from vtnjax.retrieval.features import LocalFeatures, check_features
 from vtnjax.retrieval.verification import AffineFit, affine_ransac, match_features, rerank
 
 ARRAYS = ("first", "keypoints", "descriptors")

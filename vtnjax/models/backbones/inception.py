@@ -112,7 +112,7 @@ class Inception(nnx.Module):
         """Where the cells of each of the features lie in the image, by name."""
         cells = self.conv1.cells(Cells())
         found = {"conv1": cells}
-        cells = cells.behind(2, 1)
+        cells = cells.behind(2, 1.0)
         found["conv2"] = found["conv3"] = cells
         for name in INCEPTIONS:
             if name in _POOLED_BEFORE:

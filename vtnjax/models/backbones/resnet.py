@@ -148,7 +148,7 @@ class ResNet(nnx.Module):
         """Where the cells of each of the features lie in the image, by name."""
         cells = self.stem.cells(Cells())
         found = {"stem": cells}
-        cells = cells.behind(2, 0)
+        cells = cells.behind(2, 0.0)
         for i, stage in enumerate(self.stages, 1):
             for block in stage:
                 cells = block.cells(cells)

@@ -71,7 +71,7 @@ class SqueezeNet(nnx.Module):
         cells = self.conv1.cells(Cells())
         found = {"conv1": cells}
         for name in list(self.channels)[1:]:
-            cells = cells.behind(2, 1) if name in _POOLED_BEFORE else cells
+            cells = cells.behind(2, 1.0) if name in _POOLED_BEFORE else cells
             found[name] = cells
         return found
 
