@@ -20,6 +20,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "solar": TRUNKS,
     "cub_vtn": {**TRUNK, "network.warp.groups": 4},
     "cub_dcl": TRUNK,
+    "delf": TRUNK,
     "composites": TRUNK,
     "retrieval": {**TRUNK, "network.scale": 1.0},
     "scenes": {**TRUNK, "network.warp.groups": 4},

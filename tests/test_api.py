@@ -34,7 +34,7 @@ ROOMS = {
     "plot": {"ops"},
     "data": set(),
     "retrieval": set(),
-    "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data"},
+    "evaluate": {"ops", "nn", "models", "losses", "distort", "plot", "data", "retrieval"},
     "train": set(),
     "recipes": {"ops", "nn", "models", "losses", "distort", "plot", "data", "evaluate", "train"},
     "main": {"recipes", "train", "predict", "export"},

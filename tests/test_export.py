@@ -102,6 +102,8 @@ MODULES = {
         lambda: models.DCL(models.SmallTrunk(3, (4, 6, 8), rngs=rngs()), 3, regions=2, predict="all", rngs=rngs()),
         (16, 16, 3),
     ),
+    "DELF": (lambda: models.DELF(trunk(), 3, transformer=volumetric(8, 4), rngs=rngs()), (16, 16, 3)),
+    "DELF features": (lambda: models.DELF(trunk(), 3, stage="features", rngs=rngs()), (16, 16, 3)),
     "DescriptorClassifier": (
         lambda: models.DescriptorClassifier(nn.MPNCOV(6, reduced=4, rngs=rngs()), 3, rngs=rngs()),
         (5, 4, 6),

@@ -81,6 +81,25 @@ def test_without_flip_and_rotation_there_is_none():
         assert abs(degrees) < 0.1
 
 
+def test_of_a_square_the_middle_alone_is_read():
+    image = photo(48, 80)
+    found = run(plain(size=90, crop=90, square=True), image)
+    np.testing.assert_array_equal(found, run(plain(size=90, crop=90), image[:, 16:64]))
+    turned = run(plain(size=90, crop=90, square=True), image.transpose(1, 0, 2))
+    np.testing.assert_array_equal(turned, run(plain(size=90, crop=90), image.transpose(1, 0, 2)[16:64]))
+
+
+def test_pictures_are_seen_smaller_about_the_middle_of_the_crop():
+    ramp = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (256, 256, 3)).copy()
+    steps = []
+    for seed in SEEDS:
+        whole = run(plain(size=256, crop=64), ramp, seed)[32, :, 0].astype(float)
+        smaller = run(plain(size=256, crop=64, smallest=0.5), ramp, seed)[32, :, 0].astype(float)
+        assert abs(whole[31:33].mean() - smaller[31:33].mean()) < 1.5
+        steps.append((smaller[40] - smaller[24]) / 16)
+    assert 1 <= min(steps) < 1.2 < 1.8 < max(steps) < 2.1
+
+
 def test_enlarging_is_bilinear():
     image = photo()
     expected = np.asarray(Image.fromarray(image).resize((90, 90), Image.Resampling.BILINEAR)).astype(int)
@@ -278,6 +297,8 @@ def test_batches_of_photographs_of_any_size_are_the_same_for_any_threads():
         ({"rotation": float("nan")}, "rotation must be at least 0 and finite, not nan"),
         ({"pca_noise": -0.1}, r"pca_noise must be at least 0 and finite, not -0\.1"),
         ({"colour": 1.5}, r"colour must be from 0 to 1, not 1\.5"),
+        ({"smallest": 0.0}, r"smallest must be above 0 and at most 1, not 0\.0"),
+        ({"smallest": 1.5}, r"smallest must be above 0 and at most 1, not 1\.5"),
     ],
 )
 def test_bad_options_are_refused(options, sentence):

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 from numpy.testing import assert_allclose
 
-from vtnjax.retrieval import Whitening, learned_whitening, pca_whitening
+from vtnjax.retrieval import Whitening, learned_whitening, pca_whitening, principal_components
 
 RNG = np.random.default_rng(0)
 MIXED = RNG.standard_normal((200, 6)) @ RNG.standard_normal((6, 6)) + RNG.standard_normal(6)
@@ -53,6 +53,18 @@ def test_a_constant_dimension_is_cut_off_or_named():
     same_but_for_signs(projected(pca_whitening(flat, size=6), flat).T, projected(pca_whitening(MIXED), MIXED).T)
     with pytest.raises(ValueError, match="size must be at most 6, the dimensions in which the 200 descriptors vary"):
         pca_whitening(flat)
+
+
+def test_principal_components_keep_their_variances():
+    components = principal_components(MIXED, size=4)
+    centred = MIXED - MIXED.mean(0)
+    _, values, directions = scipy.linalg.svd(centred, full_matrices=False)
+    assert_allclose(components.mean, MIXED.mean(0))
+    same_but_for_signs(components.projection, directions[:4])
+    assert_allclose(projected(components, MIXED).var(0), values[:4] ** 2 / len(MIXED))
+    assert_allclose(components.apply(MIXED), unit(projected(components, MIXED)), rtol=1e-9)
+    with pytest.raises(ValueError, match="size must be at most 2, the dimensions in which the 3 descriptors vary"):
+        principal_components(MIXED[:3])
 
 
 # ---- From matching pairs

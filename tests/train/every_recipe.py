@@ -39,6 +39,8 @@ CASES: dict[str, dict[str, Any]] = {
     "cub_tasn:smoke,warp=vtn,head=isqrt": {"network.warp.groups": 4, "network.head.reduced": 4},
     "cub_dcl:smoke": {},
     "cub_dcl:smoke,warp=vtn": {"network.warp.groups": 4},
+    "delf:smoke,warp=vtn": {"network.warp.groups": 4},
+    "delf:smoke,warp=vtn,stage=attention": {"network.warp.groups": 4},
     "hidden_digits:smoke,method=uniform": {},
     "solar:smoke,method=low": {"network.resolution": 32},
     "cub_vtn:smoke,head=kp,dataset=inat2017": {"network.head.size": 16},

@@ -27,6 +27,8 @@ def photo_augment(
     flip: bool = True,
     colour: float = 0.0,
     pca_noise: float = 0.0,
+    square: bool = False,
+    smallest: float = 1.0,
 ) -> Augment:
     """An augmentation of photographs: resized, turned about the middle, cropped and mirrored at random, then coloured.
 
@@ -44,26 +46,34 @@ def photo_augment(
             1 +- `colour`.
         pca_noise: The standard deviation of the noise added along the principal axes of ImageNet's colours, as a
             multiple of the deviation of these colours (Krizhevsky et al. 2012, 4.1).
+        square: True reads the central square of the picture alone.
+        smallest: The picture is seen about the middle of the crop at a factor uniform from this to 1, so that a crop
+            shows more of it; what lies outside it is its mirror image, as with a turn.
 
     Returns:
         A function for `train_batches`, of records with uint8 images (h, w, c), and c = 3 for the last two options.
 
     Raises:
-        ValueError: If `crop` is below 1 or above `size`, `rotation` or `pca_noise` is negative, or `colour` is not in
-            [0, 1]; from the function, if an image is of another kind.
+        ValueError: If `crop` is below 1 or above `size`, `rotation` or `pca_noise` is negative, `colour` is not in
+            [0, 1] or `smallest` not above 0 and at most 1; from the function, if an image is of another kind.
     """
     _check_sizes(size, crop)
     for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
         check_at_least_0(name, value)
     if not 0 <= colour <= 1:
         raise ValueError(f"colour must be from 0 to 1, not {colour}")
+    if not 0 < smallest <= 1:
+        raise ValueError(f"smallest must be above 0 and at most 1, not {smallest}")
 
     def augment(record: Record, rng: np.random.Generator) -> Record:
         image = record["image"]
         _check_image(image, coloured=colour > 0 or pca_noise > 0)
+        image = _central(image) if square else image
         shape = _resized_shape(image.shape, size, keep_aspect)
         corner = rng.integers(0, (shape[1] - crop + 1, shape[0] - crop + 1))
         degrees, mirrored = rng.uniform(-rotation, rotation), flip and rng.random() < 0.5
+        factor = rng.uniform(smallest, 1) if smallest < 1 else 1.0
+        shape, corner = _seen_at(factor, shape, corner, crop)
         image = shrink(image, shape)
         image = _warp(image, _crop_matrix(image.shape, shape, crop, corner, degrees, mirrored), crop)
         if colour or pca_noise:
@@ -133,6 +143,24 @@ def _resized_shape(shape: tuple[int, ...], size: int, keep_aspect: bool) -> tupl
     height, width = shape[:2]
     shorter = min(height, width)
     return round(height * size / shorter), round(width * size / shorter)
+
+
+def _central(image: np.ndarray) -> np.ndarray:
+    """The central square of an image."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _seen_at(
+    factor: float, shape: tuple[int, int], corner: np.ndarray, crop: int
+) -> tuple[tuple[int, int], np.ndarray]:
+    """The shape of a picture made smaller, and the corner (x, y) of the crop that has the same middle."""
+    if factor == 1:
+        return shape, corner
+    height, width = (max(1, round(factor * side)) for side in shape)
+    ratio = np.array([width / shape[1], height / shape[0]])
+    return (height, width), (corner + crop / 2) * ratio - crop / 2
 
 
 def shrink(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from vtnjax.evaluate.describe_all import describe_all
 from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, hires_cam, with_heat
+from vtnjax.evaluate.local_features import local_features
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.retrieval import Retrieval
 from vtnjax.evaluate.revisited import revisited
@@ -36,6 +37,7 @@ __all__ = [
     "hires_cam",
     "intersection_over_union",
     "largest_box",
+    "local_features",
     "predicted_angle",
     "revisited",
     "window_boxes",

@@ -59,7 +59,7 @@ def describe(
             small for the trunk, a scale is not above 0 and finite, `sizes` lacks that of an image, or a transformer
             that reads padded maps gives maps of another size.
     """
-    _check(images, scales)
+    check_images(images, scales)
     network = nnx.merge(*nnx.split(network), copy=True)
     network.eval()
     graphdef, state = nnx.split(network)
@@ -165,7 +165,8 @@ def _joined(vectors, power):
     return mean / (np.linalg.norm(mean) or 1)
 
 
-def _check(images, scales):
+def check_images(images: Sequence[UInt8[np.ndarray, "_h _w 3"]], scales: Sequence[float]) -> None:
+    """Raise a ValueError unless there are images (h, w, 3) of uint8, and scales above 0."""
     if not len(images) or not len(scales):
         raise ValueError(f"images and scales must be at least one each, not {len(images)} and {len(scales)}")
     for scale in scales:

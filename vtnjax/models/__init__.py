@@ -3,6 +3,7 @@
 from vtnjax.models.backbones import VGG, Inception, ResNet, SqueezeNet
 from vtnjax.models.colocalisation import ColocalisationLocaliser, describe_crops
 from vtnjax.models.dcl import DCL
+from vtnjax.models.delf import DELF, local_layer
 from vtnjax.models.feature_warps import (
     AffineGroups,
     AttentionWarp,
@@ -37,6 +38,7 @@ __all__ = [
     "ColocalisationLocaliser",
     "ConvPool",
     "DCL",
+    "DELF",
     "DescriptorClassifier",
     "FeatureLocaliser",
     "FlatClassifier",
@@ -64,4 +66,5 @@ __all__ = [
     "imagenet_input",
     "imagenet_picture",
     "load_pretrained",
+    "local_layer",
 ]

@@ -218,9 +218,11 @@ def last_features(trunk: Callable[[Array], dict[str, Array]], image: Float[Array
     return list(trunk(image).values())[-1]
 
 
-def features_shape(backbone: nnx.Module, shape: Sequence[int]) -> tuple[int, int, int]:
-    """(h, w, k) of the last features that a trunk makes of an image of the given shape (h, w, c)."""
-    return output_shape(last_features, backbone, shape)
+def features_shape(backbone: nnx.Module, shape: Sequence[int], *, layer: str | None = None) -> tuple[int, int, int]:
+    """(h, w, k) of the features `layer`, or the last, that a trunk makes of an image of the given shape (h, w, c)."""
+    if layer is None:
+        return output_shape(last_features, backbone, shape)
+    return output_shape(lambda trunk, image: trunk(image)[layer], backbone, shape)
 
 
 def output_shape(read: Callable[[Any, Array], Array], module: nnx.Module, shape: Sequence[int]) -> tuple[int, int, int]:

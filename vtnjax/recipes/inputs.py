@@ -151,7 +151,8 @@ class Photographs:
     """Photographs resized, turned, cropped and mirrored on the host, then normalised as ImageNet's.
 
     Attributes:
-        size, crop, keep_aspect, rotation, flip, colour, pca_noise: the arguments of `data.photo_augment`.
+        size, crop, keep_aspect, rotation, flip, colour, pca_noise, square, smallest: the arguments of
+            `data.photo_augment`.
         whole: whether tests see whole photographs at the crop's size, without their proportions, in place of central
             crops.
     """
@@ -163,6 +164,8 @@ class Photographs:
     flip: bool = True
     colour: float = 0.0
     pca_noise: float = 0.0
+    square: bool = False
+    smallest: float = 1.0
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -177,7 +180,12 @@ class Photographs:
     def _prepare(self):
         if self.whole:
             return data.photo_test(size=self.crop, crop=self.crop)
-        return data.photo_test(size=self.size, crop=self.crop, keep_aspect=self.keep_aspect)
+        return data.photo_test(size=self.size, crop=self.crop, keep_aspect=self._keeps_aspect)
+
+    @property
+    def _keeps_aspect(self):
+        """A crop from the middle of the central square is one from the middle of the picture."""
+        return self.keep_aspect or self.square
 
     def stored(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the crop."""
@@ -212,7 +220,7 @@ class Photographs:
         if self.whole:
             return f"Resize the photograph to {self.crop} x {self.crop} pixels."
         sides = (
-            f"its shorter side has {self.size} pixels" if self.keep_aspect else f"both sides have {self.size} pixels"
+            f"its shorter side has {self.size} pixels" if self._keeps_aspect else f"both sides have {self.size} pixels"
         )
         return f"Resize the photograph so that {sides}, then take the central {self.crop} x {self.crop}."
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vtnjax import models, nn
+from vtnjax._checks import check_choice
 from vtnjax.recipes.heads import HEADS, POOLINGS
 from vtnjax.recipes.names import look_up
 from vtnjax.recipes.pools import POOLS
@@ -153,6 +154,27 @@ def _retrieval(
     return models.RetrievalNet(backbone, pooling, **parts, rngs=modules["rngs"])
 
 
+def _delf(
+    given: Given,
+    *,
+    trunk: Config,
+    warp: Config = MappingProxyType({"name": "none"}),
+    layer: str | None = None,
+    **options: Any,
+) -> models.DELF:
+    if trunk["name"] == "none":
+        raise ValueError("config.network.trunk.name must not be 'none' for the network 'delf', which reads images")
+    if warp["name"] == "deformable":
+        raise ValueError(
+            "config.network.warp.name must not be 'deformable' for the network 'delf', which tells where a feature lies"
+        )
+    backbone = given.trunk("network.trunk", trunk, "pretrained")
+    options["layer"] = layer = layer or models.local_layer(backbone)
+    check_choice("config.network.layer", layer, tuple(backbone.channels))
+    options["transformer"] = _warp(given, backbone, models.features_shape(backbone, given.shape, layer=layer), warp)
+    return models.DELF(backbone, given.classes, **options, **given.options)
+
+
 def _multi_stream(given: Given, *, trunk: Config, size: int, **options: Any) -> models.MultiStreamSTN:
     backbone = given.trunk("network.trunk", trunk, "pretrained")
     options |= {"window": (size, size), **given.options}
@@ -213,6 +235,12 @@ NETWORKS = {
         trunks=("trunk",),
         heads=("pool",),
         parts={"trunk": TRUNKS, "warp": FEATURE_WARPS, "pool": POOLS},
+    ),
+    "delf": Network(
+        _delf,
+        trunks=("backbone",),
+        heads=("classifier", "attention", "attentive_classifier"),
+        parts={"trunk": TRUNKS, "warp": FEATURE_WARPS},
     ),
     "multi_stream": Network(_multi_stream, trunks=("streams", "trunk"), parts={"trunk": TRUNKS}),
 }

@@ -93,8 +93,12 @@ class ASMKIndex:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, as `.npz` whatever the name. The codebook is not in it: keep it beside."""
+        write_arrays(path, self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What `save` writes, which may stand in a file beside other arrays; of the codebook it has a name alone."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        write_arrays(path, {**arrays, "binary": np.array(self.binary), "codebook": np.array(_digest(self.codebook))})
+        return {**arrays, "binary": np.array(self.binary), "codebook": np.array(_digest(self.codebook))}
 
     @staticmethod
     def load(path: str | os.PathLike[str], codebook: Float[np.ndarray, "vocabulary d"]) -> "ASMKIndex":

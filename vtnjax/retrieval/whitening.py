@@ -1,4 +1,4 @@
-"""Whitening of descriptors: a shift and a linear map after which they vary alike in every direction."""
+"""Principal components of descriptors, and whitening, after which they vary alike in every direction."""
 
 import dataclasses
 import os
@@ -15,14 +15,14 @@ EPSILON = 1e-6  # cirtorch's, added to a length
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Whitening:
-    """A learned whitening: descriptor x becomes projection @ (x - mean), at length 1.
+    """A learned projection: descriptor x becomes projection @ (x - mean), at length 1.
 
-    `pca_whitening` and `learned_whitening` make one.
+    `pca_whitening` and `learned_whitening` make one that whitens, `principal_components` one that does not.
 
     Attributes:
         mean: (d,), what is taken off, float64.
         projection: (size, d), float64; its rows come in the order of falling variance, so the first few are a
-            whitening to fewer dimensions.
+            projection to fewer dimensions.
     """
 
     mean: Float[np.ndarray, " d"]
@@ -80,16 +80,33 @@ def pca_whitening(descriptors: Float[np.ndarray, "n d"], *, size: int | None = N
         >>> retrieval.pca_whitening(descriptors, size=4).apply(descriptors).shape
         (100, 4)
     """
-    given = check_rows("descriptors", descriptors).astype(np.float64)
-    size = _check_size(size, given.shape[1])
-    mean = given.mean(0) if len(given) else np.zeros(given.shape[1])
-    variances, directions = _principal(given - mean, len(given))
-    varying = _rank(variances, given.shape)
-    if varying < size:
-        raise ValueError(
-            f"size must be at most {varying}, the dimensions in which the {len(given)} descriptors vary, not {size}"
-        )
-    return Whitening(mean, (directions[:, :size] / np.sqrt(variances[:size])).T)
+    mean, variances, directions = _components(descriptors, size)
+    return Whitening(mean, (directions / np.sqrt(variances)).T)
+
+
+def principal_components(descriptors: Float[np.ndarray, "n d"], *, size: int | None = None) -> Whitening:
+    """Principal components without whitening: each keeps the variance that it has (DELF, Noh et al. 2017).
+
+    DELF's local descriptors, of length 1, are so made shorter, to 40 numbers in 2017 and to 128 later.
+
+    Args:
+        descriptors: (n, d), of a set other than the one to search in.
+        size: how many of the d dimensions to keep, those of the largest variance; None keeps all.
+
+    Returns:
+        Whose projection is V^T, the directions of the largest variance of x - mean, each of length 1.
+
+    Raises:
+        ValueError: if the descriptors are not (n, d) finite floating point numbers, or vary in fewer than `size`
+            dimensions.
+
+    Examples:
+        >>> descriptors = np.random.default_rng(0).standard_normal((100, 8))
+        >>> retrieval.principal_components(descriptors, size=4).apply(descriptors).shape
+        (100, 4)
+    """
+    mean, _, directions = _components(descriptors, size)
+    return Whitening(mean, directions.T)
 
 
 def learned_whitening(
@@ -142,6 +159,20 @@ def learned_whitening(
     inverse = np.linalg.inv(np.linalg.cholesky(differences.T @ differences / len(differences)))
     _, directions = _principal((given - mean) @ inverse.T, len(given))
     return Whitening(mean, directions[:, :size].T @ inverse)
+
+
+def _components(descriptors, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean (d,), the largest variances (size,) and their directions (d, size), one a column."""
+    given = check_rows("descriptors", descriptors).astype(np.float64)
+    size = _check_size(size, given.shape[1])
+    mean = given.mean(0) if len(given) else np.zeros(given.shape[1])
+    variances, directions = _principal(given - mean, len(given))
+    varying = _rank(variances, given.shape)
+    if varying < size:
+        raise ValueError(
+            f"size must be at most {varying}, the dimensions in which the {len(given)} descriptors vary, not {size}"
+        )
+    return mean, variances[:size], directions[:, :size]
 
 
 def _principal(rows: Float[np.ndarray, "n d"], count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ makes of one is then what it makes of the image alone, if the padding is 0 where
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -20,6 +21,21 @@ _KERNEL_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 Inside = Bool[Array, "n _h _w 1"] | None
+
+
+class Cells(NamedTuple):
+    """Where the cells of a map lie: cell i of an axis has the middle of its receptive field at stride * i + first.
+
+    Pixel 0 is the middle of the first pixel, as everywhere. Near the edges part of a field is padding; its middle is
+    that of the whole field.
+    """
+
+    stride: int = 1
+    first: float = 0.0
+
+    def behind(self, stride: int, shift: float) -> "Cells":
+        """Those of windows `stride` cells apart, the first of which has its middle `shift` cells behind cell 0."""
+        return Cells(self.stride * stride, self.first + self.stride * shift)
 
 
 class ConvNorm(nnx.Module):
@@ -99,6 +115,10 @@ class ConvNorm(nnx.Module):
     def inside(self, inside: Inside) -> Inside:
         """Where the image is in the layer's output."""
         return every(inside, self.stride, self.overhang)
+
+    def cells(self, cells: Cells) -> Cells:
+        """Where the cells of the layer's output lie."""
+        return cells.behind(self.stride, self.overhang / 2)
 
     def _convolved(self, x, inside):
         return self.conv(x if self.size == 1 else blank(x, inside))

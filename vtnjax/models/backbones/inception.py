@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from vtnjax.models._weight_files import IMAGENET_MEAN, IMAGENET_STD
 from vtnjax.models.backbones._checks import check_image, check_inside
-from vtnjax.models.backbones._layers import ConvNorm, Inside, blank, ceil_max_pool, every
+from vtnjax.models.backbones._layers import Cells, ConvNorm, Inside, blank, ceil_max_pool, every
 
 # Filters: 1 x 1; 1 x 1 and 3 x 3 behind it; the second such pair; 1 x 1 behind the pooling.
 INCEPTIONS = {
@@ -106,6 +106,19 @@ class Inception(nnx.Module):
             name: single + pair[1] + other[1] + pooled for name, (single, pair, other, pooled) in INCEPTIONS.items()
         }
         return {**_STEM, **blocks}
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Where the cells of each of the features lie in the image, by name."""
+        cells = self.conv1.cells(Cells())
+        found = {"conv1": cells}
+        cells = cells.behind(2, 1.0)
+        found["conv2"] = found["conv3"] = cells
+        for name in INCEPTIONS:
+            if name in _POOLED_BEFORE:
+                cells = cells.behind(2, (_POOLED_BEFORE[name] - 1) / 2)
+            found[name] = cells
+        return found
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""

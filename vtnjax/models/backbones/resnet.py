@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from vtnjax._arrays import by_rows
 from vtnjax._checks import check_choice
 from vtnjax.models.backbones._checks import check_image, check_inside, check_stages
-from vtnjax.models.backbones._layers import ConvNorm, Inside, every, max_pool
+from vtnjax.models.backbones._layers import Cells, ConvNorm, Inside, every, max_pool
 
 # Blocks in each stage, and whether they are bottlenecks.
 RESNETS = {
@@ -77,6 +77,12 @@ class Residual(nnx.Module):
             inside = layer.inside(inside)
         return inside
 
+    def cells(self, cells: Cells) -> Cells:
+        """Where the cells of the block's output lie."""
+        for layer in self.layers:
+            cells = layer.cells(cells)
+        return cells
+
 
 class ResNet(nnx.Module):
     """The convolutional trunk of a ResNet, without average pooling and classifier.
@@ -128,15 +134,35 @@ class ResNet(nnx.Module):
             "rngs": rngs,
         }
         self.stem = ConvNorm(3, _WIDTHS[0], 7, stride=2, **options)
-        inputs = (_WIDTHS[0], *list(self.channels.values())[1:4])
+        inputs = (_WIDTHS[0], *(self._expansion * width for width in _WIDTHS[:3]))
         self.stages = nnx.List([nnx.List(self._stage(i, inputs[i], options)) for i in range(4)])
 
     @property
     def channels(self) -> dict[str, int]:
         """How many channels each of the features has, by name."""
-        expansion = _EXPANSION if RESNETS[self.name][1] else 1
-        stages = {f"stage{i}": expansion * width for i, width in enumerate(_WIDTHS, 1)}
+        stages = {f"stage{i}": self._expansion * width for i, width in enumerate(_WIDTHS[: len(self.stages)], 1)}
         return {"stem": _WIDTHS[0], **stages}
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Where the cells of each of the features lie in the image, by name."""
+        cells = self.stem.cells(Cells())
+        found = {"stem": cells}
+        cells = cells.behind(2, 0.0)
+        for i, stage in enumerate(self.stages, 1):
+            for block in stage:
+                cells = block.cells(cells)
+            found[f"stage{i}"] = cells
+        return found
+
+    def cut(self, name: str) -> None:
+        """Drop the stages behind the features of a name, which are then the last.
+
+        Raises:
+            ValueError: if there are no features of this name.
+        """
+        check_choice("name", name, list(self.channels))
+        self.stages = nnx.List(self.stages[: list(self.channels).index(name)])
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
@@ -166,6 +192,10 @@ class ResNet(nnx.Module):
             features[f"stage{i}"], insides[f"stage{i}"] = x, inside
         return features, insides
 
+    @property
+    def _expansion(self):
+        return _EXPANSION if RESNETS[self.name][1] else 1
+
     def _stage(self, index: int, inputs: int, options: dict[str, Any]) -> list[Residual]:
         blocks, bottleneck = RESNETS[self.name]
         dilation = self.dilations[index]
@@ -177,7 +207,7 @@ class ResNet(nnx.Module):
             first_dilation=self.dilations[index - 1] if index else 1,
             **block,
         )
-        outputs = self.channels[f"stage{index + 1}"]
+        outputs = self._expansion * _WIDTHS[index]
         rest = [
             Residual(outputs, _WIDTHS[index], stride=1, first_dilation=dilation, **block)
             for _ in range(blocks[index] - 1)

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vtnjax.models.backbones._checks import check_image, check_inside
-from vtnjax.models.backbones._layers import ConvNorm, Inside, ceil_max_pool, every
+from vtnjax.models.backbones._layers import Cells, ConvNorm, Inside, ceil_max_pool, every
 
 # Channels of fire2 to fire9: squeezed, and of each of the two expansions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
@@ -64,6 +64,16 @@ class SqueezeNet(nnx.Module):
     def channels(self) -> dict[str, int]:
         """How many channels each of the features has, by name."""
         return {"conv1": 64, **{f"fire{i}": 2 * expanded for i, (_, expanded) in enumerate(_FIRES, 2)}}
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Where the cells of each of the features lie in the image, by name."""
+        cells = self.conv1.cells(Cells())
+        found = {"conv1": cells}
+        for name in list(self.channels)[1:]:
+            cells = cells.behind(2, 1.0) if name in _POOLED_BEFORE else cells
+            found[name] = cells
+        return found
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n *_"]]:
         """The features by name; see the class."""

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from vtnjax._checks import check_choice
 from vtnjax.models.backbones._checks import check_image, check_inside
-from vtnjax.models.backbones._layers import ConvNorm, Inside, every, max_pool
+from vtnjax.models.backbones._layers import Cells, ConvNorm, Inside, every, max_pool
 
 # Convolutions in each of the five stages, and whether BatchNorm follows them.
 VGGS = {
@@ -78,6 +78,15 @@ class VGG(nnx.Module):
     def channels(self) -> dict[str, int]:
         """How many channels each of the features has, by name."""
         return {f"conv{i}": width for i, width in enumerate(_WIDTHS, 1)}
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Where the cells of each of the features lie in the image, by name."""
+        cells, found = Cells(), {}
+        for name in self.channels:
+            found[name] = cells
+            cells = cells.behind(2, 0.5)
+        return found
 
     def __call__(self, image: Float[Array, "n h w c"]) -> dict[str, Float[Array, "n _h _w _c"]]:
         """The features by name; see the class."""
