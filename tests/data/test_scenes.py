@@ -251,6 +251,11 @@ def test_instances_are_a_stamp_of_every_second_species(folder, tmp_path):
     halves = {half: scenes(tmp_path, "train", task="all", instances=half) for half in ("train", "benchmark")}
     assert halves["train"].classes == ("fig", "hen", "oak")
     assert halves["benchmark"].classes == ("owl", "pear")
+    # Of a family alone too: of the plants, the first is no instance to search for.
+    assert scenes(tmp_path, "train", family="plants", instances="train").classes == ("oak",)
+    with pytest.raises(ValueError, match="family must have a species of the half 'benchmark', but Stamps"):
+        scenes(tmp_path, "train", family="plants", instances="benchmark")
+    assert scenes(tmp_path, "train", family="food", instances="benchmark").classes == ("pear",)
     for name, green in (("hen", 0), ("fig", 120), ("oak", 200)):
         label = halves["train"].classes.index(name)
         images = [record["image"] for record in halves["train"] if record["label"] == label]

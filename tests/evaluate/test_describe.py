@@ -223,6 +223,7 @@ def test_24_shapes_stay_as_they_are():
         ({"images": [np.zeros((4, 5, 3), np.float32)]}, r"image 0 must be \(h, w, 3\) of uint8, not \(4, 5, 3\) of f"),
         ({"images": [np.zeros((4, 5), np.uint8)]}, r"image 0 must be \(h, w, 3\) of uint8, not \(4, 5\)"),
         ({"images": [np.zeros((0, 5, 3), np.uint8)]}, r"image 0 must be \(h, w, 3\) of uint8, not \(0, 5, 3\)"),
+        ({"sizes": [(70, 90)]}, "sizes must be those of all images, but none becomes 90 x 75 pixels"),
         ({"images": images([(8, 70)])}, "images must be large enough for the trunk, but 8 x 70 pixels leave no f"),
     ],
 )

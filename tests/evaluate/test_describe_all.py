@@ -112,6 +112,12 @@ def test_descriptors_of_another_network_or_benchmark_are_not_used(change, model,
     assert len({path.parent for path in files(tmp_path)}) == 2
 
 
+def test_networks_without_parameters_of_their_own_have_other_names():
+    pools = [jax.vmap(ops.mac), jax.vmap(ops.spoc), jax.vmap(ops.mac)]
+    names = [module.fingerprint(network(pool=pool), (1.0,), True, ((20, 24),), "") for pool in pools]
+    assert names[0] == names[2] != names[1]
+
+
 def test_the_same_network_has_the_same_name_in_training_mode_and_on_all_devices(model, auto_mesh, tmp_path):
     model.train()
     everywhere = jax.sharding.NamedSharding(auto_mesh, jax.sharding.PartitionSpec())

@@ -131,6 +131,14 @@ def test_descriptors_are_kept_apart_for_database_and_queries(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_as_many_queries_as_images_have_descriptors_of_their_own(tmp_path):
+    made, known = evaluation(descriptors=str(tmp_path)), Known()
+    known.queries = Told(known.queries.instances * len(KINDS))
+    known.ground_truth *= len(KINDS)
+    found = dataclasses.replace(made, opened=known)(Fake(perfect), list)
+    assert found["map_medium"] == pytest.approx(1.0)
+
+
 def test_a_network_without_descriptors_is_refused():
     other = nnx.Linear(2, 2, rngs=nnx.Rngs(0))
     for ask in (lambda: evaluation()(other, list), lambda: evaluation().check(other)):

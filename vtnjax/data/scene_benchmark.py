@@ -57,10 +57,10 @@ class SceneBenchmark:
 
     The stamps are those of the half that `Scenes(instances="train")` leaves out, one of a species. Images are composed
     as those of `Scenes`, but for what makes them easy or hard. The stamp's longer side is 0.5 to 0.9 of an easy image's
-    and 0.25 to 0.45 of a hard one's; something in front hides up to a fifth of an easy one's stamp, a quarter to a half
-    of a hard one's and 0.88 to 0.98 of a junk one's, from one side; hard light has a gain of 0.3 to 0.5 or of 1.5 to
-    2.2 and more cast and shading. Backgrounds are photographs without a stamp. Queries are as easy images, with nothing
-    in front, and are not cropped, so that all images have one size.
+    and 0.35 to 0.5 of a hard one's; something in front hides up to a fifth of an easy one's stamp, a fifth to two
+    fifths of a hard one's and 0.88 to 0.98 of a junk one's, from one side; hard light has a gain of 0.4 to 0.55 or of
+    1.4 to 1.9 and more cast and shading. Backgrounds are photographs without a stamp. Queries are as easy images, with
+    nothing in front and 0.6 of the scene at least, and are not cropped, so that all images have one size.
 
     The photographs behind the queries are those of the validation scenes and those of the database those of the test
     scenes: no background is in both, and none is in training.

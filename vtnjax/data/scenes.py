@@ -105,7 +105,7 @@ class Scenes:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
         stamps = Stamps(data_dir, "all", family=family if task == "fine" else None, smallest=SMALLEST)
         self._split, self._task, self._size, self._seed, self._pairs = split, task, size, seed, pairs
-        chosen = range(len(stamps)) if instances is None else half_of(stamps, instances)
+        chosen = range(len(stamps)) if instances is None else _instances(stamps, Path(data_dir), instances)
         self._cutouts = [cut_out(stamps.rgba(index), size) for index in chosen]
         species = [int(stamps.labels[index]) for index in chosen]
         kept = sorted(set(species))
@@ -165,6 +165,19 @@ def half_of(stamps: Stamps, half: str) -> list[int]:
     chosen = np.sort(first)[HALVES.index(half) :: len(HALVES)].tolist()
     if not chosen:
         raise ValueError(f"instances must be of two species or more, but {stamps!r} has {len(first)}")
+    return chosen
+
+
+def _instances(stamps: Stamps, data_dir: Path, half: str) -> list[int]:
+    """The indices of those stamps that are instances of a half.
+
+    Halves are those of all families, whichever is wanted, so that they are the benchmark's.
+    """
+    every = Stamps(data_dir, "all", smallest=SMALLEST)
+    paths = {every.path(index) for index in half_of(every, half)}
+    chosen = [index for index in range(len(stamps)) if stamps.path(index) in paths]
+    if not chosen:
+        raise ValueError(f"family must have a species of the half {half!r}, but {stamps!r} has none")
     return chosen
 
 
