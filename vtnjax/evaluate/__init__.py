@@ -9,6 +9,7 @@ from vtnjax.evaluate.ensemble import Averaged
 from vtnjax.evaluate.folded import folded
 from vtnjax.evaluate.grad_cam import OneTrunk, grad_cam, hires_cam, with_heat
 from vtnjax.evaluate.local_features import local_features
+from vtnjax.evaluate.local_retrieval import LocalRetrieval
 from vtnjax.evaluate.localisation import Localisation, heat_boxes
 from vtnjax.evaluate.retrieval import Retrieval
 from vtnjax.evaluate.revisited import revisited
@@ -19,6 +20,7 @@ __all__ = [
     "Averaged",
     "Classification",
     "Evaluation",
+    "LocalRetrieval",
     "Localisation",
     "OneTrunk",
     "OwnImages",

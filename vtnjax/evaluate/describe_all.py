@@ -65,7 +65,7 @@ def describe_all(
     """
     if not len(images):
         raise ValueError("images must be at least one, not none")
-    network = _of_this_process(network)
+    network = of_this_process(network)
     options = {"scales": tuple(scales), "prepare": prepare, "exact": exact, "sizes": frozenset(images.sizes)}
     make = functools.partial(describe, network, **options)
     kept = None
@@ -145,7 +145,7 @@ class _Kept:
         return self._folder / f"{chunk.start:08}-{chunk.stop:08}.npy"
 
 
-def _of_this_process(network):
+def of_this_process(network: Any) -> Any:
     """A copy in evaluation mode on the first device of this process."""
     graphdef, state = nnx.split(network)
     own = jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, state)

@@ -30,6 +30,7 @@ EVALUATIONS = {
     "super_classes": evaluate.SuperClasses,
     "localisation": evaluate.Localisation,
     "retrieval": evaluate.Retrieval,
+    "local_retrieval": evaluate.LocalRetrieval,
 }
 
 
