@@ -17,6 +17,7 @@ VARIANTS = list(itertools.product(("features", "attention"), ("none", "vtn")))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
+@pytest.mark.daily("attention-vtn")
 def test_every_variant_takes_a_step(variant):
     """Nothing is computed."""
     stage, warp = variant
