@@ -40,8 +40,8 @@ class Run:
         config: the config of the run.
         step: the step of the checkpoint that was read.
         classes: the names of the classes, in the order of the probabilities.
-        model: the network in evaluation mode, which returns `(logits, out)`, or `(descriptors, out)`, of what `as_input`
-            makes of images.
+        model: the network in evaluation mode, which returns `(logits, out)`, or `(descriptors, out)`, of what
+            `as_input` makes of images.
         read: what prepares images, as `config.input` names it.
         image: the shape (h, w, c) of an image of the run's data.
     """
