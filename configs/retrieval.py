@@ -16,7 +16,7 @@
 - `warp=none|stn|vtn` of the last features before that; a VTN has its consistency loss on each query, its positive and
   its hardest negative;
 - `loss=contrastive|triplet`, with the margins 0.85 and 0.1;
-- `tuned|off`: whether the network is trained; `off` tests and saves it as it is, off the shelf;
+- `tuned`, the default, or `off`: whether the network is trained, or tested and saved as it is, off the shelf;
 - `smoke`: the same on a few drawn pictures, random weights and small images, in less than two minutes on two CPU cores.
 
 With landmarks all is as Radenovic (2018) and the reference code have it, but for what follows: tuples of a query, a
