@@ -18,6 +18,8 @@ TABLE_6 = {
     "R-MAC + STN": ("rmac", (61.3, 79.4, 36.1, 59.8)),
     "GeM + VTN": ("gem", (67.4, 80.5, 45.5, 57.1)),
     "R-MAC + VTN": ("rmac", (65.6, 82.7, 43.3, 60.9)),
+    "DELF": (None, (67.8, 76.9, 43.1, 55.4)),
+    "DELF + VTN": (None, (69.7, 78.1, 45.1, 56.4)),
 }
 
 
@@ -31,13 +33,13 @@ def made(name, tmp_path):
 def test_table_6_has_the_papers_figures_for_networks_so_pooled_and_warped(tmp_path):
     table, configs = made("vtn_table6", tmp_path)
     assert table.columns == ["ROxford M", "RParis M", "ROxford H", "RParis H"]
-    pools = {name: config[0].network.pool.name for name, config in configs.items()}
+    pools = {n: None if "DELF" in n else config[0].network.pool.name for n, config in configs.items()}
     assert {n: (pools[n], tuple(c.paper for c in row.values())) for n, row in table.rows.items()} == TABLE_6
     for name, row in configs.items():
         assert [c.evaluation.benchmark for c in row] == ["roxford5k", "rparis6k"] * 2
         assert {c.network.warp.name for c in row} == {name.partition(" + ")[2].lower() or "none"}
         assert {c.network.trunk.name for c in row} == {"resnet50"}
-        assert {c.steps > 0 for c in row} == {"+" in name or "tuned" in name}
+        assert {c.steps > 0 for c in row} == {"+" in name or "tuned" in name or "DELF" in name}
         if "R-MAC" in name and row[0].steps:
             assert {c.objective.name for c in row} == {"triplet"}
 
@@ -49,7 +51,21 @@ def test_scenes_are_searched_easy_medium_and_hard(tmp_path):
         assert {(c.evaluation.benchmark, c.dataset, c.network.trunk.name) for c in row} == {
             ("scenes", "scenes", "squeezenet")
         }
-    assert [row[0].network.warp.name for row in configs.values()] == ["none"] * 6 + ["stn", "vtn", "none", "stn", "vtn"]
+        assert {c.source_options.instances for c in row} == {"train"}
+    warps = [row[0].network.warp.name for row in configs.values()]
+    assert warps == ["none"] * 6 + ["stn", "vtn", "none", "stn", "vtn", "none", "none", "vtn", "vtn"]
+
+
+def test_delf_learns_its_attention_after_its_features(tmp_path):
+    for name in ("vtn_table6", "scenes_retrieval"):
+        table = TABLES[name]()
+        runner = Runner(name, table, (), tmp_path, tmp_path)
+        for row in (table.rows["DELF"], table.rows["DELF + VTN"]):
+            for cell in row.values():
+                first, second = runner.load(cell.begins), runner.load(cell.variant)
+                assert (first.network.stage, second.network.stage) == ("features", "attention")
+                assert first.network.warp == second.network.warp
+                assert first.evaluation == second.evaluation
 
 
 def test_precisions_are_shown_as_they_are(tmp_path):

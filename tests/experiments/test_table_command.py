@@ -196,13 +196,33 @@ def test_one_folder_is_not_that_of_several_sets(tmp_path, capsys):
     words = ["vtn_table2", "--rows", "BP", "--config.data_dir=birds", "--results", str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         main(words)
-    several = "--config.data_dir must be the folder of one set, not of aircraft, cars, cub: choose one by --columns"
+    several = (
+        "--config.data_dir must be the folder of one set, not of aircraft, cars, cub: choose one by --rows or --columns"
+    )
     assert stop.value.code == f"experiments: {several}"
     assert "to do" not in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
-        main(["vtn_table6", "--config.evaluation.data_dir=oxford", "--results", str(tmp_path)])
+        main(["vtn_table6", "--rows", "GeM", "--config.evaluation.data_dir=oxford", "--results", str(tmp_path)])
     several = "--config.evaluation.data_dir must be the folder of one set, not of roxford5k, rparis6k: choose one"
     assert str(stop.value.code).startswith(f"experiments: {several}")
+
+
+def test_a_run_begins_with_another_that_is_made_before_it(run, fake, monkeypatch):
+    def small():
+        """Two stages."""
+        cells = {"second": {"R": Cell("model=cnn", None, begins="model=fcn")}, "first": {"R": Cell("model=fcn", None)}}
+        return Table("Two stages", "small", cells)
+
+    monkeypatch.setitem(TABLES, "small", small)
+    run("--rows", "second", "--seeds", "2")
+    said = [
+        json.loads((fake / f"runs/experiments/small/model={each}/1/said.json").read_text()) for each in ("fcn", "cnn")
+    ]
+    assert said[0]["began"] < said[1]["began"]
+    assert "--init_from" not in said[0]["words"]
+    assert said[1]["words"][-2:] == ["--init_from", "runs/experiments/small/model=fcn/1"]
+    record = json.loads((fake / "results/experiments/small/model=cnn-1.json").read_text())
+    assert record["command"].endswith("--config.seed=1 --init_from runs/experiments/small/model=fcn/1")
 
 
 def test_one_set_of_several_and_drawn_ones_may_have_a_folder(tmp_path, monkeypatch, capsys):

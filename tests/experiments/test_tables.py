@@ -10,7 +10,8 @@ def test_every_cell_is_a_variant_of_its_config(tmp_path, name):
     made = Runner(name, TABLES[name](), (), tmp_path / "runs", tmp_path / "results")
     for row in made.table.rows.values():
         for cell in row.values():
-            assert made.load(cell.variant).steps > made.load(f"{cell.variant},smoke").steps
+            whole, smoke = (made.load(f"{cell.variant}{suffix}").steps for suffix in ("", ",smoke"))
+            assert whole > smoke or whole == smoke == 0  # a network off the shelf takes no step
 
 
 @pytest.mark.parametrize("name", ["two_digits", "composites", "hidden_digits", "attentions"])

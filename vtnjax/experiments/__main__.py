@@ -82,13 +82,13 @@ def _chosen(table: Table, rows: Sequence[str] | None, columns: Sequence[str] | N
 
 
 def _missing(runner: Runner, suffix: str, cells: list[Cell], seeds: Sequence[int]) -> dict[str, list[int]]:
-    """Variants with the seeds that have no result."""
+    """Variants with the seeds that have no result, and before them those that their runs begin with."""
     wanted: dict[str, set[int]] = {}
-    for cell in cells:
-        variant = cell.variant + suffix
-        left = {seed for seed in cell.runs(seeds) if runner.result(variant, seed) is None}
+    needed = [(cell.begins, cell) for cell in cells if cell.begins] + [(cell.variant, cell) for cell in cells]
+    for variant, cell in needed:
+        left = {seed for seed in cell.runs(seeds) if runner.result(variant + suffix, seed) is None}
         if left:
-            wanted.setdefault(variant, set()).update(left)
+            wanted.setdefault(variant + suffix, set()).update(left)
     return {variant: sorted(left) for variant, left in wanted.items()}
 
 
@@ -102,21 +102,31 @@ def _check_folder(configs: list[Any], overrides: Sequence[str]) -> None:
         sets = {name for name in names if not name.startswith("drawn:")}
         if len(sets) > 1 and any(each.startswith(f"--config.{key}=") for each in overrides):
             known = ", ".join(sorted(sets))
-            raise ValueError(f"--config.{key} must be the folder of one set, not of {known}: choose one by --columns")
+            raise ValueError(
+                f"--config.{key} must be the folder of one set, not of {known}: choose one by --rows or --columns"
+            )
 
 
-def _run(runner: Runner, wanted: dict[str, list[int]], jobs: int, *, separate: bool) -> list[str]:
-    """Make what is wanted; which runs failed."""
+def _run(
+    runner: Runner, wanted: dict[str, list[int]], jobs: int, *, separate: bool, begins: dict[str, str]
+) -> list[str]:
+    """Make what is wanted, at first what others begin with; which runs failed."""
     if jax.default_backend() != "cpu" and not separate:
         for variant, seeds in wanted.items():
             runner.together(variant, seeds)
         return []
-    tasks = {
-        f"{variant}, seed {seed}": functools.partial(runner.separately, variant, seed)
-        for variant, seeds in wanted.items()
-        for seed in seeds
-    }
-    return run_side_by_side(tasks, jobs, say=functools.partial(print, flush=True))
+    failed = []
+    for wave in (begins.values(), set(wanted).difference(begins.values())):
+        tasks = {
+            f"{variant}, seed {seed}": functools.partial(
+                runner.separately, variant, seed, begins=begins.get(variant, "")
+            )
+            for variant, seeds in wanted.items()
+            for seed in seeds
+            if variant in wave
+        }
+        failed += run_side_by_side(tasks, jobs, say=functools.partial(print, flush=True))
+    return failed
 
 
 def _average(runner: Runner, suffix: str, cells: list[Cell]) -> list[str]:
@@ -153,8 +163,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{sum(map(len, wanted.values()))} runs of {len(wanted)} cells to do", flush=True)
         try:
             # Seeds that were trained together leave no run whose predictions could be averaged.
-            separate = arguments.separate or any(cell.members > 1 for cell in cells)
-            failed = [*_run(runner, wanted, arguments.jobs, separate=separate), *_average(runner, suffix, cells)]
+            separate = arguments.separate or any(cell.members > 1 or cell.begins for cell in cells)
+            begins = {cell.variant + suffix: cell.begins + suffix for cell in cells if cell.begins}
+            failed = _run(runner, wanted, arguments.jobs, separate=separate, begins=begins)
+            failed += _average(runner, suffix, cells)
         except (ValueError, OSError, train.DivergedError, train.StoppedError) as error:
             sys.exit(f"experiments: {error}\n{_GOES_ON}")
         except KeyboardInterrupt:

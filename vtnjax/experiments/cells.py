@@ -12,12 +12,14 @@ class Cell(NamedTuple):
         paper: the paper's figure in percent, as the table shows it; None where it gives none.
         figure: the test figure, a share in 0..1 of what is right.
         members: the number of runs, of the seeds from 0 on, whose predictions are averaged; 1 for runs by themselves.
+        begins: the variant with whose run, of the same seed, a run begins (`--init_from`); "" for none.
     """
 
     variant: str
     paper: float | None
     figure: str = "accuracy"
     members: int = 1
+    begins: str = ""
 
     def results(self, seeds: Sequence[int]) -> list[int | str]:
         """Which results of the variant make the figure: those of the seeds, or "0+1" of averaged predictions."""

@@ -52,17 +52,25 @@ class Runner(NamedTuple):
             return read_record(path)
         return read_early_runs(self.results.parent / f"{self.name}.json").get((self._folder(variant), seed))
 
-    def separately(self, variant: str, seed: int, cores: Sequence[int]) -> None:
+    def separately(self, variant: str, seed: int, cores: Sequence[int], *, begins: str = "") -> None:
         """One run of train.py to its end, on some of the cores, and its record.
+
+        Args:
+            variant: of the run.
+            seed: of the run.
+            cores: on which it runs.
+            begins: the variant with whose run of this seed it begins; "" for none.
 
         Raises:
             subprocess.CalledProcessError: if it ends otherwise than by its last step.
         """
         workdir = self._workdir(variant) / str(seed)
         words = [f"--config.seed={seed}", "--workdir", str(workdir), *self.overrides]
+        words += ["--init_from", str(self._workdir(begins) / str(seed))] if begins else []
         named, root = self._named(variant), find_checkout()
         run_on(cores, [sys.executable, str(root / "train.py"), "--config", str(root / named), *words])
         shown = f"python train.py --config {named} --config.seed={seed}"
+        shown += f" --init_from {RUNS / self.name / self._folder(begins) / str(seed)}" if begins else ""
         last = _lines(workdir)[-1]
         figures = {key.removeprefix("test/"): value for key, value in last.items() if key.startswith("test/")}
         measured = {"steps": last["step"], "seconds": self._seconds(variant, workdir), "figures": figures}
