@@ -28,7 +28,7 @@ ALL = [(head, warp) for head in SIZES for warp in FEATURE_WARPS]
 
 
 @pytest.mark.parametrize(("head", "warp"), ALL, ids=["-".join(pair) for pair in ALL])
-@pytest.mark.daily("*-none", "*-vtn")
+@pytest.mark.daily("isqrt-none", "*-vtn")
 def test_every_head_reads_what_every_warp_makes(head, warp):
     """Nothing is computed."""
     config = get_config("composites", f"smoke,warp={warp}")
@@ -44,7 +44,7 @@ def test_every_head_reads_what_every_warp_makes(head, warp):
 
 @pytest.mark.parametrize("head", POOLINGS)
 @pytest.mark.parametrize("warp", ["none", "vtn"])
-@pytest.mark.daily("vtn-isqrt", "none-kp")
+@pytest.mark.daily("vtn-isqrt")
 def test_both_nets_of_a_tasn_pool_what_they_warp(head, warp):
     config = get_config("cub_tasn", f"smoke,backbone=squeezenet,head={head},warp={warp}")
     recipe = read(config, "cub_tasn", "smoke")
