@@ -72,7 +72,6 @@ def on_one_device(name):
     "bilinear-auto_mesh",
     "tps-explicit_mesh",
     "candidates-auto_mesh",
-    "deformable depthwise-explicit_mesh",
 )
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     mesh = request.getfixturevalue(mesh)

@@ -10,6 +10,7 @@ import optax
 import pytest
 import train_runs as runs
 from config_files import get_config, read, shapes
+from flax import nnx
 
 from vtnjax import train
 from vtnjax.recipes import FEATURE_WARPS, POOLINGS
@@ -131,7 +132,7 @@ def test_numbers_that_make_no_sense_are_named(change, sentence):
     with config.unlocked():
         config.update(change)
     with pytest.raises(ValueError, match=sentence):
-        read(config, "cub_vtn", "smoke").network(0)
+        nnx.eval_shape(lambda: read(config, "cub_vtn", "smoke").network(0))
 
 
 def test_a_network_without_a_head_of_its_own_has_no_rate_for_it():
