@@ -54,7 +54,7 @@ SAMPLERS = {every: functools.partial(ops.sample, method=every[0], padding=every[
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_bad_coordinates_read_zero_or_the_border(method, padding):
     image, cotangent = normal(4, 5, 2), jnp.asarray(normal(len(COORDS), 2))
     function = SAMPLERS[method, padding]
@@ -63,7 +63,7 @@ def test_convention_bad_coordinates_read_zero_or_the_border(method, padding):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_the_gradient_of_a_bad_coordinate_is_zero(method, padding):
     function = SAMPLERS[method, padding]
     cotangent = jnp.asarray(normal(len(COORDS), 2))
@@ -77,7 +77,7 @@ def test_convention_the_gradient_of_a_bad_coordinate_is_zero(method, padding):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_a_bad_coordinate_spoils_no_other_pixel(method, padding):
     function = SAMPLERS[method, padding]
     image, cotangent = jnp.asarray(normal(4, 5, 2)), normal(len(COORDS), 2)
