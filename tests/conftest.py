@@ -5,12 +5,17 @@ import tempfile
 
 import jaxlib.version
 
-# XLA compiles faster without its fusion emitters, which later versions cannot do without.
+# XLA compiles faster without its fusion emitters, which later versions cannot do without, and where it does not cut
+# small programs into parts for several threads.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         *os.environ.get("XLA_FLAGS", "").split(),
         "--xla_force_host_platform_device_count=8",
-        *(["--xla_cpu_use_fusion_emitters=false"] if jaxlib.version.__version_info__ < (0, 11) else []),
+        *(
+            ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+            if jaxlib.version.__version_info__ < (0, 11)
+            else []
+        ),
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -273,7 +273,7 @@ def test_image_i_takes_key_i(name, batch):
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
-@pytest.mark.daily("none-auto_mesh", "R-auto_mesh", "TC-explicit_mesh", "VOLUME-auto_mesh")
+@pytest.mark.daily("none-auto_mesh", "R-auto_mesh", "TC-explicit_mesh")
 def test_the_mesh_changes_nothing(name, mesh_name, batch, request):
     mesh, run = request.getfixturevalue(mesh_name), compiled(name)
     alone = run(jax.random.key(3), batch)

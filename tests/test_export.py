@@ -249,7 +249,7 @@ def test_a_loss_is_a_program_for_batches_of_every_size(name):
 
 
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
-@pytest.mark.daily("R", "P", "VOLUME")
+@pytest.mark.daily("R", "VOLUME")
 def test_a_distortion_is_a_program_for_batches_of_every_size(name):
     def function(images):
         return distort.distort_batch(name, jax.random.key(0), images)

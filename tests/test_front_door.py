@@ -68,9 +68,9 @@ def test_type_checkers_are_told_of_the_same_rooms():
     assert [alias.name for node in told for alias in node.names] == list(vtnjax.__all__)
 
 
-@pytest.mark.parametrize("room", ["ops", "losses", "distort"])
-def test_the_rooms_of_pure_functions_load_neither_flax_nor_what_trains(room):
-    assert run(f"import sys; from vtnjax import {room}; print(*[n for n in {HEAVY} if n in sys.modules])").split() == []
+def test_the_rooms_of_pure_functions_load_neither_flax_nor_what_trains():
+    code = "import sys; from vtnjax import ops, losses, distort"
+    assert run(f"{code}; print(*[n for n in {HEAVY} if n in sys.modules])").split() == []
 
 
 # Each takes a quarter of a second or more to import, and nothing needs it before something is drawn, read or loaded.
@@ -116,10 +116,8 @@ def test_the_rooms_of_a_plain_installation_import_without_the_extra():
     assert run(refused(*OF_THE_EXTRA, "scipy") + code) == "imported\n"
 
 
-@pytest.mark.parametrize(
-    "statement", ["import vtnjax.{room}", "from vtnjax import {room}", "import vtnjax; vtnjax.{room}"]
-)
-def test_a_room_without_its_extra_says_which_to_install(statement):
+def test_a_room_without_its_extra_says_which_to_install():
+    statements = ["import vtnjax.{room}", "from vtnjax import {room}", "import vtnjax; vtnjax.{room}"]
     code = [
         f"""
 try:
@@ -127,15 +125,18 @@ try:
 except ModuleNotFoundError as error:
     print(error, error.name is not None, sep="\\n")
 """
+        for statement in statements
         for room in ROOMS_THAT_TRAIN
     ]
     said = run(refused(*OF_THE_EXTRA) + "".join(code)).splitlines()
-    assert said == [line for room in ROOMS_THAT_TRAIN for line in (SENTENCE.format(room=room), "True")]
+    once = [line for room in ROOMS_THAT_TRAIN for line in (SENTENCE.format(room=room), "True")]
+    assert said == once * len(statements)
 
 
 @pytest.mark.parametrize(
     ("room", "module"), [("data", "grain"), ("data", "tqdm"), ("plot", "matplotlib"), ("train", "ml_collections")]
 )
+@pytest.mark.daily("data-grain", "plot-matplotlib")
 def test_one_missing_module_of_the_extra_is_enough(room, module):
     said = run(refused(module) + f"import vtnjax.{room}", expect=1)
     assert said.rstrip().endswith(SENTENCE.format(room=room))
@@ -252,6 +253,7 @@ def test_a_wrong_config_is_answered_with_the_nearest(command, words):
 
 
 @pytest.mark.parametrize("name", ["train", "predict", "export"])
+@pytest.mark.daily("train", "predict")
 def test_a_command_without_its_extra_says_which_to_install(name):
     code = f"from vtnjax.main import main; sys.argv = ['vtnjax', '{name}', '--config', 'digits_stn']; main()"
     said = run(refused(*OF_THE_EXTRA) + code, expect=1)

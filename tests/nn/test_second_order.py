@@ -130,6 +130,7 @@ def test_coefficients_may_be_fixed():
 
 
 @pytest.mark.parametrize("name", POOLS)
+@pytest.mark.daily("isqrt", "compact")
 def test_bfloat16_features_are_pooled_in_float32(name):
     module = POOLS[name][0](rngs=nnx.Rngs(0))
     assert module(jnp.asarray(FEATURES, jnp.bfloat16)).dtype == jnp.float32
@@ -144,7 +145,7 @@ def test_a_module_may_reduce_in_bfloat16():
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", POOLS)
-@pytest.mark.daily("isqrt-explicit_mesh", "mpncov-auto_mesh", "compact-explicit_mesh", "kernel-explicit_mesh")
+@pytest.mark.daily("isqrt-explicit_mesh", "mpncov-auto_mesh", "compact-explicit_mesh")
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     graphdef, state = nnx.split(make(name))
     weights = np.random.default_rng(1).normal(size=(8, POOLS[name][1])).astype(np.float32)

@@ -36,6 +36,7 @@ def test_untrained_transformer_passes_its_input_on(warp):
 
 
 @pytest.mark.parametrize("warp", FLAT)
+@pytest.mark.daily("attention", "affine", "tps")
 def test_untrained_transformer_resizes_to_another_output_size(warp):
     image = images()
     y, out = run(make(warp, shape=SMALL), image)
@@ -233,6 +234,7 @@ def test_a_plain_function_may_be_the_localiser():
 
 
 @pytest.mark.parametrize("warp", ["affine", "tps", "linear"])
+@pytest.mark.daily("affine")
 def test_bfloat16_images_keep_float32_coordinates(warp):
     transformer = make(warp)
     stir(transformer)

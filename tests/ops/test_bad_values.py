@@ -54,7 +54,7 @@ SAMPLERS = {every: functools.partial(ops.sample, method=every[0], padding=every[
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-*", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_bad_coordinates_read_zero_or_the_border(method, padding):
     image, cotangent = normal(4, 5, 2), jnp.asarray(normal(len(COORDS), 2))
     function = SAMPLERS[method, padding]
@@ -63,7 +63,7 @@ def test_convention_bad_coordinates_read_zero_or_the_border(method, padding):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-*", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_the_gradient_of_a_bad_coordinate_is_zero(method, padding):
     function = SAMPLERS[method, padding]
     cotangent = jnp.asarray(normal(len(COORDS), 2))
@@ -77,7 +77,7 @@ def test_convention_the_gradient_of_a_bad_coordinate_is_zero(method, padding):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-*", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "nearest-reflection", "bilinear-*", "bicubic-zeros", "bicubic-reflection")
 def test_convention_a_bad_coordinate_spoils_no_other_pixel(method, padding):
     function = SAMPLERS[method, padding]
     image, cotangent = jnp.asarray(normal(4, 5, 2)), normal(len(COORDS), 2)
@@ -95,7 +95,7 @@ def test_convention_a_bad_coordinate_spoils_no_other_pixel(method, padding):
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.daily("zeros", "reflection")
+@pytest.mark.daily("reflection")
 def test_forward_mode_and_second_order_stay_finite_at_bad_coordinates(padding):
     image, coords = jnp.asarray(normal(4, 5, 2)), jnp.asarray(COORDS)
 
@@ -109,7 +109,7 @@ def test_forward_mode_and_second_order_stay_finite_at_bad_coordinates(padding):
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.daily("zeros", "reflection")
+@pytest.mark.daily("zeros")
 def test_bad_coordinates_of_channel_groups(padding):
     image, coords = normal(4, 5, 4), np.stack([COORDS, COORDS[::-1]], -2)
     function = functools.partial(ops.sample_channels, padding=padding)
@@ -124,7 +124,7 @@ def test_bad_coordinates_of_channel_groups(padding):
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.daily("zeros", "reflection")
+@pytest.mark.daily("reflection")
 def test_bad_coordinates_of_volumes(padding):
     volume = normal(3, 4, 5, 2)
     coords = np.concatenate([np.insert(COORDS, axis, 0.8, axis=-1) for axis in range(3)])
@@ -140,7 +140,7 @@ def test_bad_coordinates_of_volumes(padding):
 
 @pytest.mark.parametrize("backend", ["lerp", "matmul"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.daily("zeros-matmul", "border-lerp", "reflection-matmul")
+@pytest.mark.daily("zeros-matmul", "border-lerp")
 def test_bad_coordinates_of_separable_axes(padding, backend):
     image = normal(4, 5, 2)
     x, y = np.array([[1.2, NAN, INF, -INF, HUGE, -HUGE, 3.4], [0.6, NAN, -INF, INF, 2.0**31, -1e10, 2.2]], np.float32)
@@ -178,7 +178,7 @@ def test_an_infinite_grid_reads_the_only_pixel_of_a_short_axis():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
-@pytest.mark.daily("shape0-nearest-zeros", "shape1-nearest-wrap", "shape1-bilinear-zeros", "shape2-bilinear-reflection")
+@pytest.mark.daily("shape0-nearest-zeros", "shape1-bilinear-zeros", "shape2-bilinear-reflection")
 def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, padding, shape):
     def total(image, coords):
         return ops.sample(image, coords, method=method, padding=padding).sum()
@@ -193,18 +193,18 @@ def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, pa
 def test_convention_beyond_one_over_eps_reflection_and_wrap_read_the_border():
     image = jnp.arange(1.0, 8.0)[None, :, None]
     coords = jnp.array([[1e7, 0.0], [-1e7, 0.0], [8e6, 0.0]])
-    assert_array_equal(ops.sample(image, coords, padding="reflection")[:2, 0], [7, 1])
-    assert_array_equal(ops.sample(image, coords, padding="wrap")[:, 0], [7, 1, 8_000_000 % 7 + 1])
+    assert_array_equal(operators.sample(image, coords, padding="reflection")[:2, 0], [7, 1])
+    assert_array_equal(operators.sample(image, coords, padding="wrap")[:, 0], [7, 1, 8_000_000 % 7 + 1])
 
 
 def test_large_but_finite_coordinates_still_reflect():
     image = jnp.arange(7.0)[None, :, None]  # mirrors at 0 and 6: period 12
     coords = jnp.array([[1e6, 0.0], [-1e6, 0.0], [1200001.0, 0.0], [121.5, 0.0]])
-    assert_allclose(ops.sample(image, coords, padding="reflection")[:, 0], [4, 4, 1, 1.5], atol=1e-4)
+    assert_allclose(operators.sample(image, coords, padding="reflection")[:, 0], [4, 4, 1, 1.5], atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
-@pytest.mark.daily("bilinear", "nearest")
+@pytest.mark.daily("bilinear")
 def test_beyond_32_bits_float64_coordinates_still_reflect_and_wrap(x64, method):
     image, coords = normal(4, 5, 2).astype(float), np.array([[5e9 + 0.3, 1.2], [-7e9 - 0.4, 2.3], [1.7, 3e12 + 0.25]])
     for options in ({"padding": "reflection"}, {"padding": "wrap"}):

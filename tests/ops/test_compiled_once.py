@@ -16,43 +16,70 @@ from vtnjax.nn import (
     VolumetricTransformer,
 )
 
-RNGS = nnx.Rngs(0)
-IMAGES, MAPS, DIGITS = jnp.ones((2, 8, 8, 4)), jnp.ones((2, 8, 8)), jnp.ones((8, 28, 28, 1))
+
+def images(channels=4):
+    return jnp.ones((2, 8, 8, channels))
+
+
+def maps():
+    return jnp.ones((2, 8, 8))
+
+
+def digits():
+    return jnp.ones((8, 28, 28, 1))
 
 
 def transformer(warp, **options):
-    return SpatialTransformer(lambda x: x.mean((1, 2)), 4, warp=warp, rngs=RNGS, **options)
+    return SpatialTransformer(lambda x: x.mean((1, 2)), 4, warp=warp, rngs=nnx.Rngs(0), **options)
+
+
+def of_volumes():
+    return SpatialTransformer(lambda x: x.mean((1, 2, 3)), 4, warp="affine3d", rngs=nnx.Rngs(0))
 
 
 def volumetric(channels, **options):
-    return VolumetricTransformer(channels, 2, window=(3, 3), widths=(2,), squeezed=(1,), rngs=RNGS, **options)
+    return VolumetricTransformer(channels, 2, window=(3, 3), widths=(2,), squeezed=(1,), rngs=nnx.Rngs(0), **options)
 
 
+# What is called and its arguments, made when a test asks for them.
+WARPS = ("translation", "attention", "affine", "projective", "tps")
 MODULES = {
-    **{warp: (transformer(warp), IMAGES) for warp in ("translation", "attention", "affine", "projective", "tps")},
-    "linear": (transformer("linear", basis=jnp.eye(3)[:, :2, None] * jnp.ones((1, 1, 8))), IMAGES),
-    "affine3d": (SpatialTransformer(lambda x: x.mean((1, 2, 3)), 4, warp="affine3d", rngs=RNGS), IMAGES[..., None, :]),
-    "antialiased": (transformer("affine", antialias=2), IMAGES),
-    "attention sampler": (AttentionSampler((4, 4)), IMAGES, MAPS),
-    "saliency sampler": (SaliencySampler((4, 4), size=5), IMAGES, MAPS),
-    "trilinear attention": (TrilinearAttention(), IMAGES),
-    "volumetric": (volumetric(4), IMAGES),
-    "volumetric, a regression": (volumetric(4, probabilistic=False), IMAGES),
-    "volumetric, rows of channels": (volumetric(8), jnp.ones((2, 8, 8, 8))),
-    "deformable": (DeformableConv(4, 4, (3, 3), rngs=RNGS), IMAGES),
+    **{warp: lambda warp=warp: (transformer(warp), images()) for warp in WARPS},
+    "linear": lambda: (transformer("linear", basis=jnp.eye(3)[:, :2, None] * jnp.ones((1, 1, 8))), images()),
+    "affine3d": lambda: (of_volumes(), images()[..., None, :]),
+    "antialiased": lambda: (transformer("affine", antialias=2), images()),
+    "attention sampler": lambda: (AttentionSampler((4, 4)), images(), maps()),
+    "saliency sampler": lambda: (SaliencySampler((4, 4), size=5), images(), maps()),
+    "trilinear attention": lambda: (TrilinearAttention(), images()),
+    "volumetric": lambda: (volumetric(4), images()),
+    "volumetric, a regression": lambda: (volumetric(4, probabilistic=False), images()),
+    "volumetric, rows of channels": lambda: (volumetric(8), images(8)),
+    "deformable": lambda: (DeformableConv(4, 4, (3, 3), rngs=nnx.Rngs(0)), images()),
 }
+
+
+def placed(key, image):
+    return distort.place_in_volume(key, image, depth=2, shape=(4, 4, 4))
+
+
 FUNCTIONS = {
-    "separable, any platform": (ops.sample_separable, IMAGES[0], MAPS[0, 0], MAPS[0, 0]),
-    "volume": (lambda k, x: distort.place_in_volume(k, x, depth=2, shape=(4, 4, 4)), jax.random.key(0), DIGITS[0]),
+    "separable, any platform": lambda: (ops.sample_separable, images()[0], maps()[0, 0], maps()[0, 0]),
+    "volume": lambda: (placed, jax.random.key(0), digits()[0]),
 }
 for kind in sorted(set(distort.DISTORTIONS) - {"none", "VOLUME"}):
-    FUNCTIONS[f"distortion {kind}"] = (
-        lambda k, x, kind=kind: distort.distort_batch(kind, k, x),
+    FUNCTIONS[f"distortion {kind}"] = lambda kind=kind: (
+        lambda key, batch: distort.distort_batch(kind, key, batch),
         jax.random.key(0),
-        DIGITS,
+        digits(),
     )
-OPERATORS = {name: (call, *operators.arguments(name, jnp.float32)) for name, (call, _) in operators.OPERATORS.items()}
-LOSSES = {name: (call, *map(jnp.asarray, arrays)) for name, (call, arrays) in operators.LOSSES.items()}
+OPERATORS = {
+    name: lambda name=name, call=call: (call, *operators.arguments(name, jnp.float32))
+    for name, (call, _) in operators.OPERATORS.items()
+}
+LOSSES = {
+    name: lambda call=call, arrays=arrays: (call, *map(jnp.asarray, arrays))
+    for name, (call, arrays) in operators.LOSSES.items()
+}
 EVERY = OPERATORS | LOSSES | MODULES | FUNCTIONS
 
 
@@ -78,7 +105,7 @@ def test_compilations_are_noticed(compilations):
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.daily("bilinear", "tps", "consistency_loss", "translation")
 def test_a_second_call_compiles_nothing(name, compilations):
-    call, *arguments = EVERY[name]
+    call, *arguments = EVERY[name]()
     jax.block_until_ready(call(*arguments))
     compilations.clear()
     jax.block_until_ready(call(*arguments))

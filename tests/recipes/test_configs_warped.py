@@ -40,6 +40,7 @@ def test_every_row_of_table_1_builds(backbone, row):
 
 
 @pytest.mark.parametrize("variant", ["smoke,backbone=resnet18", "smoke,backbone=squeezenet,warp=deformable"])
+@pytest.mark.daily("*squeezenet*")
 def test_small_trunks_build(variant):
     assert_builds("cub_vtn", variant, "smoke")
 

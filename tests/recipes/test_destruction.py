@@ -50,7 +50,7 @@ def test_the_loss_is_the_sum_over_images_as_they_are_and_shuffled(adversaries):
     loss, logged = Destruction(adversarial=0.5, location=0.2, **OPTIONS)(network, BATCH, KEY)
     (shown,) = network.shown
     key = jax.random.fold_in(KEY, 3)
-    shuffle = functools.partial(distort.shuffle_regions, regions=3, **OPTIONS)
+    shuffle = jax.jit(functools.partial(distort.shuffle_regions, regions=3, **OPTIONS))
     shuffled, came = zip(*map(shuffle, jax.random.split(key, 4), IMAGES), strict=True)
     assert_array_equal(shown[::2], IMAGES)
     assert_allclose(shown[1::2], jnp.stack(shuffled), atol=1e-6)
@@ -158,6 +158,7 @@ def test_the_recipe_is_the_reference_codes():
 
 
 @pytest.mark.parametrize("warp", ["none", "vtn"])
+@pytest.mark.daily("none")
 def test_scenes_are_learned_by_destruction_too(warp):
     variant = f"smoke,trunk=small,dcl,warp={warp}"
     recipe = read(get_config("scenes", variant), "scenes", "smoke,trunk=small")

@@ -60,7 +60,7 @@ def test_options_of_a_network_are_named_by_the_configs_keys(changes, said):
     with config.unlocked():
         config.network.update(changes)
     with pytest.raises(ValueError, match=said):
-        read(config, "composites", "smoke").network(0)
+        nnx.eval_shape(lambda: read(config, "composites", "smoke").network(0))
 
 
 def made_rates(variant):
@@ -98,4 +98,4 @@ def test_frozen_statistics_of_a_network_without_any_are_refused():
     config = get_config("cub_vtn", "smoke,backbone=squeezenet,warp=none")
     config.frozen_statistics = True
     with pytest.raises(ValueError, match=r"config.frozen_statistics must be False for a network without a trunk that"):
-        read(config, "cub_vtn", "smoke").network(0)
+        nnx.eval_shape(lambda: read(config, "cub_vtn", "smoke").network(0))
