@@ -234,6 +234,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "composites": lambda: _column("composites"),
     "scenes_frozen": lambda: _column("scenes_frozen"),
     "scenes": lambda: _whole("scenes"),
+    "scenes_retrieval": lambda: _whole("scenes_retrieval"),
     "hidden_digits": lambda: _column("hidden_digits"),
     "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
