@@ -79,10 +79,15 @@ def get_config(variant: str = "") -> ConfigDict:
 
 def searched(benchmark: str) -> dict:
     """A benchmark, of which scenes are small and few."""
-    found = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
+    found: dict[str, Any] = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
     if benchmark == "scenes":
-        found |= {"size": SIZE, "scales": (0.5, 0.5**0.5, 1.0, 2**0.5), "words": 4096, "examples": 500}
-        found["threshold"] = 5.0
+        found |= {
+            "size": SIZE,
+            "scales": (0.5, 0.5**0.5, 1.0, 2**0.5),
+            "words": 4096,
+            "examples": 500,
+            "threshold": 5.0,
+        }
     return found
 
 
