@@ -168,6 +168,10 @@ def of_vtn():
         f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
         f"in place of the iterated one, {heads['mpncov']:.1f} %. A kernel pooling has {heads['kp']:.1f} %",
         f"An iSQRT-COV head without a warp has {mean('scenes', 'warp=none,head=isqrt,localise'):.1f} %",
+        f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
+        f"With the attention as it is the error is {mean('scenes_frozen', 'frozen,warp=asn,attention=plain'):.1f} %, "
+        f"against {scenes['none']:.1f} % without a warp and {mean('scenes_frozen', 'frozen,warp=asn'):.1f} % with its "
+        "square",
         f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
     ]
 
