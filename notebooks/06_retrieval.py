@@ -250,10 +250,16 @@ figure
 # %% [markdown]
 # ## What the groups of a VTN read
 #
-# A VTN warps each group of channels by a field of its own. Below are the same stamp in two images, and four groups of
-# the network that was fine-tuned above: a dot lies where a place of the warped map reads, in the colour of that place,
-# as in Fig. 7 of VTN. Where dots of one colour lie on the same part in both images, the fields have aligned it; a run
-# as short as this one moves little.
+# A VTN warps each group of channels by a field of its own. Below are the same stamp in two images, and the first four
+# groups of the network that was fine-tuned above: a dot lies where a place of the warped map reads, in the colour of
+# that place, as in Fig. 7 of VTN, and black is where a field folds. Where dots of one colour lie on the same part in
+# both images, the fields have aligned it; a run as short as this one moves little.
 
 # %%
-plot.fields(np.stack(PAIR), OUT["coords"], titles=("query", "match"))
+figure = Figure(figsize=(9, 4), layout="constrained")
+for row, image, fields in zip(figure.subplots(2, 5), PAIR, OUT["coords"], strict=True):
+    plot.draw_image(row[0], image, "input")
+    for group, axes in enumerate(row[1:]):
+        plot.draw_sources(axes, image, fields[:, :, group])
+        axes.set_title(f"group {group}", fontsize=8)
+figure
