@@ -18,6 +18,7 @@ from train_runs import environment
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.py"))
 EXPLORE = FOLDER / "07_explore.py"
+RETRIEVAL = FOLDER / "06_retrieval.py"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -52,7 +53,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", named(NOTEBOOKS[1:]))  # the first runs whole, below
+@pytest.mark.parametrize("path", named(path for path in NOTEBOOKS[1:] if path != RETRIEVAL))
 def test_a_notebook_runs_without_a_warning(path, tmp_path):
     run(path, tmp_path, SMOKE="1")
     assert not list(tmp_path.iterdir())
@@ -80,6 +81,30 @@ def test_the_ipynb_was_run_whole_and_is_small(path):
     assert sum("image/jpeg" in output.get("data", {}) for output in outputs) >= 3
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert path.with_suffix(".ipynb").stat().st_size < 300_000
+
+
+@pytest.mark.slow
+def test_what_the_notebook_of_retrieval_shows_is_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("SMOKE", "1")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    with plt.rc_context():
+        for cell in jupytext.read(RETRIEVAL).cells:
+            if cell.cell_type == "code":
+                exec("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")), names)
+    assert not list(tmp_path.iterdir())
+    before, after = (names["FIGURES"][name] for name in ("before", "after"))
+    assert all(0 < figures[f"map_{kind}"] < 1 for figures in (before, after) for kind in ("easy", "medium", "hard"))
+    assert before["map_medium"] != after["map_medium"]
+    assert len(names["BOXES"]) == 15  # 1 + 4 + 9 squares of a square map, and the whole
+    assert names["BOXES"].min() == -0.5
+    assert names["BOXES"].max() == names["SIZE"] - 0.5
+    assert names["SHARES"].sum() == pytest.approx(names["COSINE"], abs=1e-4)
+    truths = names["LANDMARKS"].ground_truth
+    for row, truth in zip(names["RANKED"]["verified"], truths, strict=True):
+        assert row[0] in truth["easy"] + truth["hard"]
+    assert names["INLIERS"]["right"] > 2 * names["INLIERS"]["wrong"]
+    assert names["OUT"]["coords"].shape == (2, 16, 16, 4, 2)
 
 
 # ---- Sliders
