@@ -114,8 +114,8 @@ plot.retrieved(
 # ## The regions of R-MAC
 #
 # R-MAC adds up the maxima of square regions of the map, on three levels, each brought to length 1. So the similarity
-# of two images is a sum over pairs of regions. Left are all regions of the query; then the three pairs that give most,
-# each pair in its own colour.
+# of two images is a sum over pairs of regions. Left are all regions of the query; then, of the parts of the map, the
+# three pairs that give most, each pair in its own colour.
 
 
 # %%
@@ -146,9 +146,10 @@ for each, image, title in zip(axes, (PAIR[0], *PAIR), ("all regions", "query", "
     plot.draw_image(each, image, title)
 for box in BOXES:
     plot.draw_box(axes[0], box, "white", width=0.7)
-for place, colour in zip(np.argsort(-SHARES, axis=None)[:3], ("red", "gold", "cyan"), strict=True):
-    for each, number in zip(axes[1:], np.unravel_index(place, SHARES.shape), strict=True):
-        plot.draw_box(each, BOXES[number], colour, width=2)
+PARTS = SHARES[2:, 2:]  # without the whole map, and the first square, which is the whole of a square map
+for place, colour in zip(np.argsort(-PARTS, axis=None)[:3], ("red", "gold", "cyan"), strict=True):
+    for each, number in zip(axes[1:], np.unravel_index(place, PARTS.shape), strict=True):
+        plot.draw_box(each, BOXES[2 + number], colour, width=2)
 figure
 
 # %% [markdown]
