@@ -149,7 +149,7 @@ for box in BOXES:
 PARTS = SHARES[2:, 2:]  # without the whole map, and the first square, which is the whole of a square map
 for place, colour in zip(np.argsort(-PARTS, axis=None)[:3], ("red", "gold", "cyan"), strict=True):
     for each, number in zip(axes[1:], np.unravel_index(place, PARTS.shape), strict=True):
-        plot.draw_box(each, BOXES[2 + number], colour, width=2)
+        plot.draw_box(each, BOXES[2 + number], colour, width=2.0)
 figure
 
 # %% [markdown]
@@ -220,12 +220,12 @@ def kind(image, truth):
     return "right" if right else "junk" if image in truth["junk"] else "wrong"
 
 
-ROWS = [(query, name) for query in WHICH for name in RANKED]
+ROWS = [(query, name, RANKED[name][query][:5].tolist()) for query in WHICH for name in RANKED]
 plot.retrieved(
-    [LANDMARKS.queries[query] for query, _ in ROWS],
-    [[LANDMARKS.database[image] for image in RANKED[name][query][:5]] for query, name in ROWS],
-    [[kind(image, LANDMARKS.ground_truth[query]) for image in RANKED[name][query][:5]] for query, name in ROWS],
-    titles=[name for _, name in ROWS],
+    [LANDMARKS.queries[query] for query, *_ in ROWS],
+    [[LANDMARKS.database[image] for image in best] for *_, best in ROWS],
+    [[kind(image, LANDMARKS.ground_truth[query]) for image in best] for query, _, best in ROWS],
+    titles=[name for _, name, _ in ROWS],
 )
 
 # %% [markdown]
