@@ -162,7 +162,8 @@ def of_vtn():
         f"a bilinear head has an error of {heads['bp']:.1f} %, an iSQRT-COV head one of {heads['isqrt']:.1f} %, and",
         f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
         f"has the highest error in every seed, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
-        f"in every seed, {located['warp=stn,localise']:.1f} % in the mean against {located['warp=none,localise']:.1f} %.",
+        f"in every seed, {located['warp=stn,localise']:.1f} % in the mean against "
+        f"{located['warp=none,localise']:.1f} %.",
         f"With a VTN it has {mean('scenes', 'warp=vtn,dcl,localise'):.1f} %, and less in every seed",
         f"the VTN's error is {without['mixing']:.1f} %. Without probabilities it is {without['probability']:.1f} %, "
         f"and without the consistency loss {without['consistency']:.1f} %",
