@@ -45,7 +45,7 @@ def test_an_unknown_name_lists_the_choices():
         ValueError,
         match=r"dataset must be one of 'digits', 'two_digits', 'hidden_digits', 'solar', 'generated', 'composites', "
         r"'idx', 'folder', 'cub', 'cars', 'aircraft', 'inat2017', 'stored', 'svhn', 'stamps', 'scenes', "
-        r"'tfds:NAME', 'drawn:NAME', not "
+        r"'landmark_tuples', 'tfds:NAME', 'drawn:NAME', not "
         r"'digit'; did you mean 'digits'\?",
     ):
         load_source("digit", "train")
