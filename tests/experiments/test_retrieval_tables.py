@@ -85,8 +85,9 @@ def test_precisions_are_shown_as_they_are(tmp_path):
 
 
 @pytest.mark.slow
-def test_rows_of_each_kind_run_on_drawn_pictures(tmp_path):
+def test_rows_of_each_kind_run_on_drawn_pictures(tmp_path, monkeypatch):
     """One off the shelf, one that is fine-tuned, and one of two stages."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)  # of which the runs would have eight devices
     rows, where = ("R-MAC", "GeM + VTN", "DELF + VTN"), ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path)]
     main(["scenes_retrieval", "--smoke", "--seeds", "1", "--rows", *rows, *where])
     table = TABLES["scenes_retrieval"]()

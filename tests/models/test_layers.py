@@ -57,6 +57,10 @@ def test_a_feature_localiser_has_few_channels_and_as_many_units():
     narrow = np.maximum(np.asarray(features()) @ np.asarray(localiser.conv.kernel[...])[0, 0], 0)
     units = np.maximum(narrow.reshape(3, -1) @ np.asarray(localiser.hidden.kernel[...]), 0)
     assert_allclose(run(localiser, features()), units, atol=1e-5)
+    # Linear in its places, a map says the same at twice the size.
+    slope = np.broadcast_to(np.linspace(1, 2, 10)[:, None, None], (3, 10, 12, 8)).astype(np.float32)
+    halved = np.broadcast_to(slope[:, :, :6].reshape(3, 5, 2, 6, 8).mean(2), (3, 5, 6, 8))
+    assert_allclose(run(localiser, jnp.asarray(slope)), run(localiser, jnp.asarray(halved)), atol=1e-5)
 
 
 def test_a_convolution_with_pooling_keeps_the_last_odd_row_and_column():

@@ -11,6 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from vtnjax import ops
 from vtnjax._arrays import by_rows
 from vtnjax.models.pooling import max_pool
 
@@ -147,16 +148,22 @@ class FCNLocaliser(nnx.Module):
 
 
 class FeatureLocaliser(nnx.Module):
-    """A 1 x 1 convolution to few channels and a layer of as many units (STN A.6)."""
+    """A 1 x 1 convolution to few channels and a layer of as many units (STN A.6).
+
+    A map of another size than it was made for, as a search among images of any size has, is resized bilinearly before
+    the layer: where a transformer places its warp does not depend on how many positions there are.
+    """
 
     def __init__(self, shape: Sequence[int], width: int, *, dtype: DTypeLike | None = None, rngs: nnx.Rngs):
-        h, w, c = shape
+        h, w, c = self.shape = tuple(shape)
         self.conv = nnx.Conv(c, width, (1, 1), dtype=dtype, rngs=rngs)
         self.hidden = nnx.Linear(h * w * width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, features: Float[Array, "n h w c"]) -> Float[Array, "n width"]:
         """The units."""
         x = nnx.relu(self.conv(features))
+        if x.shape[1:3] != self.shape[:2]:
+            x = jax.vmap(lambda each: ops.resize(each, shape=self.shape[:2], align_corners=False))(x)
         return nnx.relu(self.hidden(x.reshape(x.shape[0], -1)))
 
 
