@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from vtnjax.retrieval import ASMKIndex, LocalFeatures, LocalSearch, build_index, build_local_search
+from vtnjax.retrieval.local_search import matched
 
 RNG = np.random.default_rng(0)
 CODEBOOK = RNG.standard_normal((32, 16)).astype(np.float32)
@@ -46,9 +47,24 @@ def test_an_image_with_the_features_in_place_overtakes_one_that_only_has_them(se
     before, after = search.rank(QUERY, best=0).tolist(), search.rank(QUERY).tolist()
     assert after[0] == 4
     assert sorted(after) == list(range(6))
-    counts = {image: search.verify(QUERY, image)[1].inliers.sum() for image in range(6)}
+    counts = {}
+    for image in range(6):
+        matches, fit = search.verify(QUERY, image)
+        counts[image] = len(
+            {target for (_, target), inlier in zip(matches.tolist(), fit.inliers, strict=True) if inlier}
+        )
     assert after == sorted(before, key=lambda image: (-counts[image], before.index(image)))
     assert counts[4] == 40 > counts[1]
+
+
+def test_features_that_fall_on_one_of_the_image_count_once():
+    """A map that shrinks a query to a corner has many inliers, and finds little."""
+    corner, one = np.array([[7, 7], [8, 7], [7, 8]], np.float32), np.ones(39, np.float32)
+    image = LocalFeatures(corner, QUERY.descriptors[:3], one[:3], one[:3])
+    alike = LocalFeatures(QUERY.keypoints[:39], np.tile(QUERY.descriptors[:3], (13, 1)), one, one)
+    matches, fit = build_local_search(CODEBOOK, [image]).verify(alike, 0)
+    assert fit.inliers.sum() == len(matches) == 39
+    assert matched(matches, fit) == 3
 
 
 def test_matches_and_fit_are_those_of_the_image(search):

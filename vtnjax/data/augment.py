@@ -58,12 +58,7 @@ def photo_augment(
             [0, 1] or `smallest` not above 0 and at most 1; from the function, if an image is of another kind.
     """
     _check_sizes(size, crop)
-    for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
-        check_at_least_0(name, value)
-    if not 0 <= colour <= 1:
-        raise ValueError(f"colour must be from 0 to 1, not {colour}")
-    if not 0 < smallest <= 1:
-        raise ValueError(f"smallest must be above 0 and at most 1, not {smallest}")
+    _check_draws(rotation, pca_noise, colour, smallest)
 
     def augment(record: Record, rng: np.random.Generator) -> Record:
         image = record["image"]
@@ -143,6 +138,15 @@ def _resized_shape(shape: tuple[int, ...], size: int, keep_aspect: bool) -> tupl
     height, width = shape[:2]
     shorter = min(height, width)
     return round(height * size / shorter), round(width * size / shorter)
+
+
+def _check_draws(rotation: float, pca_noise: float, colour: float, smallest: float) -> None:
+    for name, value in (("rotation", rotation), ("pca_noise", pca_noise)):
+        check_at_least_0(name, value)
+    if not 0 <= colour <= 1:
+        raise ValueError(f"colour must be from 0 to 1, not {colour}")
+    if not 0 < smallest <= 1:
+        raise ValueError(f"smallest must be above 0 and at most 1, not {smallest}")
 
 
 def _central(image: np.ndarray) -> np.ndarray:

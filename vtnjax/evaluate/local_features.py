@@ -39,13 +39,11 @@ def local_features(
 
     Its keypoint is the middle of the cell's receptive field, in pixels of the image as it was given. A transformer
     reads a cell elsewhere, each group of channels at a place of its own: then the keypoint is the middle of the field
-    at the mean of these places. (The reference code says 32 x / scale for column x: it counts from corners of pixels,
-    and its network's padding moves no cell.)
+    at the mean of these places. (The reference code counts from corners of pixels, in a network of another stride.)
 
     Images are padded as `evaluate.describe` pads them, and the features are those of the image alone: the trunk masks
     the padding, and a transformer reads the map cut to the image's size, for each of which it is compiled. An image is
-    resized bilinearly without antialiasing, and its size rounded down. Scales at which no cell lies in the
-    image give nothing, and images of fewer than 10 pixels on a side, as in the reference code, nothing at all.
+    resized bilinearly without antialiasing, its size rounded down. One of fewer than 10 pixels on a side gives nothing.
 
     Args:
         network: it is left as it is.
@@ -56,7 +54,6 @@ def local_features(
         project: what makes the descriptors of an image shorter, such as `principal_components(...).apply`; without it
             those of thousands of images fill the memory.
         prepare: what the network takes, of images (n, h, w, 3) in [0, 1]; a pure function.
-
         sizes: (h, w) of all images that the network reads, where these are a part of them: then all parts share their
             24 shapes.
 
@@ -69,29 +66,38 @@ def local_features(
     """
     check_images(images, scales)
     check_at_least_1("most", most)
-    if not hasattr(network.backbone, "cells"):
-        raise ValueError(
-            "the network's trunk must be a backbone, which tells where its cells lie, not "
-            f"{type(network.backbone).__name__}"
-        )
+    _check_trunk(network)
     network = nnx.merge(*nnx.split(network), copy=True)
     network.eval()
     known = [image.shape[:2] for image in images] if sizes is None else sizes
     shapes = padded_shapes(_scaled(size, scale) for size in known for scale in _useful(size, scales))
     warps = network.transformer is not None
     read = functools.partial(_read, *nnx.split(network), prepare, shapes, warps)
-    cells, channels = (each[network.layer] for each in (network.backbone.cells, network.backbone.channels))
+    all_of = functools.partial(_at_scales, read, network, scales)
 
     def found(image):
-        parts = [_nothing(channels)]
-        for scale in _useful(image.shape[:2], scales):
-            warped, scores, coords = read(resized(image, scale))
-            parts.append(_at_scale(warped, scores, coords, cells, scale))
-        features = LocalFeatures(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-        best = features.best(most, threshold=threshold)
+        best = all_of(image).best(most, threshold=threshold)
         return best if project is None else best._replace(descriptors=project(best.descriptors))
 
     return map(found, images)
+
+
+def _check_trunk(network):
+    if not hasattr(network.backbone, "cells"):
+        raise ValueError(
+            "the network's trunk must be a backbone, which tells where its cells lie, not "
+            f"{type(network.backbone).__name__}"
+        )
+
+
+def _at_scales(read, network, scales, image):
+    """All there is in an image."""
+    cells, channels = (each[network.layer] for each in (network.backbone.cells, network.backbone.channels))
+    parts = [_nothing(channels)]
+    for scale in _useful(image.shape[:2], scales):
+        warped, scores, coords = read(resized(image, scale))
+        parts.append(_at_scale(warped, scores, coords, cells, scale))
+    return LocalFeatures(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def _useful(size, scales):

@@ -18,6 +18,7 @@ from vtnjax.evaluate.describe_all import of_this_process
 from vtnjax.evaluate.local_features import SCALES, local_features
 from vtnjax.evaluate.revisited import PROTOCOLS, revisited
 from vtnjax.models import DELF, imagenet_input
+from vtnjax.retrieval.local_search import matched
 
 _AT_ONCE = 32  # images that are held in memory
 _FOR_COMPONENTS = 100  # images, of whose features the components are found before the others are made shorter
@@ -31,9 +32,6 @@ class LocalRetrieval:
     benchmark. Local features of the database are indexed; of each query the best images without a protocol's junk are
     verified, so that every protocol has a ranking of its own. The figures are named as those of `Retrieval`. Each
     process makes all of them.
-
-    What is counted of a verified image are its features that are matched by inliers, each once. The reference code
-    counts the inliers, of which a map that shrinks a query to a point has many.
 
     Attributes:
         benchmark: a name that `data.load_benchmark` knows.
@@ -147,8 +145,7 @@ class LocalRetrieval:
 
             @functools.cache
             def inliers(image, query=query):
-                matches, fit = search.verify(query, image, threshold=self.threshold)
-                return len(np.unique(matches[fit.inliers, 1]))
+                return matched(*search.verify(query, image, threshold=self.threshold))
 
             for protocol, (_, left_out) in PROTOCOLS.items():
                 junk = [index for name in left_out for index in truth[name]]

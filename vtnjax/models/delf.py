@@ -13,7 +13,7 @@ from vtnjax._arrays import widest
 from vtnjax._checks import check_at_least_1, check_choice, check_positive
 from vtnjax.models.backbones._layers import ConvNorm
 from vtnjax.models.backbones.resnet import ResNet
-from vtnjax.models.layers import PooledClassifier
+from vtnjax.models.layers import PooledClassifier, padded_features
 from vtnjax.ops.pooling import unit
 
 STAGES = ("features", "attention")
@@ -110,18 +110,9 @@ class DELF(nnx.Module):
     def padded(
         self, image: Float[Array, "n h w c"], inside: Bool[Array, "n h w 1"]
     ) -> tuple[Float[Array, "n h2 w2 k"], Bool[Array, "n h2 w2 1"]]:
-        """The same of images that are padded at the right and at the bottom, in evaluation mode.
-
-        Args:
-            image: (n, h, w, 3); what is in the padding does not matter.
-            inside: (n, h, w, 1), true where the image is.
-
-        Returns:
-            Features (n, h', w', k), and where the image is in them, (n, h', w', 1): there they are those of the image
-            alone, and elsewhere 0. The trunk must be a backbone, which has `padded`.
-        """
-        features, insides = (each[self.layer] for each in self.backbone.padded(image, inside))
-        return jnp.where(insides, features, 0) * self.scale, insides
+        """The same of padded images, and where the image is in them; see `padded_features`."""
+        features, inside = padded_features(self.backbone, image, inside, layer=self.layer)
+        return features * self.scale, inside
 
     def classify(self, features: Float[Array, "n h2 w2 k"]) -> tuple[Float[Array, "n classes"], dict[str, Array]]:
         """Logits (n, classes) of `features` (n, h', w', k), and `out` as the call has it."""

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vtnjax import ops
 from vtnjax._arrays import by_rows
@@ -223,6 +223,26 @@ def _rectified(norm, x):
 def last_features(trunk: Callable[[Array], dict[str, Array]], image: Float[Array, "n h w c"]) -> Array:
     """The last features (n, h', w', k) that a trunk makes of images."""
     return list(trunk(image).values())[-1]
+
+
+def padded_features(
+    trunk: Any, image: Float[Array, "n h w c"], inside: Bool[Array, "n h w 1"], *, layer: str | None = None
+) -> tuple[Float[Array, "n h2 w2 k"], Bool[Array, "n h2 w2 1"]]:
+    """The features `layer`, or the last, of images that are padded at the right and at the bottom, in evaluation mode.
+
+    Args:
+        trunk: a backbone, which has `padded`.
+        image: (n, h, w, c); what is in the padding does not matter.
+        inside: (n, h, w, 1), true where the image is.
+        layer: the name of the features; None: the last.
+
+    Returns:
+        Features (n, h', w', k), and where the image is in them, (n, h', w', 1): there they are those of the image
+        alone, and elsewhere 0.
+    """
+    maps, insides = trunk.padded(image, inside)
+    name = layer or list(maps)[-1]
+    return jnp.where(insides[name], maps[name], 0), insides[name]
 
 
 def features_shape(backbone: nnx.Module, shape: Sequence[int], *, layer: str | None = None) -> tuple[int, int, int]:

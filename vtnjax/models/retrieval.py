@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from vtnjax._arrays import widest
 from vtnjax._checks import check_positive
-from vtnjax.models.layers import last_features
+from vtnjax.models.layers import last_features, padded_features
 from vtnjax.ops.pooling import unit
 
 
@@ -64,18 +64,9 @@ class RetrievalNet(nnx.Module):
     def padded(
         self, image: Float[Array, "n h w 3"], inside: Bool[Array, "n h w 1"]
     ) -> tuple[Float[Array, "n h2 w2 k"], Bool[Array, "n h2 w2 1"]]:
-        """The same of images that are padded at the right and at the bottom, in evaluation mode.
-
-        Args:
-            image: (n, h, w, 3); what is in the padding does not matter.
-            inside: (n, h, w, 1), true where the image is.
-
-        Returns:
-            Features (n, h', w', k), and where the image is in them, (n, h', w', 1): there they are those of the image
-            alone, and elsewhere 0. The trunk must be a backbone, which has `padded`.
-        """
-        features, insides = (list(each.values())[-1] for each in self.trunk.padded(image, inside))
-        return jnp.where(insides, features * self.scale, 0), insides
+        """The same of padded images, and where the image is in them; see `padded_features`."""
+        features, inside = padded_features(self.trunk, image, inside)
+        return features * self.scale, inside
 
     def describe(self, features: Float[Array, "n h w k"]) -> tuple[Float[Array, "n d"], dict[str, Array]]:
         """Descriptors (n, d) of `features` (n, h', w', k), and `out` as the call has it."""

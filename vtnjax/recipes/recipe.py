@@ -24,7 +24,8 @@ from vtnjax.train.config import Config, check_numbers, naming
 from vtnjax.train.step import Step, make_train_step
 
 DTYPES = ("float32", "bfloat16")
-_RANKINGS = ("contrastive", "triplet")  # the objectives of networks that describe images and name no classes
+# The objectives of networks that describe images and name no classes.
+_RANKINGS = tuple(name for name, kind in OBJECTIVES.items() if kind in (Contrastive, Triplet))
 EVALUATIONS = {
     "classification": evaluate.Classification,
     "super_classes": evaluate.SuperClasses,
@@ -111,21 +112,14 @@ def read_recipe(config: Config, *, sources: tuple[data.Source, data.Source] | No
         sets = f"{train.classes} and {test.classes}"
         raise ValueError(f"the training and the test set must have the same classes, not {sets}")
     first, classes = train[0], len(train.classes)
-    if len(config.class_weights) not in (0, classes):
-        raise ValueError(
-            f"config.class_weights must be {classes} numbers, one a class, not {len(config.class_weights)}"
-        )
+    _check_weights(config.class_weights, classes)
     named.batching.check(config.batch_size, classes, triplets=named.objective.triplets)
-    with naming("evaluation"):
-        evaluation = named.evaluation.of(test)
     as_input = make_as_input(named.input, config.dtype)
-    if isinstance(evaluation, evaluate.OwnImages):
-        evaluation = evaluation.prepared_by(as_input)
+    evaluation = _of_set(named.evaluation, test, as_input)
     record = {
         "image": jax.ShapeDtypeStruct(named.input.stored(first["image"].shape), first["image"].dtype),
         "label": jax.ShapeDtypeStruct(np.shape(first["label"]), np.int32),
     }
-
     spec = named.batching.spec(config.batch_size, record)
     _check_parts(config.micro_batches, spec, named.batching.group)
 
@@ -196,6 +190,18 @@ def _make(config, key, table, **beside):
         return kind(**options, **beside)
 
 
+def _check_weights(weights, classes):
+    if len(weights) not in (0, classes):
+        raise ValueError(f"config.class_weights must be {classes} numbers, one a class, not {len(weights)}")
+
+
+def _of_set(evaluation, test, as_input):
+    """The evaluation of a test set; one with images of its own is told what the network takes."""
+    with naming("evaluation"):
+        evaluation = evaluation.of(test)
+    return evaluation.prepared_by(as_input) if isinstance(evaluation, evaluate.OwnImages) else evaluation
+
+
 def _check_parts(count, spec, group):
     """Raise a ValueError unless each device's share of a batch can be cut into parts of whole groups."""
     devices = jax.device_count()
@@ -212,7 +218,8 @@ def _check_parts(count, spec, group):
 def _read_objective(config):
     """The objective, told how the classes count in it, if it knows of classes."""
     told = {"label_smoothing": config.label_smoothing, "class_weights": tuple(config.class_weights)}
-    if look_up("objective", config.objective, OBJECTIVES)[0] not in (Contrastive, Triplet):
+    look_up("objective", config.objective, OBJECTIVES)  # a wrong name is told with the nearest
+    if config.objective.name not in _RANKINGS:
         return _make(config, "objective", OBJECTIVES, **told)
     for name, value in told.items():
         if value:

@@ -46,6 +46,8 @@ class LocalSearch:
     ) -> Int[np.ndarray, " images"]:
         """All images, the best first: by the index, and then the best of them by how many features lie alike.
 
+        What is counted of an image are its features that are matched by inliers, each once, see `matched`.
+
         Args:
             query: the local features of the query.
             junk: images that are not verified: those that the protocol leaves out. Medium and Hard have their own, so
@@ -73,7 +75,7 @@ class LocalSearch:
         if not best:
             return ranking
         options = {"distance": distance, "threshold": threshold, "trials": trials, "seed": seed}
-        return rerank(ranking, lambda image: self._fit(query, image, **options)[1].inliers.sum(), best=best, junk=junk)
+        return rerank(ranking, lambda image: matched(*self._fit(query, image, **options)), best=best, junk=junk)
 
     def verify(
         self,
@@ -129,6 +131,15 @@ class LocalSearch:
         matches = match_features(query.descriptors, self.descriptors[own], distance=distance)
         source, target = query.keypoints[matches[:, 0]], self.keypoints[own][matches[:, 1]]
         return matches, affine_ransac(source, target, **options)
+
+
+def matched(matches: Int[np.ndarray, "matches 2"], fit: AffineFit) -> int:
+    """How many features of an image the inliers of a fit match, each once.
+
+    The reference code counts the inliers, of which a map that shrinks a query to a point has many: several features of
+    a query may be nearest to one of the image.
+    """
+    return len(np.unique(matches[fit.inliers, 1]))
 
 
 def build_local_search(
