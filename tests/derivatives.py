@@ -1,6 +1,7 @@
 """Derivatives against central differences, as `jax.test_util.check_grads` takes them, but all in one program."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.testing import assert_allclose
 
@@ -9,7 +10,7 @@ STEP = 1e-4
 
 def random_like(tree, seed):
     generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), tree)
+    return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(size=leaf.shape)), tree)
 
 
 def product(left, right):

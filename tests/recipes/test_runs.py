@@ -325,10 +325,10 @@ def test_every_network_predicts_and_exports(name):
 
     run = recipes.Run(config, 0, recipe.train.classes, model, read_input(config), image)
     assert run.shape == recipe.test[0]["image"].shape
-    assert isinstance(recipe.evaluation, evaluate.Classification)
+    assert isinstance(recipe.evaluation, evaluate.Retrieval if run.describes else evaluate.Classification)
     probabilities, out = jax.eval_shape(run.probabilities, jax.ShapeDtypeStruct((3, *run.shape), np.uint8))
     assert {len(leaf.shape) > 0 and leaf.shape[0] for leaf in [probabilities, *jax.tree.leaves(out)]} == {3}
     said = describe(run, export_run(run))
     assert said["input"] == {"shape": ["n", *run.shape], "dtype": "uint8"}
     assert said["output"] == {"shape": ["n", *probabilities.shape[1:]], "dtype": "float32"}
-    assert said["classes"] == list(run.classes)
+    assert said.get("classes") == (None if run.describes else list(run.classes))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
         ({"config": "configs/digit_stn.py"}, ("No such file", "configs/digit_stn.py")),
         ({"steps": "many"}, ("config.steps=many",)),
         ({"steps": 2.5}, ("config.steps=2.5",)),
-        ({"steps": 0}, ("config.steps must be a whole number of at least 1, not 0",)),
+        ({"steps": -1}, ("config.steps must be a whole number of at least 0, not -1",)),
         ({"seed": -1}, ("config.seed must be",)),
         ({"model": "fcn"}, ("the config has no key 'model'", "it is now config.network.model")),
         ({"network.warp": "afine"}, ("afine", "affine")),
