@@ -1,6 +1,8 @@
+import argparse
 import fnmatch
 import gc
 import os
+import re
 import tempfile
 
 import jaxlib.version
@@ -21,11 +23,11 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# What the commands compile that tests start is kept here, not in the user's cache; pytest's workers share it.
+# What the tests and the commands that they start compile is kept here, not in the user's cache; the workers share it.
 if "PYTEST_XDIST_WORKER" not in os.environ:
-    STARTED = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")
-    os.environ["VTNJAX_TESTS_COMPILED"] = STARTED.name
-os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)  # the tests themselves compile few programs twice
+    COMPILED = tempfile.TemporaryDirectory(prefix="vtnjax-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import hypothesis
 import jax
@@ -38,8 +40,6 @@ jaxtyping.install_import_hook("vtnjax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)  # tests compile much and compute little
-
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["VTNJAX_TESTS_COMPILED"]  # of the processes that tests start
 
 
 def no_sharding(tracer):
@@ -65,7 +65,7 @@ gc.set_threshold(100_000, 20, 50)
 def settled():
     """What a file of tests leaves in JAX's caches stays: the collector of garbage need not go through it ever again."""
     yield
-    gc.collect()
+    gc.collect(1)
     gc.freeze()
 
 
@@ -117,6 +117,27 @@ def torch():
     module = pytest.importorskip("torch")
     module.set_num_threads(1)
     return module
+
+
+def part(text):
+    """The K and N of `--part K/N`."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def pytest_addoption(parser):
+    parser.addoption("--part", type=part, help="K/N: every Nth of the chosen tests, from the Kth on")
+
+
+@pytest.hookimpl(trylast=True)  # when -m and -k have chosen
+def pytest_collection_modifyitems(config, items):
+    if config.option.part:
+        first, step = config.option.part
+        chosen = items[first - 1 :: step]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
+        items[:] = chosen
 
 
 @pytest.hookimpl(wrapper=True)

@@ -110,8 +110,8 @@ def test_figures_go_to_a_record_named_after_the_platform(tmp_path, monkeypatch, 
     assert str(path) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "channels"), [(8, 8), (2, 8)])
-@pytest.mark.daily("2-8")
 def test_the_kernels_of_pallas_sample_as_the_op_does(groups, channels, monkeypatch):
     monkeypatch.syspath_prepend(FOLDER)
     module = load("pallas_sampler")

@@ -58,6 +58,7 @@ def test_maxima_of_squares_behind_batchnorm_keep_their_gradient(monkeypatch):
     assert_same(found, gradient_by_operations(loss, params))
 
 
+@pytest.mark.slow
 def test_the_maxima_of_a_vtns_groups_behind_batchnorm_keep_their_gradient(monkeypatch):
     module = nn.VolumetricTransformer(64, groups=8, window=(3, 3), rngs=nnx.Rngs(0))
     scale, bias, weights = jnp.abs(drawn(1, 1, 1, 64)) + 0.5, drawn(1, 1, 1, 64), drawn(4, 12, 12, 8)
@@ -75,6 +76,7 @@ def test_the_maxima_of_a_vtns_groups_behind_batchnorm_keep_their_gradient(monkey
     assert_same(found, gradient_by_operations(loss, *given))
 
 
+@pytest.mark.slow
 def test_maxima_and_their_derivatives(x64):
     x, y = (jnp.asarray(np.random.default_rng(seed).normal(size=(4, 5))) for seed in (0, 1))
     np.testing.assert_array_equal(maximum(x, y[:1]), np.maximum(x, y[:1]))
@@ -84,6 +86,7 @@ def test_maxima_and_their_derivatives(x64):
 
 
 @pytest.mark.parametrize("function", [lambda x: maximum(x[0], x[1]), highest])
+@pytest.mark.daily("highest")
 def test_equal_values_share_one_gradient(function):
     gradient = jax.grad(function)(jnp.ones(2))
     assert np.all(gradient >= 0)

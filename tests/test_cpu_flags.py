@@ -57,6 +57,7 @@ else:
     return run(code + SHOW, flags=flags)
 
 
+@pytest.mark.slow
 def test_the_installed_jaxlib_takes_the_flags_and_its_products_leave_the_library():
     assert run(SHOW) == ["flags: None", "library: True"]
     code = """
@@ -67,15 +68,15 @@ print("jax" if "jax" in sys.modules else "jax comes later")
     assert run(code + SHOW) == ["jax comes later", f"flags: {FLAG}", "library: False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.daily("train.py")
 def test_a_command_sets_the_flags_before_jax_computes(command):
     assert after(command) == [f"flags: {FLAG}", "library: False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flags", [OWN, ""])
-@pytest.mark.daily("--*-train.py")
 def test_a_command_leaves_the_users_own_flags_alone(command, flags):
     assert after(command, flags) == [f"flags: {flags}", "library: True"]
 

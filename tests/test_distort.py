@@ -96,6 +96,7 @@ def perspective(source, target):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.daily("2")
 def test_projection_against_a_homography_of_the_corners(seed):
     key = jax.random.key(seed)
     scale_key, corner_key = jax.random.split(key)
@@ -172,6 +173,7 @@ def test_scales_of_rts_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize("function", [distort.elastic, distort.project])
+@pytest.mark.daily("project")
 def test_scales_of_p_and_e_are_those_of_the_paper(function, monkeypatch):
     # Without the normal moves of corners and control points only the scale is left.
     monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: jnp.zeros(shape, dtype))
@@ -194,6 +196,7 @@ def test_rts_places_are_uniform_and_stay_in_the_canvas():
     assert abs(np.corrcoef(relative.T)[0, 1]) < 0.2
 
 
+@pytest.mark.slow
 def test_corners_of_p_and_control_points_of_e_move_as_far_as_the_paper_says(monkeypatch):
     seen = {}
     monkeypatch.setattr(distort.ops, "thin_plate_spline_grid", _keep(seen, "e", distort.ops.thin_plate_spline_grid))
@@ -231,6 +234,7 @@ def compiled(name):
 
 
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
+@pytest.mark.daily("none", "TC")
 def test_shape_and_dtype(name):
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
         images = jax.ShapeDtypeStruct((7, 28, 30, 3), dtype)
@@ -239,8 +243,8 @@ def test_shape_and_dtype(name):
         assert found.dtype == dtype
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WARPING)
-@pytest.mark.daily("R", "E")
 def test_bfloat16_images_are_distorted_as_float32_ones_are(name):
     images = jnp.asarray(np.stack([digit()] * 16))
     exact = compiled(name)(jax.random.key(0), images)
@@ -249,6 +253,7 @@ def test_bfloat16_images_are_distorted_as_float32_ones_are(name):
 
 
 @pytest.mark.parametrize("name", distort.DISTORTIONS[1:])
+@pytest.mark.daily("RTS2", "E")
 def test_a_key_says_everything(name, batch):
     run = compiled(name)
     one, again, other = (np.asarray(run(jax.random.key(seed), batch)) for seed in (0, 0, 1))
@@ -273,7 +278,7 @@ def test_image_i_takes_key_i(name, batch):
 
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
-@pytest.mark.daily("none-auto_mesh", "R-auto_mesh", "TC-explicit_mesh")
+@pytest.mark.daily("none-auto_mesh")
 def test_the_mesh_changes_nothing(name, mesh_name, batch, request):
     mesh, run = request.getfixturevalue(mesh_name), compiled(name)
     alone = run(jax.random.key(3), batch)

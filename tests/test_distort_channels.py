@@ -5,10 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vtnjax import data, distort
 
 
+@pytest.mark.slow
 def test_each_channel_of_two_digits_moves_on_its_own():
     digits = data.Generated("train", count=16).images
     images = jnp.asarray(np.repeat(digits, 2, axis=-1), jnp.float32) / 255

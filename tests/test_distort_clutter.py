@@ -47,6 +47,7 @@ def test_the_cluttered_canvas_holds_the_digit_unchanged():
         np.testing.assert_array_equal(window[image > 0], image[image > 0])
 
 
+@pytest.mark.slow
 def test_the_place_of_the_digit_is_told():
     for seed in range(6):
         image, canvas = clutter(seed)
@@ -111,6 +112,7 @@ def test_the_brighter_of_patch_and_digit_shows():
         assert 36 < patches <= 6 * 36
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [7, 10])
 def test_the_clutter_of_a_batch_never_comes_from_the_image_itself(count):
     # Every image has a value of its own; its canvas has those of the six that follow it and no other.

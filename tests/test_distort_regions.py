@@ -38,6 +38,7 @@ LAWS = {
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.daily("('paper', 3)")
 def test_regions_move_as_far_as_the_laws_say(law):
     shares, mean, identity = LAWS[law]
     along_x, along_y = moved(drawn(*law))
@@ -79,6 +80,7 @@ def test_no_two_images_and_no_two_lines_draw_alike():
 # ---- The pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", distort.SCHEMES)
 def test_the_pixels_of_a_region_stay_together(scheme):
     found, places = distort.shuffle_regions(jax.random.key(1), jnp.asarray(IMAGE), scheme=scheme)
@@ -89,6 +91,7 @@ def test_the_pixels_of_a_region_stay_together(scheme):
         np.testing.assert_array_equal(found[4 * i : 4 * i + 4, 3 * j : 3 * j + 3], came)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("shape", [(10, 13, 1), (448 // 8, 50, 1), (7, 7, 1)])
 def test_regions_of_broken_size_are_read_bilinearly_at_the_same_place_in_them(shape):
@@ -107,6 +110,7 @@ def test_regions_of_broken_size_are_read_bilinearly_at_the_same_place_in_them(sh
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize(("regions", "reach"), [(7, 0), (3, 0), (1, 1)])
 @pytest.mark.parametrize("scheme", distort.SCHEMES)
+@pytest.mark.daily("reference-7-0-bfloat16", "reference-1-1-bfloat16")
 def test_the_identity_returns_the_image_exactly(scheme, regions, reach, dtype):
     image = jnp.asarray(IMAGE[:, :20], dtype)
     found, places = distort.shuffle_regions(jax.random.key(0), image, regions=regions, reach=reach, scheme=scheme)
@@ -127,6 +131,7 @@ def test_the_gradient_of_a_region_goes_to_where_it_came_from():
         np.testing.assert_allclose(came, cotangent[4 * i : 4 * i + 4, 3 * j : 3 * j + 3], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
 def test_a_batch_is_shuffled_image_by_image_on_every_mesh(mesh_name, request):
     mesh, images = request.getfixturevalue(mesh_name), np.random.default_rng(4).uniform(size=(8, 14, 14, 1))

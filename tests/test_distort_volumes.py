@@ -1,5 +1,7 @@
 """Digits in volumes (STN A.3) against SciPy, and their random numbers by their statistics."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,12 +38,14 @@ def test_volumes_against_scipy(seed):
     offset = centre_in - matrix @ (centre_out + shift[::-1]) + 1
     block = np.pad(np.broadcast_to(picture[None, :, :, 0], (DEPTH, 8, 9)), 1)
     expected = affine_transform(block, matrix, offset, SHAPE, order=1)
-    found = distort.place_in_volume(key, jnp.asarray(picture), depth=DEPTH, shape=SHAPE)
+    place = jax.jit(functools.partial(distort.place_in_volume, depth=DEPTH, shape=SHAPE))
+    found = place(key, jnp.asarray(picture))
     assert found.dtype == jnp.float64
     np.testing.assert_allclose(found[..., 0], expected, atol=1e-10)
     assert expected.sum() > 0.9 * block.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("depth", [1, 6])
 def test_a_volume_is_the_extruded_block_read_by_a_3_by_4_matrix(depth, monkeypatch):
@@ -57,6 +61,7 @@ def test_a_volume_is_the_extruded_block_read_by_a_3_by_4_matrix(depth, monkeypat
     np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_angles_and_places_are_those_documented(monkeypatch):
     kept, turn = [], distort._turn
     monkeypatch.setattr(distort, "_turn", lambda angles: kept.append(angles) or turn(0 * angles))

@@ -171,15 +171,7 @@ def assert_alike(found, expected):
 
 
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.daily(
-    "AttentionSampler",
-    "DeformableConv",
-    "SaliencySampler",
-    "SpatialTransformer",
-    "SpatialTransformer volume",
-    "TrilinearAttention self",
-    "VolumetricTransformer",
-)
+@pytest.mark.daily("TrilinearAttention self", "VolumetricTransformer")
 def test_it_is_a_program_for_three_platforms(name):
     make, *shapes = MODULES[name]
     module = nnx.eval_shape(make)
@@ -189,8 +181,8 @@ def test_it_is_a_program_for_three_platforms(name):
     assert program.platforms == PLATFORMS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.daily("DeformableConv", "SpatialTransformer")
 def test_one_program_takes_batches_of_every_size(name):
     make, *shapes = MODULES[name]
     module = make()
@@ -212,12 +204,14 @@ def gradient_of(name):
     return jax.grad(lambda *inputs: jnp.sum(nnx.merge(graphdef, state, copy=True)(*inputs)[0] ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SpatialTransformer", pytest.param("VolumetricTransformer", marks=pytest.mark.slow)])
 def test_its_gradient_is_such_a_program_too(name):
     gradient, inputs = gradient_of(name), batch(*MODULES[name][1:])
     assert_alike(export(gradient, *inputs).call(*inputs), jax.jit(gradient)(*inputs))
 
 
+@pytest.mark.slow
 def test_candidates_of_an_unknown_number_are_computed_again_in_the_backward_pass():
     gradient, inputs = gradient_of("VolumetricTransformer"), batch((6, 5, 8))
     # Barriers of one truth value are those of samplers that are compiled apart.
@@ -240,6 +234,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.daily("soft_cross_entropy")
 def test_a_loss_is_a_program_for_batches_of_every_size(name):
     function, inputs = LOSSES[name]
     program = export(function, *inputs)
@@ -248,8 +243,8 @@ def test_a_loss_is_a_program_for_batches_of_every_size(name):
         assert_alike(program.call(*some), jax.jit(function)(*some))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", distort.DISTORTIONS)
-@pytest.mark.daily("R", "VOLUME")
 def test_a_distortion_is_a_program_for_batches_of_every_size(name):
     def function(images):
         return distort.distort_batch(name, jax.random.key(0), images)
@@ -261,15 +256,7 @@ def test_a_distortion_is_a_program_for_batches_of_every_size(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.daily(
-    "AttentionSampler",
-    "DeformableConv",
-    "SpatialTransformer",
-    "SpatialTransformer linear",
-    "VolumetricTransformer",
-    "STN st_fcn",
-    "TASN",
-)
+@pytest.mark.daily("AttentionSampler")
 def test_a_structure_can_be_a_static_argument(name):
     graphdefs = [nnx.split(nnx.eval_shape(MODULES[name][0]))[0] for _ in range(2)]
     assert len({*graphdefs}) == 1

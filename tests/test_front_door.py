@@ -46,6 +46,7 @@ def run(code, expect=0):
 # ---- import vtnjax
 
 
+@pytest.mark.slow
 def test_every_room_is_an_attribute_that_is_imported_when_asked_for():
     code = f"""
 import sys, vtnjax
@@ -68,6 +69,7 @@ def test_type_checkers_are_told_of_the_same_rooms():
     assert [alias.name for node in told for alias in node.names] == list(vtnjax.__all__)
 
 
+@pytest.mark.slow
 def test_the_rooms_of_pure_functions_load_neither_flax_nor_what_trains():
     code = "import sys; from vtnjax import ops, losses, distort"
     assert run(f"{code}; print(*[n for n in {HEAVY} if n in sys.modules])").split() == []
@@ -77,11 +79,13 @@ def test_the_rooms_of_pure_functions_load_neither_flax_nor_what_trains():
 UNNEEDED = ("matplotlib", "scipy", "tensorflow", "tensorflow_datasets", "h5py", "mlxtend", "huggingface_hub", "torch")
 
 
+@pytest.mark.slow
 def test_the_rooms_that_train_import_nothing_that_is_not_needed_yet():
     code = "import sys; from vtnjax import nn, models, recipes"
     assert run(f"{code}; print(*[n for n in {UNNEEDED} if n in sys.modules])").split() == []
 
 
+@pytest.mark.slow
 def test_a_picture_imports_what_draws_it():
     code = """
 import sys, numpy
@@ -111,11 +115,13 @@ def refused(*modules):
     return f"import sys; sys.modules.update(dict.fromkeys({modules}))\n"
 
 
+@pytest.mark.slow
 def test_the_rooms_of_a_plain_installation_import_without_the_extra():
     code = f"from vtnjax import {', '.join(LIGHT_ROOMS)}; print('imported')"
     assert run(refused(*OF_THE_EXTRA, "scipy") + code) == "imported\n"
 
 
+@pytest.mark.slow
 def test_a_room_without_its_extra_says_which_to_install():
     statements = ["import vtnjax.{room}", "from vtnjax import {room}", "import vtnjax; vtnjax.{room}"]
     code = [
@@ -136,7 +142,7 @@ except ModuleNotFoundError as error:
 @pytest.mark.parametrize(
     ("room", "module"), [("data", "grain"), ("data", "tqdm"), ("plot", "matplotlib"), ("train", "ml_collections")]
 )
-@pytest.mark.daily("data-grain", "plot-matplotlib")
+@pytest.mark.daily("data-grain")
 def test_one_missing_module_of_the_extra_is_enough(room, module):
     said = run(refused(module) + f"import vtnjax.{room}", expect=1)
     assert said.rstrip().endswith(SENTENCE.format(room=room))
@@ -252,8 +258,8 @@ def test_a_wrong_config_is_answered_with_the_nearest(command, words):
     assert said.endswith(", not 'cub_vnt'; did you mean 'cub_vtn'?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "predict", "export"])
-@pytest.mark.daily("train", "predict")
 def test_a_command_without_its_extra_says_which_to_install(name):
     code = f"from vtnjax.main import main; sys.argv = ['vtnjax', '{name}', '--config', 'digits_stn']; main()"
     said = run(refused(*OF_THE_EXTRA) + code, expect=1)

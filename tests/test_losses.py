@@ -1,4 +1,5 @@
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +63,8 @@ def test_features_that_are_all_but_zero_do_not_drown_the_others():
 def test_features_of_zero_length_have_a_gradient_that_is_a_number():
     maps = triplets().astype(np.float32)
     maps[:, 0] = 0
-    gradients = jax.grad(lambda v: losses.consistency_loss(v, *maps[1:], margin=0.5, normalise=True))(maps[0])
-    assert np.isfinite(gradients).all()
+    loss = functools.partial(losses.consistency_loss, margin=0.5, normalise=True)
+    assert np.isfinite(jax.jit(jax.grad(loss))(*maps)).all()
 
 
 def test_features_of_bfloat16_are_summed_in_float32():
@@ -163,6 +164,7 @@ def eq_8_by_loops(localised, random, margin, pairs):
 ALL = [(n, m) for n in range(5) for m in range(5) if m != n]
 
 
+@pytest.mark.slow
 def test_the_colocalisation_loss_is_the_double_sum_of_the_paper(x64):
     hinges = eq_8_by_loops(*encodings(), 0.7, ALL)
     assert 0 < np.count_nonzero(hinges) < len(hinges)
@@ -179,6 +181,7 @@ def test_the_colocalisation_loss_has_right_derivatives(x64):
     check_to_second_order(lambda *e: losses.colocalisation_loss(*e, margin=0.7), encodings(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_detached_partner_is_drawn_nowhere(x64):
     localised, random = encodings()
     expected = np.zeros_like(localised)
@@ -189,6 +192,7 @@ def test_a_detached_partner_is_drawn_nowhere(x64):
     assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_distances_of_far_encodings_keep_their_digits():
     near = encodings(20, 40)
     found = losses.colocalisation_loss(*np.asarray(near + 300, np.float32), reduction="mean")
@@ -198,6 +202,7 @@ def test_distances_of_far_encodings_keep_their_digits():
 
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
+@pytest.mark.daily("auto_mesh")
 def test_the_colocalisation_loss_of_a_batch_over_devices(request, mesh):
     mesh = request.getfixturevalue(mesh)
     both = [jnp.asarray(each, jnp.float32) for each in encodings(8)]
@@ -333,6 +338,7 @@ OF_TUPLES = [(losses.contrastive_loss, contrastive_by_loops, 0.7), (losses.tripl
 
 
 @pytest.mark.parametrize(("loss", "by_loops", "margin"), OF_TUPLES)
+@pytest.mark.daily("triplet_loss-triplet_by_loops-0.1")
 def test_tuples_are_added_up_unless_their_mean_is_asked_for(x64, loss, by_loops, margin):
     expected = by_loops(*tuples(), margin)
     assert_allclose(loss(*tuples()), sum(expected), rtol=1e-12)

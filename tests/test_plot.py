@@ -57,6 +57,7 @@ def test_colours_beyond_0_and_1_are_clipped(axes):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.daily("3")
 def test_arrays_of_jax_and_bfloat16_are_drawn(axes, channels, tmp_path):
     plot.draw_image(axes, jnp.asarray(image(channels=channels), jnp.bfloat16))
     plot.draw_grid(axes, jnp.asarray(turned()))
@@ -107,6 +108,7 @@ def test_a_grid_has_a_gap_where_a_coordinate_is_nowhere(axes, bad, tmp_path):
         assert not any(np.isinf(line).any() or np.nanmax(np.abs(line)) > 1e6 for line in segments)
 
 
+@pytest.mark.slow
 def test_before_after_has_three_rows(tmp_path):
     coords = np.stack([identity(), turned(), identity()])
     images, warped = (np.stack([k * image() for k in (0.5, 0.7, 0.9)]) for _ in range(2))
@@ -123,6 +125,7 @@ def test_before_after_has_three_rows(tmp_path):
         assert not axes[0, i].collections
 
 
+@pytest.mark.slow
 def test_before_after_takes_outputs_of_another_size_without_titles():
     coords = np.stack([turned((5, 6))] * 2)
     figure = plot.before_after(np.stack([image(channels=3)] * 2), coords, np.zeros((2, 5, 6, 3)))
@@ -251,6 +254,7 @@ def dots(axes):
     return np.asarray(collection.get_offsets()), collection.get_facecolors()[:, :3]
 
 
+@pytest.mark.slow
 def test_sources_lie_where_a_maps_pixels_are_on_the_image_in_the_colours_of_their_places(axes):
     plot.draw_sources(axes, image((12, 24)), identity((3, 4)))
     places, colours = dots(axes)

@@ -48,6 +48,7 @@ def answers(workdir, *words, capsys, expect=None):
     return said.out.splitlines(), said.err.splitlines()
 
 
+@pytest.mark.slow
 def test_each_picture_gets_a_line_of_its_first_classes(workdir, pictures, capsys):
     out, err = answers(workdir, pictures / "b.png", pictures, "--top", 2, capsys=capsys)
     names = ["b.png", "a.PNG", "b.png", "more/b.png", "more/bare"]
@@ -60,6 +61,7 @@ def test_each_picture_gets_a_line_of_its_first_classes(workdir, pictures, capsys
         assert line.partition(": ")[2] == ", ".join(f"{run.classes[each]} {prediction[each]:.3f}" for each in first)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_may_be_chosen(workdir, pictures, capsys):
     said = {
         step: answers(workdir, pictures / "b.png", "--step", step, capsys=capsys)[0]

@@ -52,6 +52,7 @@ def steps(image, shape, crop):
     return mirrored, degrees, left, top
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
@@ -199,6 +200,7 @@ def test_colours_change_as_by_three_steps_in_any_order(order):
     np.testing.assert_allclose(np.std(drawn, axis=0), 0.4 / np.sqrt(3), atol=0.06)
 
 
+@pytest.mark.slow
 def test_noise_lies_along_imagenets_colours():
     """Its principal axes and their standard deviations are those of ImageNet's colours."""
     image = np.full((2, 2, 3), 128, np.uint8)

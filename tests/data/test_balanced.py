@@ -48,6 +48,7 @@ def test_a_batch():
 
 @pytest.mark.parametrize("classes_per_batch", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("images_per_class", [1, 2, 4])
+@pytest.mark.daily("1-3")
 def test_a_batch_has_each_of_its_classes_in_one_place(classes_per_batch, images_per_class):
     for batch in batches_of(40, classes_per_batch=classes_per_batch, images_per_class=images_per_class):
         runs = [(label, len(list(run))) for label, run in itertools.groupby(batch["label"])]
@@ -70,6 +71,7 @@ def test_every_class_has_an_order_of_its_own():
 
 
 @pytest.mark.parametrize("images_per_class", [1, 2, 3, 4])
+@pytest.mark.daily("1")
 def test_a_class_shows_each_image_before_any_again(images_per_class):
     batches = batches_of(200, images_per_class=images_per_class)
     seen = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])

@@ -217,6 +217,7 @@ def test_the_fine_grained_sets_of_the_catalogue(name, tmp_path, monkeypatch):
     assert source.boxes.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_tensorflow_is_never_imported(data_dir, tmp_path):
     """In a process of its own, which does not know the builder's class, as a user's."""
     (tmp_path / "tensorflow").mkdir()

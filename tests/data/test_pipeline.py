@@ -100,6 +100,7 @@ def test_the_processes_share_each_batch(count):
 
 @pytest.mark.parametrize("done", [0, 1, 2, 3, 7, 12])
 @pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.daily("0-2")
 def test_resuming_goes_on_exactly(done, threads):
     """In the middle of an epoch, at its boundary and epochs later."""
     options = {"batch_size": 4, "seed": 5, "augment": noisy, "threads": threads}

@@ -77,6 +77,7 @@ def test_a_query_keeps_the_scale_of_its_image(tree):
     assert load(tree, 1024).queries.sizes[0] == (79, 120)  # never enlarged
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_pillows_thumbnails():
     rng = np.random.default_rng(0)
     for height, width, longest in rng.integers(1, 150, (1000, 3)).tolist():

@@ -126,6 +126,7 @@ def test_every_renewal_draws_other_tuples_and_seeds_others_yet():
 
 @pytest.mark.parametrize("at", range(1, 9))
 @pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.daily("0-4")
 def test_a_position_is_gone_on_with_in_a_stretch_and_at_its_border(at, threads):
     def noisy(record, rng):
         noise = np.zeros((2, 3, 1), np.uint8)

@@ -26,6 +26,7 @@ def test_labels_are_those_of_both_channels(label):
         assert record["label"] == source.labels[index]
 
 
+@pytest.mark.slow
 def test_splits_share_no_digit():
     seen = [
         {image.tobytes() for index in range(len(source)) for image in np.moveaxis(source[index]["image"], -1, 0)}

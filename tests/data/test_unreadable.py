@@ -61,6 +61,7 @@ def opened(directory, dataset, **options):
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("spoil", [cut, empty, dangle, become_a_folder])
+@pytest.mark.daily("become_a_folder-folder")
 def test_a_bad_picture_is_named_listed_and_skipped(directory, dataset, spoil, caplog):
     source = opened(directory, dataset)
     labels, boxes, count = source.labels, getattr(source, "boxes", None), len(source)

@@ -15,6 +15,7 @@ def test_a_window_that_copies_pixels_has_their_box(x64):
     assert_allclose(found, [[4.5, 39.5, 32.5, 67.5]] * 2, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_box_ends_half_a_pixel_beyond_what_is_read(x64):
     rng = np.random.default_rng(0)
     for theta in np.concatenate([rng.uniform(0.1, 1, (5, 1)), rng.uniform(-1, 1, (5, 2))], axis=1):

@@ -37,6 +37,7 @@ def test_logits_of_mirror_images_are_averaged_in():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+@pytest.mark.daily("3")
 def test_loss_and_accuracy_are_means_over_the_records_whatever_the_batches(batch_size):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(7, 1, 1, 3)).astype(np.float32)

@@ -51,8 +51,8 @@ def interpolated(image, scale):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet", "resnet18", "vgg16"])
-@pytest.mark.daily("squeezenet")
 def test_a_padded_image_is_described_as_it_is_alone(name):
     network = make(name, nn.RMAC(512, rngs=nnx.Rngs(0)))
     network.eval()
@@ -88,6 +88,7 @@ def test_it_describes_in_evaluation_mode_and_leaves_the_network_in_its_own():
         assert_allclose(one, alone(network, image / 255), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_the_network_takes_is_prepared_of_values_up_to_1():
     network = make(pool=MAC)
     image = images()[0]
@@ -112,11 +113,11 @@ def test_a_resized_image_is_that_of_a_loop(scale):
     assert_allclose(found, interpolated(image / 255, scale), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pool", "whitening", "power"),
     [("gem", False, 2.5), ("gem", True, 1.0), ("rmac", False, 1.0)],
 )
-@pytest.mark.daily("gem-False*")
 def test_descriptors_of_several_scales_are_joined_by_a_generalised_mean(pool, whitening, power):
     rngs, scales = nnx.Rngs(0), (1.0, 2**-0.5, 0.5)
     network = make(
@@ -146,6 +147,7 @@ def warping():
     return make(transformer=transformer)
 
 
+@pytest.mark.slow
 def test_with_a_transformer_an_image_runs_at_its_own_size_unless_near_is_enough():
     network, batch = warping(), images()
     found, near = evaluate.describe(network, batch), evaluate.describe(network, batch, exact=False)
@@ -158,6 +160,7 @@ def test_with_a_transformer_an_image_runs_at_its_own_size_unless_near_is_enough(
     assert ((found * unmoved).sum(1) < 0.999).all()  # it did move something
 
 
+@pytest.mark.slow
 def test_without_padding_near_is_exact():
     network, batch = warping(), images([(64, 128)])
     assert_allclose(evaluate.describe(network, batch, exact=False), evaluate.describe(network, batch), atol=1e-5)
@@ -227,6 +230,7 @@ def test_24_shapes_stay_as_they_are():
         ({"images": images([(8, 70)])}, "images must be large enough for the trunk, but 8 x 70 pixels leave no f"),
     ],
 )
+@pytest.mark.daily("change3-imag*", "change6-size*", "change7-imag*")
 def test_bad_input_is_named_in_a_sentence(change, sentence):
     arguments = {"images": images()[:1], "scales": (1.0,), **change}
     with pytest.raises(ValueError, match=sentence):

@@ -35,6 +35,7 @@ def files(folder):
     return sorted(folder.glob("*/*.npy"))
 
 
+@pytest.mark.slow
 def test_parts_are_described_as_all_at_once(model, expected, tmp_path):
     images = Drawn()
     found = evaluate.describe_all(model, images)
@@ -103,6 +104,7 @@ def described_again(change, model, tmp_path):
     ],
     ids=["parameters", "pool", "p", "scales", "exact", "about"],
 )
+@pytest.mark.daily("parameters", "scales")
 def test_descriptors_of_another_network_or_benchmark_are_not_used(change, model, tmp_path):
     count, found = described_again(change, model, tmp_path)
     assert count == 40
@@ -136,6 +138,7 @@ def test_what_a_name_cannot_know_is_seen(model, tmp_path):
         evaluate.describe_all(model, Drawn(count=3), folder=tmp_path, prepare=prepares[1])
 
 
+@pytest.mark.slow
 def test_programs_are_those_of_all_sizes_together():
     describing = importlib.import_module("vtnjax.evaluate.describe")
     squeezed = models.RetrievalNet(models.SqueezeNet(rngs=nnx.Rngs(0)), jax.vmap(ops.mac), rngs=nnx.Rngs(0))

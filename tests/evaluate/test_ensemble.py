@@ -30,6 +30,7 @@ def softmax(logits):
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.daily("1-True")
 def test_the_means_of_the_members_probabilities_are_scored(flip, count):
     models = [Linear(seed) for seed in range(count)]
     as_inputs = [lambda images, k=k: images * (1 + k) for k in range(count)]  # each member has an input of its own

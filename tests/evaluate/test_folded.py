@@ -20,6 +20,7 @@ def mirrored(columns):
 
 
 @pytest.mark.parametrize("columns", [0, 1, 3])
+@pytest.mark.daily("3")
 def test_the_share_is_that_of_the_cells_of_each_image(columns):
     coords = jnp.asarray(np.stack([mirrored(columns), IDENTITY]))
     folds = np.asarray(jax.vmap(ops.folds)(coords)).mean((1, 2))
@@ -28,6 +29,7 @@ def test_the_share_is_that_of_the_cells_of_each_image(columns):
     assert folds[1] == 0
 
 
+@pytest.mark.slow
 def test_the_fields_of_a_volumetric_transformer_are_averaged():
     coords = np.stack([IDENTITY, IDENTITY[:, ::-1]], axis=2)[None]
     assert_allclose(evaluate.folded({"coords": jnp.asarray(coords), "displacement": jnp.zeros(coords.shape)}), [0.5])

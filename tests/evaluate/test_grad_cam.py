@@ -66,6 +66,7 @@ class Moved(nnx.Module):
 
 
 @pytest.mark.parametrize("moved", [0, 1])
+@pytest.mark.daily("1")
 def test_after_mean_pooling_it_is_the_class_activation_map_of_the_unwarped_features(x64, moved):
     images = np.stack([MAP, MAP[::-1]])
     weights = np.stack([-WEIGHTS, WEIGHTS, 2 * WEIGHTS], axis=1)
@@ -79,6 +80,7 @@ def test_after_mean_pooling_it_is_the_class_activation_map_of_the_unwarped_featu
     assert_array_equal(out["warped"], np.roll(images, moved, axis=2))
 
 
+@pytest.mark.slow
 def test_without_a_label_it_is_of_the_likeliest_class():
     images = jnp.asarray(np.stack([MAP, -MAP]), jnp.float32)
     model = Moved(np.stack([WEIGHTS, -WEIGHTS], axis=1).astype(np.float32), 0)
@@ -88,6 +90,7 @@ def test_without_a_label_it_is_of_the_likeliest_class():
     assert (evaluate.with_heat(model, images, logits.argmin(-1))[1]["heat"] != out["heat"]).any()
 
 
+@pytest.mark.slow
 def test_gradients_go_through_the_warp(x64):
     class Bent(Moved):
         """What it multiplies depends on all features, as the places of a warp do."""

@@ -30,7 +30,9 @@ def make(stage="attention", **options):
     return models.DELF(models.SqueezeNet(rngs=nnx.Rngs(0)), 3, stage=stage, **{"rngs": nnx.Rngs(1), **options})
 
 
-NETWORK = make()
+@pytest.fixture(scope="module")
+def network():
+    return make()
 
 
 def read(network, images, **options):
@@ -56,10 +58,11 @@ def by_score(scores):
 # ---- Features and places
 
 
-def test_at_one_scale_they_are_the_cells_of_the_image_alone():
+@pytest.mark.slow
+def test_at_one_scale_they_are_the_cells_of_the_image_alone(network):
     image = photo(90, 119)
-    (found,) = read(NETWORK, [image], scales=(1.0,))
-    out = alone(NETWORK, image)
+    (found,) = read(network, [image], scales=(1.0,))
+    out = alone(network, image)
     order, (h, w) = by_score(out["attention"]), out["attention"].shape
     vectors = out["warped"].reshape(h * w, -1)[order]
     assert_allclose(found.scores, out["attention"].ravel()[order], rtol=1e-4)
@@ -83,6 +86,7 @@ def averaging():
     return network
 
 
+@pytest.mark.slow
 def test_a_spot_is_seen_where_it_is_at_every_scale():
     """It is moved over the image, and what sees it best moves with it."""
     network = averaging()
@@ -106,6 +110,7 @@ def moving(**options):
     return make(transformer=transformer, **options)
 
 
+@pytest.mark.slow
 def test_with_a_vtn_they_lie_at_the_mean_of_where_its_groups_read():
     network, image = moving(), photo(90, 119)
     (found,) = read(network, [image], scales=(1.0,))
@@ -146,19 +151,21 @@ def test_other_transformers_tell_where_they_read_too():
 # ---- Scales and selection
 
 
-def test_the_best_of_all_scales_are_kept():
+@pytest.mark.slow
+def test_the_best_of_all_scales_are_kept(network):
     image, scales = photo(100, 120), (0.5, 1.0, 2.0)
-    parts = [read(NETWORK, [image], scales=(scale,))[0] for scale in scales]
+    parts = [read(network, [image], scales=(scale,))[0] for scale in scales]
     whole = [np.concatenate(each) for each in zip(*parts, strict=True)]
-    (found,) = read(NETWORK, [image], scales=scales, most=40)
+    (found,) = read(network, [image], scales=scales, most=40)
     order = np.argsort(-whole[2], kind="stable")[:40]
     for each, one in zip(found, whole, strict=True):
         assert_allclose(each, one[order], atol=1e-4)
     assert len({*found.scales.tolist()}) > 1
     bound = float(found.scores[10])
-    assert len(read(NETWORK, [image], scales=scales, most=40, threshold=bound)[0].scores) == 11
+    assert len(read(network, [image], scales=scales, most=40, threshold=bound)[0].scores) == 11
 
 
+@pytest.mark.slow
 def test_a_network_without_attention_goes_by_the_length_of_its_features():
     network, image = make("features"), photo(90, 119)
     (found,) = read(network, [image], scales=(1.0,))
@@ -167,43 +174,45 @@ def test_a_network_without_attention_goes_by_the_length_of_its_features():
     )
 
 
-def test_small_images_give_little_or_nothing_and_blank_cells_nothing():
+@pytest.mark.slow
+def test_small_images_give_little_or_nothing_and_blank_cells_nothing(network):
     small, tiny = photo(12, 40), photo(9, 200)
-    some, none = read(NETWORK, [small, tiny], scales=(0.25, 1.0, 2.0))
+    some, none = read(network, [small, tiny], scales=(0.25, 1.0, 2.0))
     assert [each.shape for each in none] == [(0, 2), (0, 512), (0,), (0,)]
     assert {*some.scales.tolist()} == {2.0}  # 17 pixels make a cell
     (blank,) = read(averaging(), [np.zeros((64, 64, 3), np.uint8)], scales=(1.0,), prepare=lambda image: image)
     assert len(blank.scores) == 0
 
 
-def test_descriptors_are_projected_image_by_image():
+def test_descriptors_are_projected_image_by_image(network):
     images = [photo(90, 119), photo(9, 30)]
-    plain = read(NETWORK, images, scales=(1.0,))
+    plain = read(network, images, scales=(1.0,))
     pca = retrieval.principal_components(plain[0].descriptors, size=4)
-    projected = read(NETWORK, images, scales=(1.0,), project=pca.apply)
+    projected = read(network, images, scales=(1.0,), project=pca.apply)
     assert_allclose(projected[0].descriptors, pca.apply(plain[0].descriptors), atol=1e-4)
     assert projected[1].descriptors.shape == (0, 4)
 
 
-def test_parts_of_a_set_share_the_shapes_of_the_whole():
+def test_parts_of_a_set_share_the_shapes_of_the_whole(network):
     sizes = [(90, 119), (100, 120)]
     before = finding._padded._cache_size()
     for size in sizes:
-        read(NETWORK, [photo(*size)], scales=(1.0,), sizes=sizes)
+        read(network, [photo(*size)], scales=(1.0,), sizes=sizes)
     assert finding._padded._cache_size() <= before + 1
     with pytest.raises(ValueError, match="sizes must be those of all images, but none becomes 70 x 70 pixels"):
-        read(NETWORK, [photo(70, 70)], scales=(1.0,), sizes=sizes)
+        read(network, [photo(70, 70)], scales=(1.0,), sizes=sizes)
 
 
-def test_the_network_stays_in_its_mode():
-    NETWORK.train()
-    read(NETWORK, [photo(90, 119)], scales=(1.0,))
-    assert not NETWORK.attention.hidden.norm.use_running_average
+def test_the_network_stays_in_its_mode(network):
+    network.train()
+    read(network, [photo(90, 119)], scales=(1.0,))
+    assert not network.attention.hidden.norm.use_running_average
 
 
 # ---- From images to a ranking
 
 
+@pytest.mark.slow
 def test_a_picture_under_an_affine_map_is_found_first_and_its_inliers_are_right():
     matrix = np.array([[1.1, 0.12, -14.0], [-0.08, 1.05, 6.0]])
     network, scales = make("features"), (1.0, 2.0)
@@ -244,7 +253,7 @@ def test_a_picture_under_an_affine_map_is_found_first_and_its_inliers_are_right(
         ),
     ],
 )
-def test_bad_input_is_named_in_a_sentence(change, sentence):
-    arguments = {"network": NETWORK, "images": [photo(30, 30)], "scales": (1.0,), **change}
+def test_bad_input_is_named_in_a_sentence(network, change, sentence):
+    arguments = {"network": network, "images": [photo(30, 30)], "scales": (1.0,), **change}
     with pytest.raises(ValueError, match=sentence):
         read(**arguments)

@@ -110,6 +110,7 @@ def score(evaluation, source, batch_size=8, model=None):
 
 @pytest.mark.parametrize("threshold", [0.15, 0.3])
 @pytest.mark.parametrize("heat_of", ["label", "guess"])
+@pytest.mark.daily("label-0.3")
 def test_figures_are_those_of_a_loop_over_the_records(threshold, heat_of):
     source = Objects()
     found = score(evaluate.Localisation(threshold=threshold, heat_of=heat_of), source)
@@ -119,6 +120,7 @@ def test_figures_are_those_of_a_loop_over_the_records(threshold, heat_of):
     assert expected["gt_known"] < expected["max_box_acc"] < 1
 
 
+@pytest.mark.slow
 def test_batches_and_what_fills_them_up_make_no_difference():
     source = Objects()
     assert score(evaluate.Localisation(), source, COUNT) == pytest.approx(score(evaluate.Localisation(), source, 5))
@@ -158,6 +160,7 @@ class SquaredLast(Network):
         return super().classify(features**2)
 
 
+@pytest.mark.slow
 def test_heat_may_be_weighted_at_each_position():
     expected = score(evaluate.Localisation(), Objects(), model=SquaredFirst())
     found = score(evaluate.Localisation(method="hires_cam"), Objects(), model=SquaredLast())
@@ -198,6 +201,7 @@ def test_wrong_options_are_refused():
         evaluate.Localisation(method="cam")
 
 
+@pytest.mark.slow
 def test_boxes_of_maps_are_those_of_the_resized_ones():
     heat = np.random.default_rng(0).random((5, 3, 4)).astype(np.float32)
     found = evaluate.heat_boxes(heat, (30, 50), threshold=0.6)
@@ -208,6 +212,7 @@ def test_boxes_of_maps_are_those_of_the_resized_ones():
 
 
 @pytest.mark.parametrize(("bottom", "right"), [(11.5, 0), (12, 1), (12.5, 1)])
+@pytest.mark.daily("12-1")
 def test_half_an_overlap_is_right(bottom, right):
     image = np.ones((1, SIZE, SIZE, CHANNELS), np.float32)  # whose heat has one box, the whole image
     label, box = guesses(image), np.array([[0, 0, SIZE, bottom]], np.float32)

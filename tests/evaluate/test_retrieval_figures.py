@@ -83,6 +83,7 @@ def average_precision(row, right, junk):
     return sum(areas) / len(right)
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_nothing_has_the_figures_of_a_loop():
     known = Known()
     vectors = {

@@ -17,6 +17,7 @@ def matrix(degrees, scale=1.0):
 
 
 @pytest.mark.parametrize("degrees", [-60.0, 25.0])
+@pytest.mark.daily("25.0")
 def test_the_predicted_angle_is_the_turn_that_the_warp_undoes(degrees):
     image = blob()
     turned = distort.turn(image, jnp.radians(jnp.float32(degrees)))

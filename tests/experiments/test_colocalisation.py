@@ -29,6 +29,7 @@ def blocks(count, seed=0):
     return digits, np.random.default_rng(seed).uniform(0.2, 0.8, (5, 28, 28, 1)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patches", [0, 16])
 def test_the_true_boxes_hold_the_digits(patches):
     digits, others = blocks(4)
@@ -44,6 +45,7 @@ def test_the_true_boxes_hold_the_digits(patches):
     assert len(np.unique(np.asarray(boxes), axis=0)) == 4
 
 
+@pytest.mark.slow
 def test_the_tight_boxes_are_those_of_the_digits_pixels():
     digits, others = blocks(3)
     _, boxes = hide_digits(jax.random.key(0), digits, others, 0)
@@ -77,6 +79,7 @@ def test_training_moves_the_windows_to_what_the_images_share(tmp_path):
     assert (tmp_path / "boxes.gif").exists()
 
 
+@pytest.mark.slow
 def test_a_window_of_a_digits_scale_cuts_pixels_as_they_are():
     image = jax.random.uniform(jax.random.key(0), (84, 84, 1))
     transformers = [Colocaliser(jnp.ravel, recipe)._make(0) for recipe in (Recipe(), AS_WRITTEN)]
@@ -128,15 +131,15 @@ def test_the_objective_is_eq_8_of_moved_windows_and_a_penalty_for_leaving_the_im
     colocaliser = Colocaliser(describe, recipe)
     transformer = colocaliser._make(0)
     transformer.head.bias[...] = jnp.array([0.8, 0.0])
-    params = nnx.state(transformer)
-    aim, loss = colocaliser._objective(params, images, jax.random.key(0), jnp.float32(0))
+    params, objective = nnx.state(transformer), jax.jit(colocaliser._objective)
+    aim, loss = objective(params, images, jax.random.key(0), jnp.float32(0))
     beyond = 0.8 + DIGIT_SCALE - 1
     columns = 0.9 * 83 - 13.5 + np.arange(28)  # of which those beyond 83 read zeros, or a part of the last pixel
     crops = np.array([1.0, 3.0]) * np.clip(84 - columns, 0, 1).mean()
     expected = np.mean((crops[0] - crops[1]) ** 2 - (crops - [1, 3]) ** 2 + 5)
     assert loss == pytest.approx(expected, rel=1e-4)
     assert aim - loss == pytest.approx(100 * beyond**2, rel=1e-4)
-    moved = [colocaliser._objective(params, images, jax.random.key(0), jnp.float32(s))[1] for s in (0, 0.5)]
+    moved = [objective(params, images, jax.random.key(0), jnp.float32(s))[1] for s in (0, 0.5)]
     assert moved[0] == loss
     assert abs(moved[1] - loss) > 0.01
 

@@ -22,6 +22,7 @@ def workdirs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_each_networks_heat_of_the_true_class_is_drawn_with_both_boxes(workdirs, tmp_path, monkeypatch, capsys):
     drawn, draw = {}, plot.heat
 

@@ -31,6 +31,7 @@ def made(name, tmp_path):
     return table, {row: [runner.load(c.variant) for c in cells.values()] for row, cells in table.rows.items()}
 
 
+@pytest.mark.slow
 def test_table_6_has_the_papers_figures_for_networks_so_pooled_and_warped(tmp_path):
     table, configs = made("vtn_table6", tmp_path)
     assert table.columns == ["ROxford M", "RParis M", "ROxford H", "RParis H"]
@@ -45,6 +46,7 @@ def test_table_6_has_the_papers_figures_for_networks_so_pooled_and_warped(tmp_pa
             assert {c.objective.name for c in row} == {"triplet"}
 
 
+@pytest.mark.slow
 def test_scenes_are_searched_easy_medium_and_hard(tmp_path):
     table, configs = made("scenes_retrieval", tmp_path)
     assert [cell.figure for cell in table.rows["GeM + VTN"].values()] == ["map_easy", "map_medium", "map_hard"]

@@ -11,13 +11,13 @@ from numpy.testing import assert_allclose
 from vtnjax import data, experiments, recipes
 from vtnjax.experiments import store_features
 
-CONFIG = "cub_vtn:smoke,backbone=squeezenet,warp=none"
+CONFIG = "scenes:smoke,trunk=small,warp=none"
 
 
 def test_stored_features_are_those_of_the_network(tmp_path, capsys):
     store_features.main([CONFIG, "--out", str(tmp_path), "--config.input.size=48", "--config.input.crop=40"])
     assert "feature maps" in capsys.readouterr().out
-    table = experiments.Table("", "cub_vtn", {})
+    table = experiments.Table("", "scenes", {})
     config = experiments.Runner("", table, (), tmp_path, tmp_path).load(CONFIG.partition(":")[2])
     config.input.size, config.input.crop = 48, 40
     recipe = recipes.read_recipe(config)

@@ -6,6 +6,7 @@ from vtnjax.experiments import TABLES, Cell, Runner
 
 
 @pytest.mark.parametrize("name", TABLES)
+@pytest.mark.daily("stn_table2", "feature_maps_svhn", "digits_stn", "solar")
 def test_every_cell_is_a_variant_of_its_config(tmp_path, name):
     made = Runner(name, TABLES[name](), (), tmp_path / "runs", tmp_path / "results")
     for row in made.table.rows.values():

@@ -125,6 +125,7 @@ def test_the_papers_figures(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.daily("tasn_table6")
 def test_what_each_cell_trains(name):
     assert {row: [described(config) for config in cells] for row, cells in configs(name).items()} == NETWORKS[name]
 

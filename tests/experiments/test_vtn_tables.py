@@ -110,6 +110,7 @@ def test_table_5_has_the_papers_figures_and_localises_with_each_warp():
         assert (config.input.whole, config.input.crop, config.eval_every) == (True, 448, config.steps)
 
 
+@pytest.mark.slow
 def test_scenes_are_localised_by_their_masks_too():
     rows, made = TABLES["scenes"]().rows, configs("scenes")
     assert {row["heat outside"].figure for row in rows.values()} == {"inside"}
@@ -122,6 +123,7 @@ def test_scenes_are_localised_by_their_masks_too():
     assert by_positions == ["iSQRT-COV, heat by HiResCAM", "iSQRT-COV + VTN, heat by HiResCAM"]
 
 
+@pytest.mark.slow
 def test_columns_are_sets_and_networks():
     for row in configs("vtn_table1").values():
         seen = [(config.network.trunk.name, config.dataset) for config in row.values()]
@@ -132,6 +134,7 @@ def test_columns_are_sets_and_networks():
             assert {config.network.trunk.name for config in row.values()} == {"resnet50"}
 
 
+@pytest.mark.slow
 def test_rows_are_warps_and_heads():
     warps = [row["ResNet-50, CUB"] for row in configs("vtn_table1").values()]
     assert [each.network.warp.name for each in warps] == ["none", "deformable", "stn", "ssn", "asn"] + ["vtn"] * 5

@@ -21,6 +21,7 @@ def layer(size, **options):
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.daily("3-True")
 def test_a_1x1_convolution_is_the_sum_over_channels_at_every_stride(stride, bias):
     one = layer(1, stride=stride, bias=bias, norm=False)
     kernel, shift = RNG.normal(size=(3, 4)), RNG.normal(size=4) if bias else np.zeros(4)

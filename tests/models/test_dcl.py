@@ -82,6 +82,7 @@ def test_two_tells_only_shuffled_images_from_others():
     assert run(make(adversarial="two"), IMAGE)[1]["adversarial"].shape == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_vtn_warps_what_is_classified():
     vtn = VolumetricTransformer(8, 4, window=(3, 3), widths=(3,), squeezed=(2,), rngs=nnx.Rngs(0))
     _, out = run(make(transformer=vtn), IMAGE)

@@ -98,11 +98,13 @@ def learned(stage):
     return {path[0] for path, leaf in nnx.to_flat_state(gradients) if np.any(leaf[...])}, changed
 
 
+@pytest.mark.slow
 def test_the_attention_learns_alone_once_the_features_are_learned():
     assert learned("features") == ({"backbone", "transformer", "classifier"}, {"backbone", "transformer"})
     assert learned("attention") == ({"attention", "attentive_classifier"}, {"attention"})
 
 
+@pytest.mark.slow
 def test_its_features_are_those_of_evaluation_also_while_the_attention_learns():
     network = make(transformer=vtn())
     network.train()

@@ -32,6 +32,7 @@ def features(count=3):
 
 
 @pytest.mark.parametrize("warp", ["stn", "affine_groups", "ssn"])
+@pytest.mark.daily("ssn")
 def test_these_start_at_the_identity(warp):
     y, out = run(FEATURE_WARPS[warp](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), **OPTIONS[warp]), features())
     assert_allclose(y, features(), atol=1e-5)
@@ -48,6 +49,7 @@ def test_names_give_the_modules_and_options_reach_them():
 
 
 @pytest.mark.parametrize(("given", "power"), [({}, 2), ({"squared": False}, 1)])
+@pytest.mark.daily("given1-1")
 def test_the_attention_sampler_alone_reads_by_the_sum_of_the_features_attention(given, power):
     read = jnp.abs(features())
     y, out = run(FEATURE_WARPS["asn"](None, SHAPE, dtype=None, rngs=nnx.Rngs(0), dense=2.0, **given), read)
@@ -58,6 +60,7 @@ def test_the_attention_sampler_alone_reads_by_the_sum_of_the_features_attention(
         assert_allclose(warped, loops.sample(x, np.asarray(coords)), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_theta_is_computed_in_full_precision():
     # A TPU multiplies in bfloat16 unless it is told otherwise, and theta is multiplied by the size of the map.
     for name, options in FULL.items():
@@ -98,8 +101,8 @@ def names_in_order(module, *arrays):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRUNKS)
-@pytest.mark.daily("own")
 def test_a_deformed_trunk_starts_as_it_was_and_moves(name):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(2, 33, 32, 3)), jnp.float32)
     trunk = TRUNKS[name]()

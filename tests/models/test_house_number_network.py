@@ -53,8 +53,8 @@ def test_the_papers_network_has_eleven_hidden_layers_and_five_softmaxes(size):
     assert len(kernels(network)) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [name for name in HOUSE_NUMBER_MODELS if name != "cnn"])
-@pytest.mark.daily("c0", "multi", "sl3")
 def test_all_start_as_the_plain_network(model):
     network, plain = make(model), make("cnn")
     plain.classifier = network.classifier  # the localisers' weights are drawn before its own
@@ -79,10 +79,12 @@ def test_single_has_a_convolutional_localiser_of_four_layers():
 
 
 @pytest.mark.parametrize(("model", "warped"), [("c3", (8, 8, 5)), ("sl3", (32, 32, 3)), ("multi", (8, 8, 5))])
+@pytest.mark.daily("sl3-warped1")
 def test_what_is_warped(model, warped):
     assert call(make(model))[1]["warped"].shape[1:] == warped
 
 
+@pytest.mark.slow
 def test_units_are_dropped_in_training_only():
     network = make("sl3")
     assert_array_equal(call(network, key=0)[0], call(network, key=1)[0])
@@ -91,6 +93,7 @@ def test_units_are_dropped_in_training_only():
     assert jnp.abs(first - other).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_training_step_adds_the_places_losses_and_wants_all_right():
     network = make("cnn", dropout=0.0)
     optimiser = optax.sgd(0.0)

@@ -33,6 +33,7 @@ def test_count_parameters_counts_what_is_learned():
     assert count_parameters(None) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "classes"), [(7, 3), (40, 10)])
 def test_widths_follow_from_the_number_of_parameters(width, classes):
     fcn = layers.FCN(30, width, classes, rngs=nnx.Rngs(0))

@@ -71,8 +71,8 @@ TILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", TILES)
-@pytest.mark.daily("2")
 def test_convention_untrained_windows_read_exactly_the_tiles(count):
     _, out = call(make(count))
     assert_array_equal(out["theta"], np.broadcast_to(tile_centres(count), (2, count, 2)))
@@ -96,7 +96,7 @@ def test_a_window_goes_where_theta_says():
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
-@pytest.mark.daily("0", "2")
+@pytest.mark.daily("2")
 def test_the_logits_are_of_the_streams_mean_features_side_by_side(count):
     model = randomise(make(count))
     logits, out = call(model)
@@ -122,6 +122,7 @@ def test_streams_and_localiser_begin_alike_with_arrays_of_their_own():
     assert len(pointers) == len(trunks) * len(first)
 
 
+@pytest.mark.slow
 def test_the_localiser_reads_means_of_squares():
     trunk = SmallTrunk(3, (4, 4, 8), rngs=nnx.Rngs(0))
     one, two = (
@@ -154,6 +155,7 @@ def test_the_papers_network_of_two_windows_at_448():
     assert out["warped"].shape == (1, 2, 224, 224, 3)
 
 
+@pytest.mark.slow
 def test_each_stream_keeps_the_statistics_of_its_own_windows():
     model = randomise(make(dropout=0.0))
     graphdef, state = nnx.split(model)
@@ -173,6 +175,7 @@ def test_each_stream_keeps_the_statistics_of_its_own_windows():
     assert np.abs(first - second).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_descriptors_are_dropped_in_training_only():
     model = make()
     assert_array_equal(call(model, key=0)[0], call(model, key=1)[0])
@@ -196,6 +199,7 @@ def gradients(model):
     return {jax.tree_util.keystr(path): np.abs(leaf).max() for path, leaf in jax.tree.leaves_with_path(found)}
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_the_last_layer_first_and_then_all_of_the_localiser():
     model = make()
     first = {name: size for name, size in gradients(model).items() if "transformer" in name}
@@ -214,6 +218,7 @@ CONFIG = {"optimiser": "sgd", "learning_rate": 0.1, "schedule": "constant", "war
 CONFIG |= {"weight_decay": 0.0, "clip_norm": 0.0, "batch_size": 2}
 
 
+@pytest.mark.slow
 def test_the_whole_localiser_and_nothing_else_has_the_multiplied_rate():
     model = make()
     config = ConfigDict({**CONFIG, "localiser_multiplier": 0.0, "network": {"name": "multi_stream"}} | LATER)

@@ -53,8 +53,8 @@ def assert_as_alone(backbone):
             assert_allclose(found, expected[0], atol=1e-4 * np.abs(expected).max(), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.daily("resnet18", "squeezenet1_1")
 def test_every_feature_is_that_of_the_image_alone(name):
     assert_as_alone(build(name))
 
@@ -66,6 +66,7 @@ def test_strides_and_dilations_know_of_the_padding():
 
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("side", [4, 5, 6, 7])
+@pytest.mark.daily("7-3")
 def test_a_pooling_of_hanging_windows_knows_how_many_an_image_has(size, side):
     inside = jnp.arange(12).reshape(1, 1, 12, 1) < side
     found = every(jnp.broadcast_to(inside, (1, 12, 12, 1)), 2, size - 2)
@@ -74,7 +75,7 @@ def test_a_pooling_of_hanging_windows_knows_how_many_an_image_has(size, side):
 
 @pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.daily("resnet18", "vgg16", "squeezenet1_1", "googlenet")
+@pytest.mark.daily("vgg16")
 def test_a_mask_of_another_shape_is_refused(name):
     trunk = abstract(name)
     for inside in (jnp.ones((2, 64, 64, 1), bool), jnp.ones((2, *PADDED, 1)), jnp.ones((2, *PADDED), bool)):

@@ -43,15 +43,16 @@ def through(layers, x):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["features", "shared", "deep"])
 @pytest.mark.parametrize("placements", [(0,), (1,), (2,), (0, 1)])
-@pytest.mark.daily("placements1-features", "placements2-deep", "placements3-shared", "placements0-shared")
 def test_all_start_as_the_network_without_a_transformer(mode, placements):
     plain, out = run(make(placements=()), IMAGES)
     assert set(out) == {"features"}
     assert_allclose(run(make(mode=mode, placements=placements), IMAGES)[0], plain, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_are_warped_behind_their_layer():
     network = predict(make(placements=(1,)), TURN)
     _, out = run(network, IMAGES)
@@ -62,6 +63,7 @@ def test_features_are_warped_behind_their_layer():
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
+@pytest.mark.daily("deep")
 def test_the_input_is_warped_by_what_later_features_say(mode):
     network = predict(make(mode=mode, placements=(1,)), TURN)
     _, out = run(network, IMAGES)
@@ -71,6 +73,7 @@ def test_the_input_is_warped_by_what_later_features_say(mode):
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
+@pytest.mark.daily("deep")
 def test_several_matrices_are_multiplied_and_the_input_sampled_once(mode):
     network = predict(make(mode=mode, placements=(0, 2)), TURN, SHIFT)
     _, out = run(network, IMAGES)
@@ -97,8 +100,8 @@ def gathers(network):
     return lowered.compile().as_text().count(" gather(")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shared", "deep"])
-@pytest.mark.daily("deep")
 def test_each_transformer_warps_the_input_once(mode):
     once = gathers(make(mode="features", placements=(0,)))
     assert once > 0
@@ -116,7 +119,7 @@ def slopes(network):
 
 
 @pytest.mark.parametrize("mode", ["shared", "deep"])
-@pytest.mark.daily("deep", "shared")
+@pytest.mark.daily("deep")
 def test_whose_layers_learn_from_the_localiser(mode):
     network = make(mode=mode, placements=(1,))
     head = network.transformer[0].transformer.head
@@ -140,8 +143,8 @@ def test_a_deep_localisers_arrays_are_its_own():
     assert len({leaf.unsafe_buffer_pointer() for leaf in (*own, *others)}) == len(own) + len(others) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "placement"), [("features", 0), ("features", 1), ("shared", 1), ("deep", 1)])
-@pytest.mark.daily("shared-1", "deep-1", "features-0")
 def test_what_was_warped_may_be_pooled(mode, placement):
     network = make(mode=mode, placements=(placement,), pool=2, shape=(30, 30, 1))
     images = jnp.asarray(np.random.default_rng(3).uniform(size=(2, 30, 30, 1)), jnp.float32)
@@ -163,6 +166,7 @@ def test_without_a_warp_the_image_is_pooled(mode):
     assert_allclose(out["features"], through(network.layers, pooled), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_warp_of_features_cannot_undo_a_turn_and_one_of_the_input_does():
     """Eq. 1, with a quarter turn, which reads pixels exactly, and one filter that answers to edges of one side."""
     image = jnp.asarray(np.random.default_rng(2).normal(size=(9, 9, 1)), jnp.float32)

@@ -50,8 +50,8 @@ HEADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.daily("resnet18", "resnet50", "vgg16_bn", "squeezenet1_1")
 def test_every_weight_of_torchvision_has_one_place(name):
     backbone, given = abstract(name), constants(name)
     load_pretrained(backbone, given)
@@ -62,6 +62,7 @@ def test_every_weight_of_torchvision_has_one_place(name):
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.slow
 def test_arrays_go_where_their_names_say(arrays, resnet18):
     state = state_of(resnet18)
     assert state["stem", "conv", "kernel"][5, 1, 2, 40] == arrays["conv1.weight"][40, 2, 5, 1]
@@ -73,6 +74,7 @@ def test_arrays_go_where_their_names_say(arrays, resnet18):
         np.testing.assert_array_equal(found, arrays[f"layer4.1.bn2.{theirs}"])
 
 
+@pytest.mark.slow
 def test_a_backbone_is_changed_in_place_also_inside_another_module():
     class Classifier(nnx.Module):
         def __init__(self):
@@ -133,6 +135,7 @@ def test_a_misspelt_name_is_missing_and_left_over(arrays, resnet18):
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "bn1.bias", "layer2.0.downsample.1.weight", "layer4.1.conv2.weight"])
+@pytest.mark.daily("layer4.1.conv2.weight")
 def test_every_weight_must_be_there(arrays, key):
     assert_refused(abstract("resnet18"), change(arrays, without=[key]), f"; missing: {key}$")
 
@@ -140,6 +143,7 @@ def test_every_weight_must_be_there(arrays, key):
 @pytest.mark.parametrize(
     "key", ["fc2.weight", "fc.scale.weight", "layer1.0.downsample.0.weight", "classifier.0.weight"]
 )
+@pytest.mark.daily("fc2.weight")
 def test_nothing_but_the_classifier_may_be_left_over(arrays, key):
     assert_refused(abstract("resnet18"), change(arrays, **{key: np.zeros(3)}), f"; left over: {key}$")
 
@@ -157,12 +161,13 @@ def test_nothing_but_the_classifier_may_be_left_over(arrays, key):
         ),
     ],
 )
-@pytest.mark.daily("*aux3*", "*running_mean*")
+@pytest.mark.daily("without1-more1-left over: aux3\\\\.fc1\\\\.weight$")
 def test_a_googlenets_weights_that_do_not_fit_are_named(without, more, sentence):
     given = change(constants("googlenet"), without=without, **{key: np.zeros(shape) for key, shape in more.items()})
     assert_refused(abstract("googlenet"), given, f"every weight of googlenet and no others; {sentence}")
 
 
+@pytest.mark.slow
 def test_a_googlenet_without_its_three_classifiers_fits():
     given = {key: array for key, array in constants("googlenet").items() if key not in HEADS["googlenet"]}
     trunk = abstract("googlenet")
@@ -249,6 +254,7 @@ def test_a_missing_file_in_a_folder_is_no_model_of_the_hub(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["resnet18", "model.h5", "weights/model.tar", "weights", "pth"])
+@pytest.mark.daily("pth")
 def test_another_kind_of_file_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
@@ -258,6 +264,7 @@ def test_another_kind_of_file_is_refused(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: b"<html>" + data, lambda data: b""])
+@pytest.mark.daily("<lambda>2")
 def test_a_damaged_safetensors_file_is_refused(file, tmp_path, damage):
     path = tmp_path / "model.safetensors"
     path.write_bytes(damage(file.read_bytes()))
@@ -281,6 +288,7 @@ def test_a_damaged_safetensors_file_is_refused(file, tmp_path, damage):
         ("huggingface_hub", "timm/resnet18", r'huggingface_hub is not installed: pip install "vtnjax\[hub\]"'),
     ],
 )
+@pytest.mark.daily("torch-model.b*")
 def test_a_package_that_is_not_installed_is_named(tmp_path, monkeypatch, package, source, sentence):
     monkeypatch.chdir(tmp_path)
     if source.startswith("model"):

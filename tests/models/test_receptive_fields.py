@@ -53,8 +53,8 @@ TRUNKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRUNKS)
-@pytest.mark.daily("squeezenet")
 def test_a_cell_lies_in_the_middle_of_the_pixels_that_reach_it(name, monkeypatch):
     make, layers, width = TRUNKS[name]
     backbone = averaging(make(nnx.Rngs(0)), monkeypatch)
@@ -78,6 +78,7 @@ def test_every_map_of_a_backbone_has_its_cells(name):
         assert abs(320 / backbone.cells[layer].stride - shape[2]) <= 1
 
 
+@pytest.mark.slow
 def test_a_cut_resnet_makes_the_features_that_it_made_before():
     backbone = drawn_backbones.abstract("resnet18")
     before = drawn_backbones.shapes(backbone, (1, 64, 96, 3))

@@ -27,6 +27,7 @@ def box_lines(attention, size, shape):
 
 
 @pytest.mark.parametrize("kind", ["a spot", "two spots", "constant", "all"])
+@pytest.mark.daily("constant")
 def test_uniform_sampling_is_a_crop_to_the_box_of_what_is_above_the_mean(kind):
     attention = np.zeros((2, 6, 8), np.float32)
     if kind == "constant":
@@ -44,6 +45,7 @@ def test_uniform_sampling_is_a_crop_to_the_box_of_what_is_above_the_mean(kind):
         assert_allclose(y[i], ops.sample(IMAGE[i], coords[i]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_sampling_is_a_resize():
     y, coords = resample(IMAGE, None, (12, 16), "none")
     assert_allclose(y, IMAGE, atol=1e-5)
@@ -53,9 +55,9 @@ def test_no_sampling_is_a_resize():
 def test_the_others_are_their_operators():
     attention = jnp.exp(jnp.asarray(np.random.default_rng(1).normal(size=(2, 31, 31)), jnp.float32))
     y, coords = jax.jit(lambda i, a: resample(i, a, (8, 9), "ssn"))(IMAGE, attention)
-    grid = jax.jit(lambda a: ops.saliency_grid(a, (8, 9), fwhm=13.0, pad=30))(attention[1])
-    assert_allclose(coords[1], ops.to_pixels(grid, (12, 16)), atol=1e-4)
-    assert_allclose(y[1], ops.sample(IMAGE[1], coords[1], padding="border"), atol=1e-5)
+    pixels = jax.jit(lambda a: ops.to_pixels(ops.saliency_grid(a, (8, 9), fwhm=13.0, pad=30), (12, 16)))(attention[1])
+    assert_allclose(coords[1], pixels, atol=1e-4)
+    assert_allclose(y[1], jax.jit(lambda i, x: ops.sample(i, x, padding="border"))(IMAGE[1], coords[1]), atol=1e-5)
     found = jax.jit(lambda i, a: resample(i, a, (8, 9), "inverse_cdf", dense=2.0))(IMAGE, attention)
     y, out = jax.jit(AttentionSampler((8, 9), dense=2.0))(IMAGE, attention)
     assert_allclose(found[0], y, atol=1e-6)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from compiled import run
 from flax import nnx
 from numpy.testing import assert_allclose, assert_array_equal
@@ -83,6 +84,7 @@ def test_features_of_bfloat16_are_described_in_float32():
     assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_features_of_a_padded_image_are_those_of_the_image_and_0_around():
     rngs = nnx.Rngs(0)
     network = models.RetrievalNet(models.SqueezeNet(rngs=rngs), nn.GeM(512, rngs=rngs), rngs=rngs)

@@ -34,6 +34,7 @@ def probabilities(backbone, photo):
     ("name", "classes"),
     [("cat", [EGYPTIAN_CAT]), ("coffee", [ESPRESSO]), ("stereo_motorcycle", [MOPED, MOTOR_SCOOTER])],
 )
+@pytest.mark.daily("coffee-classes1")
 def test_photos_are_recognised(squeezenet, name, classes):
     photo = getattr(pytest.importorskip("skimage.data"), name)()
     photo = photo[0] if isinstance(photo, tuple) else photo  # of a stereo pair, the left

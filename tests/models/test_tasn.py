@@ -62,6 +62,7 @@ def seen():
     return maps, chosen, call(model, chosen=chosen)
 
 
+@pytest.mark.slow
 def test_the_squared_sum_of_the_maps_guides_the_structure(seen):
     maps, _, (_, out) = seen
     for i in (0, 5):
@@ -121,12 +122,14 @@ def test_only_its_own_classifier_trains_the_attention_network():
         assert learn == parts
 
 
+@pytest.mark.slow
 def test_both_kinds_of_images_share_the_trunks_batch_statistics():
     model = make()
     one, both = (call(m)[1]["features"] for m in (make(parts=0), model))
     assert np.abs(one - both).max() > 1e-3  # the same images, but other images beside them in the batch
 
 
+@pytest.mark.slow
 def test_inference_leaves_the_part_net_out():
     model = make()
     logits, out = call(model, training=False)
@@ -153,6 +156,7 @@ def test_maps_are_chosen_by_the_key():
 
 
 @pytest.mark.parametrize("selection", ["random", "ranked"])
+@pytest.mark.daily("ranked")
 def test_random_choices_are_alike_and_ranked_ones_follow_the_response(selection):
     model = make(selection=selection)
     maps = jnp.zeros((4000, 1, 1, 4)).at[:].set(jnp.asarray([1.0, 2.0, 0.0, 5.0]))

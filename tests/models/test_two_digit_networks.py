@@ -43,6 +43,7 @@ def test_a_pairs_cross_entropy_is_that_of_both_digits():
     assert_allclose(both, -(first[[0, 1], [3, 9]] + second[[0, 1], [7, 0]]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_sum_has_19_classes():
     assert run(network("affine", 19), images())[0].shape == (2, 19)
 

@@ -20,8 +20,8 @@ def volumes():
     return jnp.asarray(np.random.default_rng(0).uniform(size=(2, *SHAPE)), jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.daily("st_fcn", "cnn")
 def test_all_have_400_000_parameters_and_say_what_they_did(model):
     built = network(model, classes=7)
     assert models.count_parameters(built) == pytest.approx(400_000, rel=0.05)
@@ -35,6 +35,7 @@ def test_all_have_400_000_parameters_and_say_what_they_did(model):
         np.testing.assert_allclose(out["warped"], volumes(), atol=1e-5)  # it starts at the identity
 
 
+@pytest.mark.slow
 def test_a_smaller_output_and_pooling():
     logits, out = run(network(sampled=(5, 8, 10), pool=2), volumes())
     assert out["warped"].shape == (2, 5, 8, 10, 1)
@@ -52,6 +53,7 @@ def test_the_projection_is_the_sum_along_the_depth():
     np.testing.assert_allclose(project_depth(jnp.asarray(volume)), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_classification_moves_theta():
     graphdef, params = nnx.split(network(sampled=(6, 8, 10)))
     # Slopes everywhere: a block with sharp edges has none where so few voxels are sampled.

@@ -16,6 +16,7 @@ VTN = {"window": (3, 3), "widths": (3,), "squeezed": (2,)}
 IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 10, 3)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_the_last_features_are_warped_and_classified():
     trunk = Trunk(nnx.Rngs(0))
     shape = models.features_shape(trunk, (12, 10, 3))
@@ -64,6 +65,7 @@ def halves(network):
 
 
 @pytest.mark.parametrize("warped", [True, False])
+@pytest.mark.daily("False")
 def test_the_call_is_classify_of_features(warped):
     network = make(warped=warped)
     features, classify = halves(network)
@@ -91,6 +93,7 @@ def test_logits_have_a_gradient_to_the_features():
     assert_array_equal(slopes[:, 1], np.zeros_like(kernel))
 
 
+@pytest.mark.slow
 def test_logits_have_a_gradient_to_the_features_through_a_warp():
     features, classify = halves(make())
     u = features(IMAGE)

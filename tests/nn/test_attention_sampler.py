@@ -24,6 +24,7 @@ def positive(*shape, seed=1):
 
 
 @pytest.mark.parametrize(("size", "dense"), [((4, 7), 4.0), ((9, 11), None), ((1, 5), 2.0)])
+@pytest.mark.daily("size1-None")
 def test_it_reads_the_image_where_the_marginals_integrals_say(size, dense):
     image, attention = normal(2, 9, 11, 3), positive(2, *size)
     y, out = jax.jit(AttentionSampler((8, 10), dense=dense))(image, attention)
@@ -44,6 +45,7 @@ def test_with_first_1_it_reads_as_the_references_mxnet_operator():
         assert_allclose(np.asarray(line)[[0, 1, 56, 112]], [-1, 0.0057, 126.04, 254.36], atol=5e-3)
 
 
+@pytest.mark.slow
 def test_without_attention_it_resizes_the_image():
     image = normal(1, 8, 8, 2)
     y, _ = jax.jit(AttentionSampler((4, 4)))(image, jnp.zeros((1, 5, 6)))
@@ -51,12 +53,14 @@ def test_without_attention_it_resizes_the_image():
     assert_allclose(y[0], loops.sample(np.asarray(image[0]), np.stack(np.meshgrid(lines, lines), -1)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_map_with_a_channel_is_a_map():
     image, attention = normal(2, 9, 11, 3), positive(2, 4, 7)
     sampler = jax.jit(AttentionSampler((8, 10)))
     chex.assert_trees_all_equal(sampler(image, attention), sampler(image, attention[..., None]))
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_the_map_unless_asked_for():
     image, attention = normal(1, 9, 9, 1), positive(1, 5, 5)
 

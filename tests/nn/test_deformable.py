@@ -53,7 +53,7 @@ def stir(layer, amount=0.3):
         ((3, 3), {"features_out": 8, "feature_group_count": 4}, {"feature_group_count": 4}),
     ],
 )
-@pytest.mark.daily("kernel_size1*", "kernel_size2*", "kernel_size4*", "kernel_size5*")
+@pytest.mark.daily("kernel_size5-options5-plain5")
 def test_an_untrained_layer_is_the_ordinary_convolution(kernel_size, options, plain):
     layer = make(**{"features_in": 4, "features_out": 5, "kernel_size": kernel_size, **options})
     layer.bias[...] = jnp.arange(float(layer.bias.size))
@@ -89,6 +89,7 @@ def test_every_parameter_has_a_gradient_from_the_start(mask):
 
 
 @pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.daily("True")
 def test_out_tells_what_was_read(mask):
     layer = stir(make(mask=mask, groups=2, stride=2))
     x = features()
@@ -108,6 +109,7 @@ def test_out_tells_what_was_read(mask):
     )  # column 2 x 2 - 1 + 2, row 1 x 2 + 0
 
 
+@pytest.mark.slow
 def test_convention_the_predictor_says_x_and_y_of_each_cell_of_each_group_and_then_the_masks():
     layer = make(4, 5, (2, 3), mask=True, groups=2)
     layer.predictor.bias[...] = jnp.arange(36.0) / 10
@@ -130,6 +132,7 @@ def test_without_a_bias():
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [(jnp.bfloat16, jnp.bfloat16), (None, jnp.float32)])
+@pytest.mark.daily("None-float32")
 def test_bfloat16_features_keep_float32_offsets(dtype, expected):
     layer = stir(make(dtype=dtype, mask=True))
     x = features().astype(jnp.bfloat16)
@@ -244,6 +247,7 @@ def test_a_users_network_trains_in_both_modes_of_nnx_alike(trained):
         np.testing.assert_array_equal(graph, tree)
 
 
+@pytest.mark.slow
 def test_linen_users_train_it_through_the_bridge():
     model = nnx.bridge.ToLinen(DeformableConv, args=(2, 4), kwargs={"mask": True})
     x, _ = batch()

@@ -35,6 +35,7 @@ def test_rmac_is_the_op(levels):
     assert_allclose(call(module, jnp.asarray(FEATURES)), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_whitened_regions_have_length_1_before_and_after():
     module = nn.RMAC(4, whitening=6, rngs=nnx.Rngs(0))
     module.whitening.bias[...] = jnp.asarray(np.random.default_rng(1).normal(size=6), jnp.float32)
@@ -49,6 +50,7 @@ def test_whitened_regions_have_length_1_before_and_after():
         assert_allclose(descriptor, total, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_half_precision_features_are_pooled_in_float32():
     half = jnp.asarray(FEATURES, jnp.bfloat16)
     for module in (nn.GeM(4, rngs=nnx.Rngs(0)), nn.RMAC(4, whitening=3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))):

@@ -32,6 +32,7 @@ def reference(image, saliency):
     return SaliencySampler((12, 14))(image, saliency)
 
 
+@pytest.mark.slow
 def test_it_resizes_the_map_makes_a_density_of_it_and_reads_the_grid():
     image, saliency = normal(2, 9, 11, 3), 2 * normal(2, 4, 7, seed=1)
     y, out = jax.jit(SaliencySampler((8, 10), **SMALL))(image, saliency)
@@ -55,6 +56,7 @@ def test_the_defaults_are_those_of_the_reference():
     np.testing.assert_allclose(out["coords"][0], loops.pixels(np.asarray(grid), (16, 16)), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, -3.7])
 def test_a_constant_map_resizes_the_image(value):
     image = normal(2, 12, 14, 3)
@@ -64,12 +66,14 @@ def test_a_constant_map_resizes_the_image(value):
     np.testing.assert_allclose(y, image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_map_with_a_channel_is_a_map():
     image, saliency = normal(2, 9, 11, 3), normal(2, 4, 7, seed=1)
     sampler = jax.jit(SaliencySampler((8, 10), **SMALL))
     chex.assert_trees_all_equal(sampler(image, saliency), sampler(image, saliency[..., None]))
 
 
+@pytest.mark.slow
 def test_each_image_is_magnified_where_its_own_map_is_high():
     y, x = np.mgrid[:31, :31]
     peaks = np.array([(8, 8), (20, 24)])  # (row, column)
@@ -80,6 +84,7 @@ def test_each_image_is_magnified_where_its_own_map_is_high():
         assert near.mean() > 2 * np.pi * 5**2 / 31**2  # over twice as many samples as an even grid has there
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_the_map_from_the_start():
     image = jnp.asarray(loops.affine_grid(np.eye(2, 3), (16, 16)), jnp.float32)[None] ** 2
 
@@ -91,12 +96,14 @@ def test_the_gradient_reaches_the_map_from_the_start():
     assert np.abs(gradient).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_the_last_row_and_column_of_an_even_grid_are_not_drawn_to_what_is_beyond():
     total = lambda saliency: reference(jnp.ones((1, 16, 16, 1)), saliency)[0].sum()  # noqa: E731
     gradient = jax.jit(jax.grad(total))(jnp.zeros((1, 31, 31)))
     np.testing.assert_allclose(gradient, 0, atol=1e-6)  # a constant image looks the same everywhere
 
 
+@pytest.mark.slow
 def test_bfloat16_images_keep_float32_coordinates():
     image, saliency = normal(2, 9, 11, 3).astype(jnp.bfloat16), normal(2, 4, 7, seed=1).astype(jnp.bfloat16)
     sampler = jax.jit(SaliencySampler((8, 10), **SMALL))

@@ -55,6 +55,7 @@ def one_by_one(module, op, x):
 
 
 @pytest.mark.parametrize("name", POOLS)
+@pytest.mark.daily("mpncov", "bilinear", "kernel, any length")
 def test_a_module_pools_each_reduced_image(name):
     module = make(name)
     _, size, op = POOLS[name]
@@ -72,6 +73,7 @@ def test_reductions_have_a_bias_where_the_papers_code_has_one():
     assert make("mpncov").reduction.conv.bias is not None
 
 
+@pytest.mark.slow
 def test_default_sizes_are_those_of_the_papers():
     sizes = [nn.ISQRTCOV, nn.MPNCOV, nn.CompactBilinearPool, nn.KernelPool]
     assert [pool(2048, rngs=nnx.Rngs(0)).size for pool in sizes] == [32_896, 32_896, 8192, 14_337]
@@ -129,13 +131,14 @@ def test_coefficients_may_be_fixed():
 # ---- Where it runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POOLS)
-@pytest.mark.daily("isqrt", "compact")
 def test_bfloat16_features_are_pooled_in_float32(name):
     module = POOLS[name][0](rngs=nnx.Rngs(0))
     assert module(jnp.asarray(FEATURES, jnp.bfloat16)).dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_a_module_may_reduce_in_bfloat16():
     module = nn.ISQRTCOV(CHANNELS, reduced=4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     found = module(jnp.asarray(FEATURES))
@@ -145,7 +148,7 @@ def test_a_module_may_reduce_in_bfloat16():
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", POOLS)
-@pytest.mark.daily("isqrt-explicit_mesh", "mpncov-auto_mesh", "compact-explicit_mesh")
+@pytest.mark.daily("isqrt-explicit_mesh", "compact-explicit_mesh")
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     graphdef, state = nnx.split(make(name))
     weights = np.random.default_rng(1).normal(size=(8, POOLS[name][1])).astype(np.float32)

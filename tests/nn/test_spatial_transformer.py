@@ -26,7 +26,7 @@ IDENTITIES = {
 
 
 @pytest.mark.parametrize("warp", FLAT)
-@pytest.mark.daily("translation", "projective", "linear")
+@pytest.mark.daily("projective")
 def test_untrained_transformer_passes_its_input_on(warp):
     image = images()
     y, out = run(make(warp), image)
@@ -36,7 +36,7 @@ def test_untrained_transformer_passes_its_input_on(warp):
 
 
 @pytest.mark.parametrize("warp", FLAT)
-@pytest.mark.daily("attention", "affine", "tps")
+@pytest.mark.daily("affine")
 def test_untrained_transformer_resizes_to_another_output_size(warp):
     image = images()
     y, out = run(make(warp, shape=SMALL), image)
@@ -45,6 +45,7 @@ def test_untrained_transformer_resizes_to_another_output_size(warp):
     np.testing.assert_allclose(y[1], loops.sample(np.asarray(image[1]), coords), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_untrained_transformer_passes_volumes_on():
     volume = images(3, 4, 5)
     y, out = run(make("affine3d"), volume)
@@ -65,7 +66,7 @@ def head_gradients(transformer, image):
 
 
 @pytest.mark.parametrize("warp", [*FLAT, "affine3d"])
-@pytest.mark.daily("affine", "tps", "linear", "affine3d")
+@pytest.mark.daily("affine", "tps", "linear")
 def test_every_parameter_has_a_gradient_at_the_identity(warp):
     image = images(3, 4, 5) if warp == "affine3d" else images()
     gradients = head_gradients(make(warp), image)
@@ -85,6 +86,7 @@ def test_every_parameter_has_a_gradient_at_the_identity(warp):
         ("linear", [0.9, 0.2, 0.1, -0.3, 1.1, 0.4], [[0.9, 0.2, 0.1], [-0.3, 1.1, 0.4]]),
     ],
 )
+@pytest.mark.daily("attention-theta1-matrix1")
 def test_convention_theta_is_row_by_row_and_x_before_y(warp, theta, matrix):
     transformer = make(warp, shape=SMALL)
     tell(transformer, theta)
@@ -110,6 +112,7 @@ def test_convention_tps_theta_is_where_each_control_point_reads():
     np.testing.assert_allclose(out["coords"][0], loops.pixels(targets.reshape(4, 4, 2), SHAPE), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_convention_affine3d_theta_is_row_by_row_with_x_y_z():
     theta = np.eye(3, 4) + 0.1 * np.random.default_rng(0).normal(size=(3, 4))
     transformer = make("affine3d", shape=(2, 3, 4))
@@ -140,7 +143,7 @@ def test_a_fixed_scale_is_not_predicted():
     [("bilinear", "border"), ("bilinear", "reflection"), ("nearest", "zeros"), ("bicubic", "zeros")],
 )
 @pytest.mark.filterwarnings("ignore:method='nearest' has no gradient")
-@pytest.mark.daily("bilinear-reflection", "nearest-zeros")
+@pytest.mark.daily("nearest-zeros")
 def test_method_and_padding_reach_the_sampler(method, padding):
     transformer = make("affine", method=method, padding=padding)
     theta = np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]])
@@ -151,6 +154,7 @@ def test_method_and_padding_reach_the_sampler(method, padding):
     np.testing.assert_allclose(y[0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_antialiased_transformer_averages_what_its_output_pixels_cover():
     transformer = make("affine", antialias=3, shape=(3, 2))
     tell(transformer, np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]]))
@@ -161,6 +165,7 @@ def test_an_antialiased_transformer_averages_what_its_output_pixels_cover():
     assert np.abs(y[0] - loops.sample(np.asarray(image[0]), np.asarray(out["coords"][0]))).max() > 0.1
 
 
+@pytest.mark.slow
 def test_padding_reaches_the_volume_sampler():
     transformer = make("affine3d", padding="border")
     tell(transformer, 1.5 * np.eye(3, 4))
@@ -171,6 +176,7 @@ def test_padding_reaches_the_volume_sampler():
 
 
 @pytest.mark.parametrize("warp", FLAT)
+@pytest.mark.daily("linear")
 def test_out_tells_what_warped_each_image(warp):
     transformer = make(warp, shape=SMALL)
     stir(transformer)
@@ -195,6 +201,7 @@ def grid_of(warp, theta):
     return grids[warp](theta, SMALL)
 
 
+@pytest.mark.slow
 def test_several_warps_come_from_one_localiser():
     transformer = make("affine", count=2, shape=SMALL)
     stir(transformer)
@@ -233,8 +240,8 @@ def test_a_plain_function_may_be_the_localiser():
     np.testing.assert_allclose(run(transformer, images())[0], images(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp", ["affine", "tps", "linear"])
-@pytest.mark.daily("affine")
 def test_bfloat16_images_keep_float32_coordinates(warp):
     transformer = make(warp)
     stir(transformer)

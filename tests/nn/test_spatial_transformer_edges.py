@@ -45,6 +45,7 @@ def coords_of(theta, shape, sizes):
     return loops.pixels(loops.affine_grid(theta, shape, align_corners=False), sizes, align_corners=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warp", [*FLAT, "affine3d"])
 def test_an_untrained_transformer_passes_its_input_on(warp):
     sizes = (3, 4, 5) if warp == "affine3d" else SHAPE
@@ -73,6 +74,7 @@ def test_every_warp_reads_where_the_plain_loop_says(warp):
 
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.daily("zeros-bilinear", "reflection-bicubic")
 def test_reflection_mirrors_about_the_outer_edges(method, padding):
     image = images()
     y, _ = jax.jit(told(THETA, method=method, padding=padding))(image)
@@ -83,6 +85,7 @@ def test_reflection_mirrors_about_the_outer_edges(method, padding):
         assert np.abs(expected - loops.sample(np.asarray(image[0]), coords, method=method, padding=padding)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_volumes_are_mirrored_about_their_outer_edges_too():
     volume, theta = images(3, 4, 5), 1.5 * np.eye(3, 4)
     y, out = jax.jit(told(theta, "affine3d", padding="reflection"))(volume)
@@ -91,6 +94,7 @@ def test_volumes_are_mirrored_about_their_outer_edges_too():
     assert_allclose(y[0], loops.sample(np.asarray(volume[0]), coords, padding="reflection", edges=True), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_an_antialiased_transformer_averages_is_mirrored_about_the_outer_edges():
     image = images()
     y, _ = jax.jit(told(1.5 * THETA, padding="reflection", antialias=2))(image)
@@ -118,6 +122,7 @@ def test_a_spatial_transformer_of_pytorch_with_default_arguments_gives_the_same(
     assert_allclose(y, np.moveaxis(theirs.detach().numpy(), 1, -1), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_nearest_with_a_localiser_says_once_that_it_never_learns():
     with pytest.warns(UserWarning, match="'nearest' has no gradient .* the localiser never learns") as found:
         transformer = make("affine", method="nearest")

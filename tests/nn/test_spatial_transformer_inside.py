@@ -93,8 +93,8 @@ def trained(graph=True):
         return state, jax.jit(step)(*state, images(), labels())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", [True, False])
-@pytest.mark.daily("True")
 def test_a_users_network_trains_in_both_modes_of_nnx(graph):
     (params, rest), (params_after, rest_after, logits, _, gradients) = trained(graph)
     assert logits.shape == (8, 3)
@@ -112,6 +112,7 @@ def test_both_modes_of_nnx_compute_the_same():
     np.testing.assert_array_equal(trained()[1][2], trained(graph=False)[1][2])
 
 
+@pytest.mark.slow
 def test_a_users_network_starts_at_the_identity_at_every_depth():
     _, out = run(Network(rngs=nnx.Rngs(0)), images())
     np.testing.assert_allclose(out["first"]["coords"][0, 3, 5], [5, 3], atol=1e-5)
@@ -120,6 +121,7 @@ def test_a_users_network_starts_at_the_identity_at_every_depth():
     assert out["deep"]["theta"].shape == (8, 2, 3)
 
 
+@pytest.mark.slow
 def test_transformers_in_series_and_in_evaluation_mode():
     network = stirred(Network(rngs=nnx.Rngs(0)))
     network.eval()
@@ -155,6 +157,7 @@ def test_linen_users_train_it_through_the_bridge():
     assert np.abs(means[1] - means[0]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_linen_users_may_wrap_the_transformer_alone():
     model = nnx.bridge.ToLinen(SpatialTransformer, args=(None, 6), kwargs={"warp": "projective", "shape": (5, 5)})
     features = jnp.ones((8, 6))
@@ -168,8 +171,8 @@ def test_linen_users_may_wrap_the_transformer_alone():
 # ---- Devices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh_name", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.daily("explicit_mesh")
 def test_a_batch_over_eight_devices_trains_as_on_one(mesh_name, request):
     mesh = request.getfixturevalue(mesh_name)
     step, state = make_step(stirred(Network(rngs=nnx.Rngs(0))))

@@ -14,7 +14,7 @@ from vtnjax.nn import SpatialTransformer
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("warp", [*FLAT, "affine3d"])
-@pytest.mark.daily("translation-1", "attention-2", "affine-1", "projective-2", "tps-1", "linear-2", "affine3d-1")
+@pytest.mark.daily("translation-1")
 def test_the_call_is_the_warp_by_what_is_predicted(warp, count):
     transformer = make(warp, count=count)
     stir(transformer)
@@ -64,6 +64,7 @@ def test_a_given_theta_warps_as_the_plain_loop_says():
         np.testing.assert_allclose(y[i], loops.sample(np.asarray(image[i]), coords, padding="border"), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_several_given_thetas_warp_the_same_image_each():
     transformer = make("translation", count=2)
     image = images(count=1)
@@ -73,6 +74,7 @@ def test_several_given_thetas_warp_the_same_image_each():
 
 
 @pytest.mark.parametrize("warp", FLAT)
+@pytest.mark.daily("linear")
 def test_nothing_is_warped_where_theta_is_predicted(warp):
     transformer, image = make(warp), images()
     assert "gather" in str(jax.make_jaxpr(lambda image: transformer(image)[0])(image))
@@ -81,6 +83,7 @@ def test_nothing_is_warped_where_theta_is_predicted(warp):
     assert predicted.count("dot_general") == 2  # of the localiser and of the head
 
 
+@pytest.mark.slow
 def test_a_warp_by_given_parameters_reads_no_parameter():
     graphdef, params, rest = nnx.split(make("affine"), nnx.Param, ...)
 

@@ -50,8 +50,8 @@ def by_loops(image, response, temperature, window):
     return warped, displacement, probabilities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "groups"), [(8, 4), (8, 1), (6, 6)])
-@pytest.mark.daily("8-4")
 def test_an_untrained_field_is_that_of_the_responses(channels, groups):
     x = features((2, 7, 6, channels))
     v, out = run(transformer(channels, groups), x)
@@ -110,11 +110,13 @@ def fields_change_with_group(module, group):
     return {number for number in range(4) if np.abs(before - after)[..., number, :].max() > 1e-6}
 
 
+@pytest.mark.slow
 def test_groups_hear_of_each_other_by_the_mixes_only():
     assert fields_change_with_group(stirred(transformer()), 1) == {0, 1, 2, 3}
     assert fields_change_with_group(stirred(transformer(mix_channels=False)), 1) == {1}
 
 
+@pytest.mark.slow
 def test_responses_scale_the_softmax_and_not_the_estimator():
     # Raw in Eq. 2, normalised before the estimator: doubled features leave the residual as it was.
     module = stirred(transformer(temperature=10.0))
@@ -139,12 +141,14 @@ def test_any_map_size(shape):
     assert_allclose(out["probabilities"].sum(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_empty_batch():
     v, out = run(transformer(), features((0, 7, 6, 8)))
     assert v.shape == (0, 7, 6, 8)
     assert out["coords"].shape == (0, 7, 6, 4, 2)
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_design():
     state = nnx.to_pure_dict(nnx.state(VolumetricTransformer(64, rngs=nnx.Rngs(0)), nnx.Param))
     assert [state["encoder"][i]["mix"]["kernel"].shape for i in range(4)] == [(32, 24), (24, 16), (16, 12), (12, 8)]
@@ -160,11 +164,13 @@ def test_parameters_are_those_of_the_design():
     assert not np.any(state["head"]["bias"])
 
 
+@pytest.mark.slow
 def test_few_groups_are_squeezed_to_one_at_least():
     module = VolumetricTransformer(4, 1, rngs=nnx.Rngs(0))
     assert all(level.mix.kernel.shape == (1, 1) for level in module.encoder)
 
 
+@pytest.mark.slow
 def test_features_of_bfloat16_are_read_at_float32_coordinates():
     x = features().astype(jnp.bfloat16)
     v, out = run(transformer(dtype=jnp.bfloat16), x)
@@ -221,6 +227,7 @@ def trained(graph=True):
         return state, jax.jit(step)(*state, features((8, 8, 9, 2)))
 
 
+@pytest.mark.slow
 def test_every_parameter_of_a_vtn_learns_at_two_depths():
     (_, rest), (gradients, rest_after, _, _) = trained()
     for depth in ("first", "second"):
@@ -264,6 +271,7 @@ def test_linen_users_train_it_through_the_bridge():
     assert jax.tree.structure(changed["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
 
 
+@pytest.mark.slow
 def test_candidates_that_are_computed_again_have_the_same_gradient(monkeypatch):
     module = stirred(transformer())
     graphdef, state = nnx.split(module)

@@ -145,6 +145,7 @@ def test_an_integral_that_begins_above_0_is_the_operators_loop(x64, name, first)
 
 
 @pytest.mark.parametrize("first", [1e-6, 1e-3])
+@pytest.mark.daily("0.001")
 def test_an_integral_that_begins_just_above_0_reads_almost_as_one_that_begins_at_0(first):
     attention = jnp.asarray(random_map((7, 7)), jnp.float32)
     for begun, plain in zip(
@@ -285,6 +286,7 @@ def test_a_zero_cell_beside_attention_has_a_gradient():
     assert np.abs(gradient[:, 3]).max() > 0
 
 
+@pytest.mark.slow
 def test_a_tpus_comparisons_find_and_read_what_gathers_do():
     rng = np.random.default_rng(0)
     rising = np.cumsum(rng.uniform(size=13)).astype(np.float32)

@@ -103,7 +103,7 @@ def test_compilations_are_noticed(compilations):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.daily("bilinear", "tps", "consistency_loss", "translation")
+@pytest.mark.daily("bilinear")
 def test_a_second_call_compiles_nothing(name, compilations):
     call, *arguments = EVERY[name]()
     jax.block_until_ready(call(*arguments))

@@ -35,7 +35,7 @@ def test_help_says_the_convention_in_three_lines(name):
 
 
 @pytest.mark.parametrize(("padding", "fill"), [("zeros", 0.0), ("zeros", 7.0), ("border", 0), ("wrap", 0)])
-@pytest.mark.daily("zeros-7.0", "wrap-0")
+@pytest.mark.daily("zeros-7.0")
 def test_a_coordinate_that_is_no_number_reads_0_of_every_sampler(padding, fill):
     options = {"padding": padding, "fill": fill}
     image, nowhere = jnp.ones((3, 4, 2)), jnp.array([jnp.nan, 1.0])
@@ -74,6 +74,7 @@ def test_displacements_and_footprints_may_lead_off_the_map():
 
 
 @pytest.mark.parametrize(("border", "corner"), [("mask", [0.5, 0.5]), ("zero", [0, 0])])
+@pytest.mark.daily("zero-corner1")
 def test_the_border_decides_where_a_uniform_softmax_leads(border, corner):
     response = jnp.full((3, 4, 1), 0.0)
     found = ops.candidate_probabilities(jnp.zeros((3, 4, 1, 9)), response, window=(3, 3), border=border)
@@ -81,6 +82,7 @@ def test_the_border_decides_where_a_uniform_softmax_leads(border, corner):
 
 
 @pytest.mark.parametrize(("align_corners", "inside"), [(True, True), (False, False)])
+@pytest.mark.daily("False-False")
 def test_the_saliency_grid_of_a_peak_in_the_corner(align_corners, inside):
     saliency = np.full((4, 4), 1e-6, np.float32)
     saliency[3, 3] = 1
@@ -90,7 +92,7 @@ def test_the_saliency_grid_of_a_peak_in_the_corner(align_corners, inside):
 
 
 @pytest.mark.parametrize(("first", "least"), [(0.0, 0.0), (1.0, -1.0), (3.0, -1.0)])
-@pytest.mark.daily("0.0-0.0", "3.0--1.0")
+@pytest.mark.daily("3.0--1.0")
 def test_inverse_cdf_stays_on_the_map_but_for_one_cell_before_it(first, least):
     attention = np.exp(2 * np.random.default_rng(0).normal(size=(5, 6))).astype(np.float32)
     lines = jax.jit(lambda attention: ops.attention_coords(attention, (40, 50), first=first))(attention)

@@ -82,6 +82,7 @@ def test_convention_an_axis_of_size_one_maps_to_zero_and_back():
 @pytest.mark.parametrize("convert", [ops.to_pixels, ops.to_normalised])
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5), (1, 1), (2, 3)])
+@pytest.mark.daily("shape2-False-to_normalised")
 def test_what_is_no_number_stays_so_on_an_axis_of_any_size(shape, align_corners, convert):
     coords = jnp.array([[np.nan, 0.5], [0.5, np.nan]])
     found = jax.jit(lambda coords: convert(coords, shape, align_corners=align_corners))(coords)
@@ -151,11 +152,13 @@ CONVERSIONS = {
 
 @pytest.mark.parametrize("name", CONVERSIONS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.daily("float16-jacobian")
 def test_convention_coordinates_are_at_least_float32(name, dtype):
     assert CONVERSIONS[name](jnp.zeros((2, 2, 2), dtype)).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", CONVERSIONS)
+@pytest.mark.daily("displace")
 def test_convention_float64_coordinates_stay_float64(x64, name):
     coords = jnp.full((2, 2, 2), 1 / 3, jnp.float64)
     assert CONVERSIONS[name](coords).dtype == jnp.float64

@@ -146,6 +146,7 @@ def test_roots_are_of_the_first_degree_and_blind_to_a_shift(x64, name):
 
 
 @pytest.mark.parametrize("name", POOLS)
+@pytest.mark.daily("bilinear")
 def test_the_order_of_the_positions_does_not_matter(x64, name):
     x = normal(4, 5, 4)
     moved = np.random.default_rng(1).permutation(x.reshape(20, 4)).reshape(2, 10, 4)

@@ -103,8 +103,8 @@ def test_two_maps_of_one_transposed_have_the_same_descriptor(x64):
 # ---- GeM and CroW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [0.5, 1.0, 3.0, 10.0, np.array([1.0, 2.5, 7.0])], ids=["0.5", "1", "3", "10", "each"])
-@pytest.mark.daily("3", "each")
 def test_gem_is_the_mean_of_powers(p, x64):
     features = np.random.default_rng(0).normal(size=(4, 5, 3))
     for channel, power in enumerate(np.broadcast_to(p, 3)):
@@ -168,6 +168,7 @@ def test_a_value_that_is_no_number_shows(name):
 
 
 @pytest.mark.parametrize("name", POOLS)
+@pytest.mark.daily("spoc")
 def test_a_batch_is_compiled_as_one(name):
     batch = np.random.default_rng(0).uniform(size=(3, 4, 5, 2)).astype(np.float32)
     pooled, one = jax.jit(jax.vmap(POOLS[name]))(batch), jax.jit(POOLS[name])

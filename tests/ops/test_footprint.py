@@ -32,6 +32,7 @@ def test_a_warp_that_does_not_shrink_reads_each_point_itself(times):
     assert_array_equal(found, np.repeat(np.asarray(coords)[:, :, None], 4, axis=2))
 
 
+@pytest.mark.slow
 def test_a_shrunk_image_is_the_mean_of_what_its_pixels_cover(x64):
     """Bands as fine as the output: one point a pixel makes coarse bands of them, their mean is all but grey."""
     rows = np.arange(64.0)
@@ -53,6 +54,7 @@ def means_and_gradient(coords):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.daily("inf")
 def test_convention_one_bad_coordinate_spoils_no_other_pixel(bad):
     coords = shrunk(3.0, (5, 5), 1.0)
     spoilt = coords.copy()

@@ -120,6 +120,7 @@ def test_the_second_derivative_of_a_scaled_homography_is_that_of_scale_one(facto
     assert_allclose(curvature(factor), curvature(1.0), rtol=1e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_far_translation_is_finite_and_a_last_row_of_zeros_infinite(x64):
     theta = jnp.eye(3, dtype=jnp.float32).at[0, 2].set(1e9)
     assert_allclose(ops.projective_grid(theta, (1, 1))[0, 0], [1e9, 0])

@@ -28,16 +28,7 @@ CASES = {
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.daily(
-    "sample-tpu",
-    "nearest-tpu",
-    "separable-tpu",
-    "deformable-cuda",
-    "saliency-tpu",
-    "trilinear-tpu",
-    "inverse CDF-cuda",
-    "spline-tpu",
-)
+@pytest.mark.daily("nearest-tpu", "trilinear-tpu", "inverse CDF-cuda", "spline-tpu")
 def test_value_and_gradient_lower(name, platform):
     function, *shapes = CASES[name]
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
@@ -59,6 +50,7 @@ def test_a_tpu_gets_matrix_products_for_separable_warps():
     assert "dot_general" not in programs["cuda"]
 
 
+@pytest.mark.slow
 def test_a_gpu_adds_single_corners_where_there_are_few_channels():
     def to_image(image, coords):
         return jax.grad(lambda image: jax.vmap(ops.sample_channels)(image, coords).sum())(image)
@@ -78,6 +70,7 @@ def test_a_gpu_sums_over_channels_in_the_loop_that_reads_the_pixels():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.daily("20")
 def test_slopes_meet_tangents_and_cotangents_alike_on_a_cpu_and_a_gpu(channels, x64):
     rng = np.random.default_rng(0)
     slopes = [rng.standard_normal((4, 2, channels)) for _ in range(3)]
@@ -93,6 +86,7 @@ def test_slopes_meet_tangents_and_cotangents_alike_on_a_cpu_and_a_gpu(channels, 
         assert_allclose(pull(jnp.asarray(cotangent))[0], to_moves, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_corners_are_read_alike_by_themselves_and_as_cells():
     image = np.arange(5 * 6 * 2, dtype=np.float32).reshape(5, 6, 2, 1)
     base = jnp.array([[0, 1], [2 * 7, 2 * 7 + 1], [2 * 22, 2 * 22 + 1]], jnp.int32)  # (points, groups)

@@ -95,7 +95,7 @@ def to_second_order(function):
 
 
 @pytest.mark.parametrize(("name", "option"), CASES)
-@pytest.mark.daily("sample-reflection", "groups-fill", "volume-wrap", "deformable-*")
+@pytest.mark.daily("sample-reflection", "deformable-zeros")
 def test_products_are_gathers_to_second_order(x64, name, option):
     function, sizes = FUNCTIONS[name]
     image, coords = jnp.asarray(normal(*sizes, CHANNELS)), jnp.asarray(places(sizes))
@@ -187,7 +187,7 @@ LOWERED = {
 
 
 @pytest.mark.parametrize("name", LOWERED)
-@pytest.mark.daily("sample", "inverse CDF")
+@pytest.mark.daily("sample")
 def test_a_tpu_gathers_nothing(name):
     function, *shapes = LOWERED[name]
     if name == "deformable":
@@ -198,6 +198,7 @@ def test_a_tpu_gathers_nothing(name):
         assert indexing in gpu
 
 
+@pytest.mark.slow
 def test_a_tpu_gathers_where_the_products_would_keep_much():
     limit = MOST_KEPT // (64 * 64)
     for points, gathered in ((limit, False), (limit + 1, True)):

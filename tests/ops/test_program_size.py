@@ -43,24 +43,28 @@ def program_size(function, shapes):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.daily("identity of a volume")
 def test_programs_of_large_grids_are_small(name):
     function, *shapes = PROGRAMS[name]
     assert program_size(function, shapes) < 100_000
 
 
 @pytest.mark.parametrize("warp", ["translation", "attention", "affine", "projective", "tps"])
+@pytest.mark.daily("tps")
 def test_programs_of_large_spatial_transformers_are_small(warp):
     module = SpatialTransformer(lambda x: x.mean((1, 2)), 1, warp=warp, antialias=2, rngs=nnx.Rngs(0))
     assert program_size(module, [(1, *LARGE, 1)]) < 200_000
 
 
 @pytest.mark.parametrize("module", [AttentionSampler(LARGE), SaliencySampler(LARGE)], ids=["attention", "saliency"])
+@pytest.mark.daily("attention")
 def test_programs_of_large_samplers_are_small(module):
     assert program_size(module, [(1, *LARGE, 1), (1, *LARGE)]) < 200_000
 
 
 # Control points of growing trouble for float32, whose spacing near 1 is 6e-8.
 @pytest.mark.parametrize("name", ["4 x 4", "scattered", "two 0.001 apart", "200 scattered"])
+@pytest.mark.daily("scattered", "200 scattered")
 def test_thin_plate_splines_in_float32_are_those_in_float64(name):
     rng = np.random.default_rng(0)
     line = np.linspace(-1, 1, 4)

@@ -37,24 +37,28 @@ contractions = arrays(np.float64, (2, 3), elements=floats(-0.33, 0.33))  # rows 
 methods, paddings = st.sampled_from(METHODS), st.sampled_from(PADDINGS)
 
 
+@pytest.mark.slow
 @given(images, methods, paddings)
 def test_sampling_at_the_identity_returns_the_image(image, method, padding):
     found = sample(jnp.asarray(image), ops.identity_coords((H, W)), method=method, padding=padding)
     assert_allclose(found, image, atol=1e-12)
 
 
+@pytest.mark.slow
 @given(images, paddings)
 def test_the_identity_grid_returns_the_image(image, padding):
     coords = ops.to_pixels(affine_grid(jnp.eye(2, 3), (H, W)), (H, W))
     assert_allclose(sample(jnp.asarray(image), coords, padding=padding), image, atol=1e-12)
 
 
+@pytest.mark.slow
 @given(floats(-3, 3), anywhere, methods, st.sampled_from(PADDINGS[1:]))
 def test_a_constant_image_stays_constant_with_border_and_reflection(constant, coords, method, padding):
     found = sample(jnp.full((H, W, C), constant), jnp.asarray(coords), method=method, padding=padding)
     assert_allclose(found, np.full((6, C), constant), atol=1e-12)
 
 
+@pytest.mark.slow
 @given(images, images, floats(-2, 2), coordinates, methods, paddings)
 def test_sampling_is_linear_in_the_image(first, second, factor, coords, method, padding):
     def at(image):
@@ -103,6 +107,7 @@ def test_a_flipped_image_is_read_at_flipped_coordinates(image, coords, method, p
     assert_allclose(found, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @given(
     images,
     arrays(np.float64, 6, elements=floats(-3, 8)),
@@ -145,6 +150,7 @@ def test_pixels_and_normalised_coordinates_are_inverse(coords, align):
     assert_allclose(ops.to_normalised(there, (H, W), align_corners=align), coords, atol=1e-10)
 
 
+@pytest.mark.slow
 @given(images, coordinates, st.sampled_from([1, 2]), paddings)
 def test_channel_groups_reading_at_one_place_equal_one_field(image, coords, groups, padding):
     fields = np.stack([coords] * groups, -2)

@@ -27,6 +27,7 @@ def along(values, new, axis, align_corners):
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize(("old", "new"), SHAPES)
+@pytest.mark.daily("old1-new1-False")
 def test_resize_interpolates_along_both_axes(old, new, align_corners):
     image = np.random.default_rng(0).normal(size=(*old, 3))
     expected = along(along(image, new[0], 0, align_corners), new[1], 1, align_corners)
@@ -36,7 +37,7 @@ def test_resize_interpolates_along_both_axes(old, new, align_corners):
 
 def test_the_gradient_spreads_what_the_pixels_were_read_with():
     image, weights = np.random.default_rng(0).normal(size=(2, 3, 1)), np.random.default_rng(1).normal(size=(4, 5, 1))
-    gradient = jax.grad(lambda image: (ops.resize(image, (4, 5)) * weights).sum())(jnp.asarray(image))
+    gradient = jax.jit(jax.grad(lambda image: (ops.resize(image, (4, 5)) * weights).sum()))(jnp.asarray(image))
     # Of a linear map the gradient is the sum of the weights of what each pixel alone would make.
     for place in np.ndindex(image.shape):
         alone = np.zeros(image.shape)
@@ -44,6 +45,7 @@ def test_the_gradient_spreads_what_the_pixels_were_read_with():
         assert_allclose(gradient[place], (along(along(alone, 4, 0, True), 5, 1, True) * weights).sum(), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_batch_and_bfloat16_keep_their_dtype():
     images = jnp.ones((2, 4, 4, 3), jnp.bfloat16)
     resized = jax.vmap(functools.partial(ops.resize, shape=(8, 2)))(images)

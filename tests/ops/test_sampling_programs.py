@@ -16,8 +16,8 @@ from vtnjax import ops
 SAMPLERS = operators.SAMPLERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rows", "lerp", "bicubic", "fill"])
-@pytest.mark.daily("rows")
 def test_a_batch_can_be_checked(name):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 2, jnp.float32)
 
@@ -31,7 +31,7 @@ def test_a_batch_can_be_checked(name):
 
 
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "volume"])
-@pytest.mark.daily("rows", "bilinear")
+@pytest.mark.daily("bilinear")
 def test_a_loss_behind_a_sampler_is_not_compiled_into_its_gathers(name, optimised):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 8, jnp.float32)
     program = jax.jit(lambda *arguments: (function(*arguments) ** 2).sum()).lower(*arguments).compile().as_text()
@@ -40,8 +40,8 @@ def test_a_loss_behind_a_sampler_is_not_compiled_into_its_gathers(name, optimise
     assert not [each for each in computations if " gather(" in each and " reduce(" in each]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rows", "bilinear", "bicubic", "nearest", "lerp", "volume"])
-@pytest.mark.daily("rows", "volume")
 def test_a_batch_of_any_size_can_be_exported(name):
     function, arguments = jax.vmap(SAMPLERS[name][0]), operators.batch(name, 3, jnp.float32)
     (count,) = export.symbolic_shape("count")
@@ -63,6 +63,7 @@ def test_any_number_of_points_can_be_exported(name):
     assert_allclose(exported.call(image, coords), jax.jit(function)(image, coords), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_sixteen_pixels_of_bicubic_samples_are_not_kept():
     arrays = jax.ShapeDtypeStruct((128, 128, 3), jnp.float32), jax.ShapeDtypeStruct((128, 128, 2), jnp.float32)
     size = 128 * 128 * 3 * 4
@@ -117,6 +118,7 @@ def test_an_axis_longer_than_its_coordinates_are_exact_is_refused():
         assert jax.eval_shape(ops.sample, image, exact).shape == (3, 1)
 
 
+@pytest.mark.slow
 def test_the_last_pixels_of_the_longest_axis_are_read():
     image = jnp.zeros((1, 2**24, 1), jnp.bfloat16).at[0, -2:, 0].set(jnp.array([3.0, 5.0], jnp.bfloat16))
     x = jnp.array([2.0**24 - 2, 2.0**24 - 1, 2.0**24])

@@ -90,8 +90,8 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("sample", "channels")
 def test_every_sampler_wraps_and_fills_with_right_derivatives(name):
     image, coords, fill, cotangent = normal(4, 5, 2), scattered(5), normal(2, seed=2), normal(5, 2, seed=3)
     for padding in ("wrap", "zeros"):
@@ -114,6 +114,7 @@ def test_every_sampler_wraps_and_fills_with_right_derivatives(name):
         assert_allclose(d_fill, (ones * cotangent).sum(0) * (padding == "zeros"), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_one_period_further_wrap_reads_the_same():
     image, coords = jnp.asarray(normal(4, 5, 2)), scattered(20)
     for method in METHODS:
@@ -124,6 +125,7 @@ def test_one_period_further_wrap_reads_the_same():
         assert_allclose(here, there, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_between_the_last_pixel_and_the_first_lies_a_cell():
     row = jnp.array([3.0, 5.0, 11.0, 2.0])[None, :, None]
     points = jnp.stack([jnp.array([3.25, -0.75, 4.0, -1.0]), jnp.zeros(4)], -1)
@@ -131,6 +133,7 @@ def test_between_the_last_pixel_and_the_first_lies_a_cell():
     assert_array_equal(ops.sample(row, points, padding="wrap", method="nearest")[:, 0], [2, 2, 3, 2])
 
 
+@pytest.mark.slow
 def test_wrap_at_places_that_are_none():
     row = jnp.array([3.0, 5.0, 11.0])[None, :, None]
     points = jnp.stack([jnp.array([NAN, INF, -INF, 1e300]), jnp.zeros(4)], -1)
@@ -140,7 +143,7 @@ def test_wrap_at_places_that_are_none():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.daily("nearest", "bilinear")
+@pytest.mark.daily("nearest")
 def test_fill_at_places_that_are_none(method):
     points = jnp.array([[INF, 0.0], [-INF, 1.0], [1e300, 1.0], [9.0, 1.0], [NAN, 1.0], [1.0, NAN], [1.0, 1.0]])
 
@@ -155,8 +158,8 @@ def test_fill_at_places_that_are_none(method):
     assert_array_equal(gradient, np.zeros((7, 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.daily("bilinear")
 def test_a_fill_that_is_no_number_marks_what_reads_outside_and_nothing_else(method):
     image = jnp.asarray(normal(4, 5, 1))
     whole = ops.identity_coords((4, 5))
@@ -170,6 +173,7 @@ def test_a_fill_that_is_no_number_marks_what_reads_outside_and_nothing_else(meth
     assert np.isfinite(slopes).all()
 
 
+@pytest.mark.slow
 def test_fill_keeps_the_images_dtype_and_takes_whole_numbers():
     for dtype in (jnp.bfloat16, jnp.float32):
         found = jax.jit(ops.sample)(jnp.ones((2, 2, 3), dtype), jnp.full((1, 2), 9.0), fill=jnp.array([0, 1, 255]))

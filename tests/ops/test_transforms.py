@@ -36,7 +36,7 @@ def test_derivatives_to_second_order_forward_and_reverse(x64, name):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.daily("bilinear", "rows", "deformable", "tps", "expectation", "compact by spectra")
+@pytest.mark.daily("expectation")
 def test_vmap_agrees_with_one_example_at_a_time(x64, name):
     function, arguments = jax.jit(OPERATORS[name][0]), operators.batch(name, 2)
     one_by_one = np.stack([function(*(argument[i] for argument in arguments)) for i in range(2)])
@@ -44,6 +44,7 @@ def test_vmap_agrees_with_one_example_at_a_time(x64, name):
 
 
 @pytest.mark.parametrize("name", ["bicubic", "lerp", "projective"])
+@pytest.mark.daily("bicubic")
 def test_jit_agrees_with_no_jit(x64, name):
     function, arguments = OPERATORS[name][0], operators.arguments(name)
     assert_allclose(jax.jit(function)(*arguments), function(*arguments), atol=1e-12)
@@ -68,11 +69,7 @@ def on_one_device(name):
 
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.daily(
-    "bilinear-auto_mesh",
-    "tps-explicit_mesh",
-    "candidates-auto_mesh",
-)
+@pytest.mark.daily("tps-explicit_mesh")
 def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
     mesh = request.getfixturevalue(mesh)
     function, arguments, expected = on_one_device(name)
@@ -84,8 +81,8 @@ def test_a_sharded_batch_gives_what_one_device_gives(request, name, mesh):
         assert_allclose(array, truth, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.daily("explicit_mesh")
 def test_a_shared_warp_of_a_sharded_batch(request, mesh):
     mesh = request.getfixturevalue(mesh)
     images, theta = jnp.asarray(operators.normal(8, 4, 5, 2), jnp.float32), jnp.eye(2, 3)
@@ -102,8 +99,8 @@ def test_a_shared_warp_of_a_sharded_batch(request, mesh):
     assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["auto_mesh", "explicit_mesh"])
-@pytest.mark.daily("auto_mesh")
 def test_one_image_sampled_at_sharded_coordinates(request, mesh):
     mesh = request.getfixturevalue(mesh)
     image, coords = jnp.asarray(operators.IMAGE, jnp.float32), jnp.asarray(operators.coords(8, 6), jnp.float32)
@@ -121,7 +118,7 @@ def with_bfloat16_features(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("bilinear", "matmul", "rows matmul")
+@pytest.mark.daily("matmul")
 def test_convention_bfloat16_features_are_interpolated_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = with_bfloat16_features(name)
@@ -135,7 +132,7 @@ def test_convention_bfloat16_features_are_interpolated_in_float32(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("bilinear", "nearest", "bicubic", "channels", "volume", "lerp", "deformable")
+@pytest.mark.daily("nearest")
 def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)
@@ -145,7 +142,7 @@ def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("bilinear", "channels", "matmul")
+@pytest.mark.daily("bilinear")
 def test_convention_bfloat16_coordinates_are_used_in_float32(name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)
@@ -154,6 +151,7 @@ def test_convention_bfloat16_coordinates_are_used_in_float32(name):
     assert_allclose(jax.jit(function)(image, *coarse), truth, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_convention_far_coordinates_of_bfloat16_features_keep_their_fraction():
     image = jnp.tile(jnp.array([0.0, 1.0], jnp.bfloat16), 200)[None, :, None]
     for function in (ops.sample, lambda i, p: ops.sample_separable(i, p[:, 0], p[:1, 1])[0]):
@@ -168,6 +166,7 @@ def test_float64_coordinates_keep_their_precision(x64):
 
 
 @pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.daily("tps")
 def test_grids_work_in_float32(name):
     function, _ = OPERATORS[name]
     found = jax.jit(function)(*operators.arguments(name, jnp.float32))

@@ -62,21 +62,7 @@ def value_and_gradients(function, grad, arrays):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.daily(
-    "bilinear",
-    "deformable",
-    "tps",
-    "linear",
-    "trilinear",
-    "candidates",
-    "footprint",
-    "soft_cross_entropy",
-    "location_loss",
-    "draw_triplets",
-    "shuffle_batch",
-    "rotate",
-    "distort_batch of nothing",
-)
+@pytest.mark.daily("distort_batch of nothing")
 def test_a_variable_is_as_good_as_an_array(name):
     function, arguments = FUNCTIONS[name]
     arrays = [as_jax(argument) for argument in arguments]
@@ -88,6 +74,7 @@ def test_a_variable_is_as_good_as_an_array(name):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_outside_a_compiled_function_too():
     control = nnx.Param(jnp.asarray(operators.SCATTERED, jnp.float32))
     targets = nnx.Param(control[...] + 0.1)
@@ -144,6 +131,7 @@ def test_a_basis_of_half_precision_starts_as_near_to_the_identity_and_one_of_who
         nn.SpatialTransformer(None, 5, warp="linear", basis=np.ones((3, 5, 5), int), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.slow
 def test_images_and_maps_of_a_module():
     arrays = [jnp.asarray(array, jnp.float32) for array in (normal(2, 8, 9, 3), np.exp(normal(2, 4, 5)))]
     sampler = nn.AttentionSampler((4, 4))

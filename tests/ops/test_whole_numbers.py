@@ -28,6 +28,7 @@ def outcome(call, arguments):
 
 
 @pytest.mark.parametrize(("name", "which"), ARGUMENTS)
+@pytest.mark.daily("wrap-0")
 def test_whole_numbers_do_the_same_traced_and_not(name, which):
     call, arguments = EVERY[name]
     arguments = [jnp.asarray(argument, jnp.float32) for argument in arguments]
@@ -46,6 +47,7 @@ CORNERS = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]])
 
 @pytest.mark.parametrize("dtype", ["int32", "int8", "bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("how", ["known", "jit", "vmap"])
+@pytest.mark.daily("known-float32")
 def test_control_points_of_any_real_dtype_give_the_line_from_corner_to_corner(how, dtype):
     def line(control):
         return ops.thin_plate_spline_grid(jnp.asarray(CORNERS, jnp.float32), (1, 5), control=control)

@@ -58,15 +58,7 @@ ALL = variants([(name, warp) for name in NAMES for warp in WARPS])
 
 
 @pytest.mark.parametrize("variant", FEW)
-@pytest.mark.daily(
-    "smoke,model=fcn,distortion=none,warp=affine",
-    "smoke,model=cnn,distortion=E,warp=affine",
-    "smoke,model=st_fcn,distortion=R,warp=affine",
-    "smoke,model=st_cnn,distortion=TC,warp=affine",
-    "smoke,model=st_fcn,distortion=RTS,warp=tps",
-    "smoke,model=st_cnn,distortion=RTS,warp=projective",
-    "smoke,model=st_fcn,distortion=P,warp=affine",
-)
+@pytest.mark.daily("smoke,model=fcn,distortion=none,warp=affine")
 def test_variants_build(variant):
     assert_builds(variant)
 

@@ -47,6 +47,7 @@ def recipe_of(variant=""):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.daily("pool=spoc", "warp=vtn,loss=triplet")
 def test_every_variant_trains_and_describes(variant):
     recipe, optimiser = recipe_of(variant), optax.sgd(0.1)
 
@@ -70,6 +71,7 @@ def test_every_variant_runs(tmp_path, variant):
     runs.assert_smoke_run_ends(tmp_path, f"{SMALL},{variant}", figure="map_medium", **options)
 
 
+@pytest.mark.slow
 def test_a_short_run_ends_with_the_figures_of_its_benchmark(tmp_path):
     runs.assert_smoke_run_ends(tmp_path, f"{SMALL},dataset=scenes,off", figure="map_medium")
     (line,) = runs.metrics(tmp_path)
@@ -209,6 +211,7 @@ def unbroken(tmp_path_factory):
     return workdir, go(workdir)[0]
 
 
+@pytest.mark.slow
 def test_the_network_as_it_is_finds_other_negatives_for_other_queries(unbroken):
     (first, mined), (second, later) = unbroken[1]
     assert (first, second) == (0, 3)
@@ -216,6 +219,7 @@ def test_the_network_as_it_is_finds_other_negatives_for_other_queries(unbroken):
 
 
 @pytest.mark.parametrize(("at", "resumed", "renewals"), [(3, 2, [3]), (4, 3, [3]), (6, 5, [])])
+@pytest.mark.daily("3-2-renewals0")
 def test_a_run_stopped_in_a_stretch_or_at_its_border_ends_as_if_it_had_not(unbroken, tmp_path, at, resumed, renewals):
     with pytest.raises(StopError):
         go(tmp_path, at)

@@ -25,8 +25,8 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
-@pytest.mark.daily("trunk=small,warp=asn", "trunk=small,warp=none,head=cbp", "trunk=small,ablation=grouping")
 def test_every_row_builds(row):
     """A training step and evaluation have the shapes they should; nothing is computed."""
     recipe = read(get_config("scenes", f"smoke,{row}"), "scenes", "smoke")
@@ -36,6 +36,7 @@ def test_every_row_builds(row):
     assert recipe.picture is PICTURES["fields" if "coords" in out else "gallery"]
 
 
+@pytest.mark.slow
 def test_the_last_map_is_a_sixteenth_of_the_scene():
     for trunk, side in (("small", 4), ("resnet18", 4), ("squeezenet", 3)):
         recipe = read(get_config("scenes", f"smoke,trunk={trunk},warp=none"), "scenes", "smoke")
@@ -77,6 +78,7 @@ def test_warp_and_head_learn_alike_whole_and_on_stored_features():
             assert of_both[0] == pytest.approx(of_both[1])
 
 
+@pytest.mark.slow
 def test_what_the_rates_are_for_is_there():
     """A sampler without parameters has no rate of its own; the network is built with the full config's rates."""
     for warp in ("asn", "deformable"):

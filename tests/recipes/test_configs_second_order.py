@@ -29,7 +29,7 @@ ALL = [(head, warp) for head in SIZES for warp in FEATURE_WARPS]
 
 
 @pytest.mark.parametrize(("head", "warp"), ALL, ids=["-".join(pair) for pair in ALL])
-@pytest.mark.daily("isqrt-none", "*-vtn")
+@pytest.mark.daily("kp-vtn", "isqrt-none")
 def test_every_head_reads_what_every_warp_makes(head, warp):
     """Nothing is computed."""
     config = get_config("composites", f"smoke,warp={warp}")
@@ -95,6 +95,7 @@ def test_heads_have_a_rate_of_their_own_and_learn_alone_at_first():
     assert rates(("trunk", "classifier", "kernel")) == (1.0, 0)
 
 
+@pytest.mark.slow
 def test_what_is_no_head_stays_as_it_was_until_its_first_step():
     config = get_config("composites", "smoke,warp=none")
     config.head_multiplier, config.head_alone_steps = 10.0, 2
@@ -127,6 +128,7 @@ def named(state):
         ({"network": {"head": {"size": 0}}}, "config.network.head: size must be a whole number of at least 1, not 0"),
     ],
 )
+@pytest.mark.daily("change0-conf*", "change2-conf*")
 def test_numbers_that_make_no_sense_are_named(change, sentence):
     config = get_config("cub_vtn", "smoke,backbone=squeezenet,head=cbp,warp=none")
     with config.unlocked():

@@ -32,7 +32,7 @@ def assert_builds(variant):
 
 
 @pytest.mark.parametrize("variant", SMALL)
-@pytest.mark.daily("sampler=inverse_cdf", "sampler=none")
+@pytest.mark.daily("sampler=none")
 def test_small_variants_build(variant):
     assert_builds(f"smoke,backbone=squeezenet,{variant}")
 

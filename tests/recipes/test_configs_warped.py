@@ -59,19 +59,20 @@ def test_every_set_is_read_cropped_and_balanced(name):
     "variant",
     [*(f"warp={w}" for w in ("none", "affine_groups", "vtn_one", "deformable")), "ablation=grouping,consistency=eq4"],
 )
-@pytest.mark.daily("warp=none", "warp=affine_groups", "ablation=grouping,consistency=eq4")
+@pytest.mark.daily("warp=none", "warp=affine_groups")
 def test_composites_build(variant):
     assert_builds("composites", f"smoke,{variant}", "smoke")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["model=vtn_two,frozen", "model=affine_channels,label=sum", "model=2xst_fcn"])
-@pytest.mark.daily("model=affine_channels,label=sum")
 def test_two_digits_build(variant):
     label = "smoke,label=sum" if "label=sum" in variant else "smoke"
     assert_builds("two_digits", f"smoke,{variant}", label)
 
 
 @pytest.mark.parametrize("variant", ["smoke,model=st_cnn", "smoke,model=fcn", "dataset=generated", "short"])
+@pytest.mark.daily("smoke,model=fcn", "short")
 def test_digits_in_volumes_build(variant):
     assert_builds("volume_digits", variant, "smoke")
 

@@ -36,6 +36,7 @@ def assert_builds(variant):
 
 
 @pytest.mark.parametrize("variant", SMALL)
+@pytest.mark.daily("transformers=0,resolution=448,dataset=cars")
 def test_small_variants_build(variant):
     assert_builds(f"smoke,backbone=small,{variant}")
 

@@ -45,10 +45,14 @@ def cross_entropy(logits, labels):
 
 
 @pytest.mark.parametrize("adversaries", [6, 2])
+@pytest.mark.daily("2")
 def test_the_loss_is_the_sum_over_images_as_they_are_and_shuffled(adversaries):
-    network = Told(adversaries)
-    loss, logged = Destruction(adversarial=0.5, location=0.2, **OPTIONS)(network, BATCH, KEY)
-    (shown,) = network.shown
+    @jax.jit
+    def run(batch):
+        network = Told(adversaries)
+        return *Destruction(adversarial=0.5, location=0.2, **OPTIONS)(network, batch, KEY), network.shown
+
+    loss, logged, (shown,) = run(BATCH)
     key = jax.random.fold_in(KEY, 3)
     shuffle = jax.jit(functools.partial(distort.shuffle_regions, regions=3, **OPTIONS))
     shuffled, came = zip(*map(shuffle, jax.random.split(key, 4), IMAGES), strict=True)
@@ -69,6 +73,7 @@ def test_the_loss_is_the_sum_over_images_as_they_are_and_shuffled(adversaries):
     assert_allclose(logged["accuracy"], right.mean())
 
 
+@pytest.mark.slow
 def test_the_consistency_loss_is_that_of_images_as_they_are():
     options = {"weight": 0.3, "margin": 1.0, "positions": "mean", "normalise": False}
     loss, logged = ConsistentDestruction(**options, **OPTIONS)(Told(), BATCH, KEY)
@@ -80,10 +85,13 @@ def test_the_consistency_loss_is_that_of_images_as_they_are():
 
 
 def test_each_step_shuffles_anew():
-    network = Told()
-    for key in jax.random.split(KEY, 2):
+    @jax.jit
+    def shown(key):
+        network = Told()
         Destruction()(network, BATCH, key)
-    first, second = network.shown
+        return network.shown[0]
+
+    first, second = map(shown, jax.random.split(KEY, 2))
     assert not np.allclose(first[1::2], second[1::2])
 
 
@@ -120,8 +128,8 @@ def test_bad_options_are_refused(options, sentence, untyped):
 VARIANTS = list(itertools.product(("none", "vtn", "stn"), ("classifier", "all"), ("reference", "paper")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
-@pytest.mark.daily("none-classifier-reference", "vtn-all-paper")
 def test_every_variant_takes_a_step(variant):
     """Nothing is computed."""
     warp, predict, scheme = variant

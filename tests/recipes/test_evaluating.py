@@ -21,6 +21,7 @@ class Sums:
 
 
 @pytest.mark.parametrize(("as_stored", "scale"), [(False, 1 / 255), (True, 1.0)])
+@pytest.mark.daily("True-1.0")
 def test_the_whole_test_set_is_given_once_as_the_network_takes_it(as_stored, scale):
     sets = data.Generated("train", count=32), data.Generated("test", count=20)
     recipe = recipes.read_recipe(get_config("digits_stn", "smoke,distortion=none,model=fcn"), sources=sets)
@@ -56,6 +57,7 @@ def test_a_set_without_boxes_is_refused():
         recipes.read_recipe(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variant", "masks"), [("cub_vtn", "backbone=resnet18,warp=none", False), ("scenes", "trunk=small", True)]
 )
@@ -75,6 +77,7 @@ def test_localisation_is_a_matter_of_the_config(name, variant, masks):
         recipes.read_recipe(config)
 
 
+@pytest.mark.slow
 def test_a_network_without_a_heat_map_is_refused_before_it_is_trained():
     config = get_config("cub_tasn", "smoke")
     with config.unlocked():
@@ -83,6 +86,7 @@ def test_a_network_without_a_heat_map_is_refused_before_it_is_trained():
         recipes.read_recipe(config).network(0)
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_a_retrieval_the_input_of_its_network():
     config = get_config("scenes", "smoke,trunk=small,warp=none")
     with config.unlocked():

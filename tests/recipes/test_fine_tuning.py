@@ -36,6 +36,7 @@ def loop(logits, labels, smoothing, weights):
 @pytest.mark.parametrize("weights", [(), WEIGHTS])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("several", [1, 3])
+@pytest.mark.daily("3-0.0-weights1", "3-0.1-weights1")
 def test_the_loss_is_that_of_plain_loops(x64, smoothing, weights, several):
     logits, labels = RNG.normal(size=(6, several, 4)), RNG.integers(0, 4, (6, several))
     chosen = CrossEntropy(label_smoothing=smoothing, class_weights=weights)
@@ -44,6 +45,7 @@ def test_the_loss_is_that_of_plain_loops(x64, smoothing, weights, several):
     assert_allclose(found, loop(logits, labels, smoothing, weights), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_parts_of_an_image_count_as_their_class_does():
     master, part = (jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((6, 4), (6, 2, 4)))
     out = {"master_logits": master, "part_logits": part, "shared_part_logits": part}
@@ -70,6 +72,7 @@ def test_parts_of_an_image_count_as_their_class_does():
         ({"trunk_multiplier": 0.5}, "config.trunk_multiplier must be 1 for a network without a trunk, not 0.5"),
     ],
 )
+@pytest.mark.daily("options1-cla*", "options2-con*", "options4-con*", "options7-con*")
 def test_wrong_numbers_are_a_sentence(options, said):
     config = get_config("digits_stn", "smoke")
     config.update(options)
@@ -77,9 +80,9 @@ def test_wrong_numbers_are_a_sentence(options, said):
         read(config, "digits_stn", "smoke").network(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multiplier", [0.0, 0.25])
 @pytest.mark.parametrize("name", ["composites:smoke,warp=stn", "cub_vtn:smoke,backbone=resnet18,warp=stn"])
-@pytest.mark.daily("composites*")
 def test_a_trunk_learns_at_its_own_rate_or_not_at_all(name, multiplier):
     """At 0 its statistics stay too."""
     config = get_config(*name.split(":"))
@@ -114,6 +117,7 @@ def step_of(config):
     return {name: np.asarray(now[name] - leaf, np.float64) for name, leaf in before.items()}, stayed
 
 
+@pytest.mark.slow
 def test_a_run_with_an_average_is_evaluated_with_it():
     config = get_config("digits_stn", "smoke")
     config.ema = 0.5

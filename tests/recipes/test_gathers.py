@@ -90,7 +90,7 @@ def spatial(shape, axes, batch, classes):
 
 
 @pytest.mark.parametrize(("name", "variant"), COUNTS)
-@pytest.mark.daily("digits_stn-*", "feature_maps-*")
+@pytest.mark.daily("feature_maps-smoke,network=stn_c1")
 def test_steps_gather_and_scatter_as_often_as_named(name, variant):
     config = get_config(name, variant)
     pair = (PHOTOGRAPHS, PHOTOGRAPHS) if name.startswith("cub") else sources(name, variant)

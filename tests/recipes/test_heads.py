@@ -16,6 +16,7 @@ def logits(name, features):
 
 
 @pytest.mark.parametrize("name", HEADS)
+@pytest.mark.daily("flat")
 def test_a_head_makes_a_logit_for_each_class(name):
     assert logits(name, FEATURES).shape == (2, 7)
 

@@ -26,6 +26,7 @@ def variables(network):
     }
 
 
+@pytest.mark.slow
 def test_a_network_of_the_same_config_has_every_weight_of_the_latest_checkpoint(trained):
     workdir, recipe = trained
     network, said = recipe.network(0), []

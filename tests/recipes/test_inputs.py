@@ -16,6 +16,7 @@ def source():
     return data.Generated("train", count=20)
 
 
+@pytest.mark.slow
 def test_the_test_set_is_distorted_once_and_always_the_same():
     once, again = (Images("RTS").to_test(source()) for _ in range(2))
     assert once[3]["image"].shape == (42, 42, 1)
@@ -43,6 +44,7 @@ def test_bytes_become_floats_from_zero_to_one_and_floats_stay():
     assert to_float(images) is images
 
 
+@pytest.mark.slow
 def test_images_are_distorted_before_they_are_rounded():
     images = jnp.stack([source()[i]["image"] for i in range(8)])
     key = jax.random.key(0)

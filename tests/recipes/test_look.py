@@ -40,6 +40,7 @@ def test_a_look_is_the_model_in_evaluation_mode(made):
     np.testing.assert_array_equal(logits, train.merged(graphdef, state)(images)[0])
 
 
+@pytest.mark.slow
 def test_a_look_for_a_picture_of_heat_has_the_heat_of_the_guess(tmp_path):
     recipe = recipes.read_recipe(get_config("scenes", "smoke,trunk=small,warp=none"))
     graphdef, state = train.create_state(recipe.network(0), optax.sgd(0.1), 0)

@@ -30,6 +30,7 @@ def test_a_key_moved_to_where_this_config_has_it(name, key, said):
 
 
 @pytest.mark.parametrize("new", sorted({new for new in MOVED.values() if "," not in new}))
+@pytest.mark.daily("network.warp")
 def test_what_a_key_is_called_now_is_there_in_some_config(new):
     found = []
     for path in sorted(config_files.CONFIGS.glob("*.py")):

@@ -13,6 +13,7 @@ def sets():
     return data.Generated("train", count=64), data.Generated("test", count=20)
 
 
+@pytest.mark.slow
 def test_networks_of_other_seeds_differ():
     recipe = read_recipe(config_files.get_config("digits_stn", "smoke"), sources=sets())
     kernels = [recipe.network(seed).classifier.classifier.kernel[...] for seed in (0, 0, 1)]
@@ -55,6 +56,7 @@ def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
         ),
     ],
 )
+@pytest.mark.daily("changes5-con*")
 def test_options_of_a_network_are_named_by_the_configs_keys(changes, said):
     config = get_config("composites", "smoke")
     with config.unlocked():

@@ -43,6 +43,7 @@ def step_of(consistency, batch):
 
 
 @pytest.mark.parametrize("batch", [BATCH, {**BATCH, **OWN}])
+@pytest.mark.daily("batch1")
 def test_the_loss_is_the_tasks_plus_the_weighted_consistency_of_drawn_triplets(batch):
     chosen = Consistency(weight=0.3, margin=1.0, positions="mean", normalise=True)
     graphdef, state, after, metrics = step_of(chosen, batch)
@@ -53,12 +54,12 @@ def test_the_loss_is_the_tasks_plus_the_weighted_consistency_of_drawn_triplets(b
     images, labels = (batch["triplet_image"], batch["triplet_label"]) if own else (batch["image"], batch["label"])
     warped = nnx.merge(graphdef, state.params, state.statistics)(images)[1]["warped"]
     # Whatever was drawn: of every triplet that could be, the loss is between the least and the greatest.
-    every = []
-    for positive in range(40):
-        p, n = losses.draw_triplets(jax.random.key(positive), labels)
-        every.append(
-            losses.consistency_loss(warped, warped[p], warped[n], margin=1.0, positions="mean", normalise=True)
-        )
+
+    def drawn(key):
+        p, n = losses.draw_triplets(key, labels)
+        return losses.consistency_loss(warped, warped[p], warped[n], margin=1.0, positions="mean", normalise=True)
+
+    every = jax.jit(jax.vmap(drawn))(jax.random.split(jax.random.key(0), 40)).tolist()
     assert 0.8 * min(every) < metrics["consistency"] < 1.2 * max(every)
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.params, after.params)
     assert min(jax.tree.leaves(moved)) > 0
@@ -88,6 +89,7 @@ def cross_entropy(logits, labels):
 
 
 @pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.daily("2")
 def test_the_loss_is_the_weighted_sum_of_its_terms(parts):
     shared, master, attention = (np.asarray(logits(6, 4)) for _ in range(3))
     part, shared_part = (np.asarray(logits(6, parts, 4)) for _ in range(2))
@@ -98,7 +100,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(parts):
         "shared_part_logits": shared_part,
     }
     chosen = Distillation(attention=0.7, heads=0.4, soft=3.0, temperature=2.0)
-    loss, beside = chosen.terms(jnp.asarray(shared), jax.tree.map(jnp.asarray, out), LABELS)
+    loss, beside = jax.jit(chosen.terms)(jnp.asarray(shared), jax.tree.map(jnp.asarray, out), LABELS)
     heads = cross_entropy(shared, LABELS) + cross_entropy(master, LABELS)
     for each in (part, shared_part):
         heads += np.mean([cross_entropy(each[:, i], LABELS) for i in range(parts)])

@@ -96,6 +96,7 @@ FEATURES = shapes(coords=(2, 3, 3, 2), warped=(2, 3, 3, 64))
         ("projections", shapes(plane=(2, 6, 6, 1))),
     ],
 )
+@pytest.mark.daily("gallery-out8")
 def test_a_picture_that_fits_is_drawn(name, out):
     check_picture(name, out)
     channels = out["warped"].shape[-1] if name == "before_after" and out else 1

@@ -52,6 +52,7 @@ def by_loop(kind, margin):
 
 @pytest.mark.parametrize("kind", [Contrastive, Triplet])
 @pytest.mark.parametrize("margin", [None, 1.4])
+@pytest.mark.daily("1.4-Triplet")
 def test_the_loss_is_the_mean_over_tuples_of_sums_over_negatives(kind, margin):
     objective = kind() if margin is None else kind(margin=margin)
     loss, logged = objective(Given(), inputs(), KEY)

@@ -69,6 +69,7 @@ def test_a_part_of_a_network_may_be_no_dictionary():
 
 
 @pytest.mark.parametrize("part", TABLES)
+@pytest.mark.daily("evaluation", "picture")
 def test_an_option_that_nothing_takes_is_named(part):
     config = config_files.get_config("digits_stn", "smoke")
     with config.unlocked():

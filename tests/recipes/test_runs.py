@@ -66,6 +66,7 @@ def assert_as_evaluated(run, recipe):
 # ---- Predictions
 
 
+@pytest.mark.slow
 def test_predictions_are_what_the_evaluation_sees(digits):
     _, recipe, run = digits
     assert assert_as_evaluated(run, recipe).shape == (20, 10)
@@ -100,6 +101,7 @@ def test_networks_of_several_labels_give_a_distribution_for_each(tmp_path):
     assert figure.axes[0].get_title() == f"{digits}\n{prediction[0].max(-1).prod():.2f}"
 
 
+@pytest.mark.slow
 def test_one_compiled_program_serves_every_part_of_a_batch(digits, images):
     run = vtnjax.load_run(digits[0])
     many = np.concatenate([images] * 3)[:13]
@@ -114,6 +116,7 @@ def test_one_compiled_program_serves_every_part_of_a_batch(digits, images):
         run.predict(many, batch_size=0)
 
 
+@pytest.mark.slow
 def test_the_model_is_what_predicts(digits):
     _, recipe, run = digits
     image = recipe.test[3]["image"][None]
@@ -138,6 +141,7 @@ def test_a_digit_lies_undistorted_in_the_middle_of_the_canvas(digits, images):
     assert_array_equal(run.prepare(test), test)  # of the size that the network reads
 
 
+@pytest.mark.slow
 def test_every_form_of_the_same_images_gives_the_same(digits, images, tmp_path):
     run, wanted = digits[2], digits[2].prepare(images)
     for index, image in enumerate(images):
@@ -263,6 +267,7 @@ def test_a_run_that_was_moved_loads_without_its_data_and_leaves_no_trace(digits,
     assert sorted((path, path.stat().st_mtime_ns) for path in moved.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_latest_the_best_or_any_checkpoint_is_read(digits):
     workdir, recipe, latest = digits
     assert latest.step == 6

@@ -194,6 +194,7 @@ def verified(first, second, **options):
     return source[inliers], target[inliers]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (OPENCV / "graf1.png").is_file(), reason="Debian's package opencv-doc is not installed")
 @pytest.mark.parametrize("options", [{}, {"ratio": 0.8}], ids=["distance", "ratio"])
 def test_inliers_of_a_photographed_wall_are_where_its_homography_says(options):

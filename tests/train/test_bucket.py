@@ -74,6 +74,7 @@ def test_tensorboard_is_for_folders(workdir):
         MetricsFile(workdir, tensorboard=True)
 
 
+@pytest.mark.daily("s3")
 def test_the_latest_two_and_the_best_are_kept_and_come_back(workdir, folder):
     assert latest_step(workdir / "checkpoints") is None
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:

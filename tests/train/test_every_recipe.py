@@ -47,6 +47,7 @@ def test_every_recipe_is_among_them():
 
 
 @pytest.mark.parametrize("part", ["network", "input", "batches", "objective", "evaluation"])
+@pytest.mark.daily("input")
 def test_whatever_a_config_may_name_is_among_them(part):
     table = getattr(recipes, part.upper() if part == "batches" else f"{part.upper()}S")
     assert {every_recipe.read_config(case)[part].name for case in every_recipe.CASES} == set(table)

@@ -90,6 +90,7 @@ def unbroken(tmp_path_factory):
     return workdir, batches
 
 
+@pytest.mark.slow
 def test_batches_are_renewed_by_the_network_every_few_steps(unbroken):
     workdir, batches = unbroken
     assert batches.renewals == [0, 5, 10, 15]
@@ -98,12 +99,14 @@ def test_batches_are_renewed_by_the_network_every_few_steps(unbroken):
     assert all("train/root" in line for line in lines if "train/loss" in line)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_that_of_the_highest_figure(tmp_path):
     figures = {7: 0.1, 14: -3.0, 21: -4.0, 28: -5.0}
     run(tmp_path, Hardest(), evaluate=lambda state: {"nearness": figures[int(state.step)]}, steps=28)
     assert runs.checkpoints(tmp_path) == [7, 27, 28]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "resumed", "renewals"), [(8, 7, [10, 15]), (10, 9, [10, 15]), (15, 15, [15])])
 def test_a_run_stopped_between_two_renewals_ends_as_if_it_had_not(unbroken, tmp_path, at, resumed, renewals):
     with pytest.raises(StopError):
@@ -144,6 +147,7 @@ def test_a_run_of_no_step_saves_and_tests_the_network_as_it_is(tmp_path, unbroke
     assert runs.metrics(tmp_path) == [line]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_behind_the_network_as_it_was(tmp_path, unbroken):
     run(tmp_path, Hardest(), steps=0)
     run(tmp_path, Hardest())

@@ -49,6 +49,7 @@ def fake(workdir, **changes):
     (workdir / "lock").write_text(json.dumps({**FOREIGN, **changes}))
 
 
+@pytest.mark.slow
 def test_a_second_trainer_is_refused_naming_host_and_process_and_is_not_once_the_first_is_killed(hold, tmp_path):
     process = hold(tmp_path)
     for _ in range(2):  # the refused one has not spoilt the lock

@@ -140,8 +140,8 @@ def test_the_last_line_has_the_test_figures_of_the_last_step(unbroken):
     assert [line["step"] for line in unbroken.lines() if "test/loss" in line] == [7, 14, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [*range(1, 16, 2), 18, 19])
-@pytest.mark.daily("1", "5", "11", "19")
 def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path, at):
     def crash():
         raise CrashError
@@ -159,7 +159,7 @@ def test_a_run_that_crashes_anywhere_goes_on_as_if_it_had_not(unbroken, tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("at", [1, 4, 5, 7, 14, 20])
-@pytest.mark.daily("1-15", "5-2", "14-15", "20-2")
+@pytest.mark.daily("14-15")
 def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_nothing_had_been(unbroken, tmp_path, at, number):
     run, before = Run(tmp_path), signal.getsignal(number)
     run.data.happens[at - 1] = lambda: os.kill(os.getpid(), number)
@@ -186,6 +186,7 @@ def failing_at(step, error, otherwise=evaluate):
     return failing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [7, 14, 20])
 def test_a_run_that_ends_in_a_test_has_saved_its_step_and_makes_the_missing_test_first(unbroken, tmp_path, at):
     with pytest.raises(CrashError):
@@ -207,6 +208,7 @@ def figures_of(workdir):
     return {int(path.name): (path / "metrics" / "metrics").read_text() for path in steps if (path / "metrics").exists()}
 
 
+@pytest.mark.slow
 def test_the_figure_of_a_test_made_up_for_reaches_the_checkpoint_that_is_chosen_by_it(tmp_path):
     whole = Run(tmp_path / "whole", evaluate=rising_to_the_second, steps=40)
     whole.go()
@@ -220,6 +222,7 @@ def test_the_figure_of_a_test_made_up_for_reaches_the_checkpoint_that_is_chosen_
     assert figures_of(tmp_path / "whole")[14] == '{"figure": 0.9}'
 
 
+@pytest.mark.slow
 def test_a_figure_that_was_written_but_has_not_reached_its_checkpoint_does_so(tmp_path, monkeypatch):
     whole = Run(tmp_path / "whole", evaluate=rising_to_the_second, steps=40)
     whole.go()
@@ -294,6 +297,7 @@ def diverging(at, value):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize(("at", "kept"), [(2, "no checkpoint was saved yet"), (3, "no checkpoint"), (9, "is step 7")])
+@pytest.mark.daily("3-no checkpoint-inf")
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_last_good_checkpoint(tmp_path, value, at, kept):
     run = Run(tmp_path, train_step=diverging(at, value))
     with pytest.raises(DivergedError, match=f"the loss of step {at} is {value}.*{kept}"):

@@ -52,6 +52,7 @@ def test_everything_in_a_batch_must_split_evenly():
         check_divides(spec, data_mesh())
 
 
+@pytest.mark.slow
 def test_eight_devices_take_the_same_step_as_one():
     optimiser = optax.sgd(0.1)
     rng = np.random.default_rng(0)

@@ -144,6 +144,7 @@ def test_clipping_may_come_and_go_while_the_state_keeps_its_names(optimiser, bef
 
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("multiplier", [0.0, 0.5, 2.0])
+@pytest.mark.daily("2.0-sgd")
 def test_a_rate_of_its_own_scales_a_parameters_updates_only(optimiser, multiplier):
     params = warped_params()
     gradients = jax.tree.map(jnp.ones_like, params)

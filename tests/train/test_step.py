@@ -56,6 +56,7 @@ class TwoNormed(nnx.Module):
         return self.trunk(image)[0] + self.head(image)[0], {}
 
 
+@pytest.mark.slow
 def test_frozen_statistics_are_used_and_left_as_they_are():
     optimiser = optax.sgd(0.1)
     graphdef, state = create_state(TwoNormed(nnx.Rngs(0)), optimiser, 0)
@@ -136,6 +137,7 @@ def test_training_lowers_the_loss():
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_transformer_trains_in_either_dtype_and_keeps_its_coordinates_and_parameters_in_float32(dtype):
     model = models.STN("st_fcn", (6, 6, 1), classes=3, parameters=8000, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
@@ -154,6 +156,7 @@ def test_a_transformer_trains_in_either_dtype_and_keeps_its_coordinates_and_para
     assert metrics["loss"].dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_a_network_that_draws_trains_by_plain_cross_entropy():
     trunks = [models.SmallTrunk(3, (4, 8, 8), rngs=nnx.Rngs(0)) for _ in range(2)]
     attention = models.AttentionNetwork(trunks[0], 8, 3, size=(16, 16), rngs=nnx.Rngs(0))

@@ -27,6 +27,7 @@ def made(*, average=False, **options):
     return graphdef, state, jax.jit(make_train_step(graphdef, optimiser, as_they_are, CrossEntropy(), **options))
 
 
+@pytest.mark.slow
 def test_what_is_frozen_has_no_gradient_and_the_rest_the_same():
     _, state, step = made(frozen=lambda path: "norm" in path)
     _, _, free = made()
@@ -40,6 +41,7 @@ def test_what_is_frozen_has_no_gradient_and_the_rest_the_same():
     assert metrics["gradient_norm"] < all_["gradient_norm"]
 
 
+@pytest.mark.slow
 def test_the_average_moves_with_the_parameters_and_soon_forgets_the_first():
     graphdef, state, step = made(average=True, ema=0.3)
     plain = made()[2], made()[1]
@@ -96,6 +98,7 @@ def noisy(key, images):
 
 
 @pytest.mark.parametrize(("micro_batches", "devices"), [(2, 1), (4, 2), (8, 1)])
+@pytest.mark.daily("8-1")
 def test_micro_batches_make_the_step_of_the_whole_batch(micro_batches, devices):
     """Also with what is drawn for the images; statistics that are frozen change nothing."""
     for network, frozen in ((Plain, None), (Normed, lambda path: True)):
@@ -131,6 +134,7 @@ def test_every_device_cuts_its_own_share(devices, parts):
     assert_allclose(told["together"], wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("labels", "alone"), [([0, 0, 0, 0, 1, 1, 1, 1], True), ([0, 0, 1, 1, 0, 0, 1, 1], False)])
 def test_triplets_are_those_of_a_part(labels, alone):
     """Images are alike within a class and far from the other: without a negative in its part each has the margin."""
