@@ -30,8 +30,8 @@ the tuples, not a sum. The weights of ImageNet are not those of Caffe, with whic
 what is kept is the last checkpoint; the best is chosen by the benchmark and not by a validation loss.
 
 A VTN or STN learns at 10 times the rate of the trunk. With scenes there are 100 steps of 8 tuples, whose trunk has the
-rate 3e-4; a VTN has that of configs/scenes.py, 1e-3. Of a VTN the softmax has the temperature 1 behind SqueezeNet, and its consistency loss is averaged
-over positions, on features of unit length.
+rate 3e-4; a VTN has that of configs/scenes.py, 1e-3. Of a VTN the softmax has the temperature 1 behind SqueezeNet, and
+its consistency loss is averaged over positions, on features of unit length.
 
 Nothing was measured with landmarks: neither the tuples nor the benchmarks could be had where this was written.
 """
