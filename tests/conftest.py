@@ -135,9 +135,8 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     if config.option.part:
         first, step = config.option.part
-        chosen = items[first - 1 :: step]
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
-        items[:] = chosen
+        config.hook.pytest_deselected(items=[item for at, item in enumerate(items) if at % step != first - 1])
+        items[:] = items[first - 1 :: step]
 
 
 @pytest.hookimpl(wrapper=True)
