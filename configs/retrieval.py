@@ -29,9 +29,9 @@ Adam, so that it reaches the power of GeM too, and moves it by less than 1e-6 in
 the tuples, not a sum. The weights of ImageNet are not those of Caffe, with which the paper's figures were made. And
 what is kept is the last checkpoint; the best is chosen by the benchmark and not by a validation loss.
 
-A VTN or STN learns at 10 times the rate of the trunk. With scenes there are 100 steps of 8 tuples, whose trunk has the
-rate 3e-4; a VTN has that of configs/scenes.py, 1e-3. Of a VTN the softmax has the temperature 1 behind SqueezeNet, and
-its consistency loss is averaged over positions, on features of unit length.
+A VTN or STN learns at 10 times the rate of the trunk. With scenes there are 100 steps of 8 tuples, with the rate 3e-4
+for the trunk and an STN, and for a VTN that of configs/scenes.py, 1e-3. Of a VTN the softmax has the temperature 1
+behind SqueezeNet, and its consistency loss is averaged over positions, on features of unit length.
 
 Nothing was measured with landmarks: neither the tuples nor the benchmarks could be had where this was written.
 """
@@ -48,6 +48,8 @@ SIZES = {"landmarks": 362, "scenes": 224}
 SCENES = {"task": "all", "size": SIZES["scenes"], "instances": "train"}
 # Of scenes: of a VTN, and of a trunk that was trained before.
 RATE, TRUNK_RATE, STEPS, RENEW = 1e-3, 3e-4, 100, 50
+# Over the trunk's rate.
+LOCALISERS = {"landmarks": {"stn": 10.0, "vtn": 10.0}, "scenes": {"stn": 1.0, "vtn": RATE / TRUNK_RATE}}
 SQUEEZENET_SCALE = 1 / 40
 BENCHMARKS = {"landmarks": "roxford5k", "scenes": "scenes"}
 TRUNKS = {"landmarks": "resnet101", "scenes": "squeezenet"}
@@ -88,8 +90,7 @@ def get_config(variant: str = "") -> ConfigDict:
         **(of_landmarks() if landmarks else of_scenes()),
     )
     if chosen["warp"] != "none":
-        of_scenes_warps = {"stn": 1.0, "vtn": RATE / TRUNK_RATE}
-        config.localiser_multiplier = 10.0 if landmarks else of_scenes_warps[chosen["warp"]]
+        config.localiser_multiplier = LOCALISERS[dataset][chosen["warp"]]
     if chosen["pool"] == "gem":
         config.head_multiplier = 10.0
     if chosen["off"]:

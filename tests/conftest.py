@@ -1,8 +1,6 @@
-import argparse
 import fnmatch
 import gc
 import os
-import re
 import tempfile
 
 import jaxlib.version
@@ -117,26 +115,6 @@ def torch():
     module = pytest.importorskip("torch")
     module.set_num_threads(1)
     return module
-
-
-def part(text):
-    """The K and N of `--part K/N`."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, not {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def pytest_addoption(parser):
-    parser.addoption("--part", type=part, help="K/N: every Nth of the chosen tests, from the Kth on")
-
-
-@pytest.hookimpl(trylast=True)  # when -m and -k have chosen
-def pytest_collection_modifyitems(config, items):
-    if config.option.part:
-        first, step = config.option.part
-        config.hook.pytest_deselected(items=[item for at, item in enumerate(items) if at % step != first - 1])
-        items[:] = items[first - 1 :: step]
 
 
 @pytest.hookimpl(wrapper=True)
