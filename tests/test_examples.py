@@ -30,7 +30,7 @@ def test_the_last_section_of_a_docstring_is_a_short_example(thing):
 
 
 @pytest.mark.parametrize("thing", EXAMPLES)
-@pytest.mark.daily("rerank")
+@pytest.mark.daily("affine_grid", "sample", "rerank")
 def test_an_example_gives_what_it_says(thing):
     pytest.importorskip(NEEDED.get(thing.__name__, "jax"))
     # Unwrapped of its run-time type checks, so that the report has the line of the file.

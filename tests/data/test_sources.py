@@ -80,7 +80,7 @@ def test_labels_are_ints_everywhere():
     ],
 )
 @pytest.mark.usefixtures("untyped")
-@pytest.mark.daily("drawn:cub-op*", "drawn:svhn-options4*")
+@pytest.mark.daily("drawn:cub-*", "drawn:svhn-options4-*")
 def test_options_that_a_source_has_not_are_refused(dataset, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         load_source(dataset, "train", **options)

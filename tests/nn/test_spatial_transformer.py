@@ -143,7 +143,7 @@ def test_a_fixed_scale_is_not_predicted():
     [("bilinear", "border"), ("bilinear", "reflection"), ("nearest", "zeros"), ("bicubic", "zeros")],
 )
 @pytest.mark.filterwarnings("ignore:method='nearest' has no gradient")
-@pytest.mark.daily("nearest-zeros")
+@pytest.mark.daily("bilinear-reflection")
 def test_method_and_padding_reach_the_sampler(method, padding):
     transformer = make("affine", method=method, padding=padding)
     theta = np.array([[1.3, 0.2, 0.1], [-0.3, 1.4, 0.2]])

@@ -54,7 +54,7 @@ SAMPLERS = {every: functools.partial(ops.sample, method=every[0], padding=every[
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-zeros", "bicubic-zeros", "bicubic-reflection")
+@pytest.mark.daily("nearest-zeros", "bilinear-border", "bicubic-zeros", "bicubic-reflection")
 def test_convention_bad_coordinates_read_zero_or_the_border(method, padding):
     image, cotangent = normal(4, 5, 2), jnp.asarray(normal(len(COORDS), 2))
     function = SAMPLERS[method, padding]
@@ -180,7 +180,7 @@ def test_an_infinite_grid_reads_the_only_pixel_of_a_short_axis():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
-@pytest.mark.daily("shape0-nearest-zeros")
+@pytest.mark.daily("shape1-bilinear-zeros")
 def test_convention_nan_reads_nothing_also_along_an_axis_of_one_pixel(method, padding, shape):
     def total(image, coords):
         return ops.sample(image, coords, method=method, padding=padding).sum()

@@ -154,7 +154,7 @@ def test_convention_group_j_of_consecutive_channels_uses_field_j():
     ("groups", "method", "padding"),
     [(1, "bilinear", "zeros"), (6, "bilinear", "border"), (2, "nearest", "zeros"), (2, "bicubic", "reflection")],
 )
-@pytest.mark.daily("2-nearest-zeros")
+@pytest.mark.daily("6-bilinear-border")
 def test_sample_channels_is_sample_group_by_group(groups, method, padding):
     image, coords, cotangent = normal(5, 7, 6), random_coords(4, groups), normal(4, 6)
     options = {"method": method, "padding": padding}

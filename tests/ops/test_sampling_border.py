@@ -116,7 +116,7 @@ SIDES = {
 
 @pytest.mark.parametrize("name", SIDES)
 @pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.daily("reflection-matmul")
+@pytest.mark.daily("zeros-sample", "reflection-matmul")
 def test_convention_the_derivative_beside_a_pixel_is_that_of_the_cell_there(padding, name):
     image = normal(3, 4, 2).astype(np.float32)
     x, y = near_whole_numbers(4), near_whole_numbers(3)
@@ -253,7 +253,7 @@ def test_nearest_has_no_gradient_for_coordinates_and_a_one_for_its_pixel():
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (4, 1)])
-@pytest.mark.daily("shape0-nearest-wrap")
+@pytest.mark.daily("shape1-bilinear-zeros")
 def test_images_of_size_one(method, padding, shape):
     image, coords = normal(*shape, 2), np.concatenate([lattice(shape), lattice(shape, 1) + np.array([0.3, 0.45])])
     found = operators.sample(
@@ -280,7 +280,7 @@ def test_grid_sample_of_one_pixel_with_reflection_reads_it(align_corners):
 
 
 @pytest.mark.parametrize(("method", "padding"), EVERY)
-@pytest.mark.daily("nearest-zeros")
+@pytest.mark.daily("bilinear-zeros")
 def test_empty_outputs(method, padding):
     image, coords, options = jnp.ones((3, 4, 2)), jnp.zeros((0, 5, 2)), {"method": method, "padding": padding}
     assert operators.sample(image, coords, **options).shape == (0, 5, 2)

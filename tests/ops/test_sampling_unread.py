@@ -97,7 +97,7 @@ def test_a_bad_pixel_shows_where_it_is_read_and_nowhere_else(name, channels):
 
 @pytest.mark.parametrize("padding", ["border", "wrap"])
 @pytest.mark.parametrize("method", ["nearest", "bilinear", "bicubic"])
-@pytest.mark.daily("nearest-border")
+@pytest.mark.daily("bilinear-border")
 def test_a_bad_pixel_with_other_paddings(method, padding):
     function = jax.jit(functools.partial(ops.sample, method=method, padding=padding))
     coords = COORDS[np.abs(COORDS).max(-1) < 10]

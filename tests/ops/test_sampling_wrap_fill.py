@@ -143,7 +143,7 @@ def test_wrap_at_places_that_are_none():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.daily("nearest")
+@pytest.mark.daily("bilinear")
 def test_fill_at_places_that_are_none(method):
     points = jnp.array([[INF, 0.0], [-INF, 1.0], [1e300, 1.0], [9.0, 1.0], [NAN, 1.0], [1.0, NAN], [1.0, 1.0]])
 

@@ -36,7 +36,7 @@ def test_derivatives_to_second_order_forward_and_reverse(x64, name):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.daily("expectation")
+@pytest.mark.daily("bilinear", "tps")
 def test_vmap_agrees_with_one_example_at_a_time(x64, name):
     function, arguments = jax.jit(OPERATORS[name][0]), operators.batch(name, 2)
     one_by_one = np.stack([function(*(argument[i] for argument in arguments)) for i in range(2)])
@@ -132,7 +132,7 @@ def test_convention_bfloat16_features_are_interpolated_in_float32(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.daily("nearest")
+@pytest.mark.daily("bilinear")
 def test_convention_the_output_has_the_dtype_of_the_features(x64, name):
     function, _ = OPERATORS[name]
     image, *rest = operators.arguments(name, jnp.float32)

@@ -62,7 +62,7 @@ def value_and_gradients(function, grad, arrays):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.daily("distort_batch of nothing")
+@pytest.mark.daily("bilinear", "tps")
 def test_a_variable_is_as_good_as_an_array(name):
     function, arguments = FUNCTIONS[name]
     arrays = [as_jax(argument) for argument in arguments]

@@ -98,7 +98,7 @@ def test_scenes_have_the_weights_and_the_scale_of_squeezenet():
         ("stage", "both", "config.network: stage must be one of 'features', 'attention', not 'both'"),
     ],
 )
-@pytest.mark.daily("warp-value0-*", "trunk-value1*", "stage-both-c*")
+@pytest.mark.daily("warp-value0-*", "trunk-value1-*", "stage-both-*")
 def test_what_cannot_be_is_named(part, value, sentence):
     config = get_config("delf", "smoke,trunk=resnet18")
     with config.unlocked(), config.ignore_type():

@@ -128,7 +128,7 @@ def named(state):
         ({"network": {"head": {"size": 0}}}, "config.network.head: size must be a whole number of at least 1, not 0"),
     ],
 )
-@pytest.mark.daily("change0-conf*", "change2-conf*")
+@pytest.mark.daily("change0-*", "change2-*")
 def test_numbers_that_make_no_sense_are_named(change, sentence):
     config = get_config("cub_vtn", "smoke,backbone=squeezenet,head=cbp,warp=none")
     with config.unlocked():

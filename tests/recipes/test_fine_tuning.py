@@ -72,7 +72,7 @@ def test_parts_of_an_image_count_as_their_class_does():
         ({"trunk_multiplier": 0.5}, "config.trunk_multiplier must be 1 for a network without a trunk, not 0.5"),
     ],
 )
-@pytest.mark.daily("options1-cla*", "options2-con*", "options4-con*", "options7-con*")
+@pytest.mark.daily("options1-*", "options2-*", "options4-*", "options7-*")
 def test_wrong_numbers_are_a_sentence(options, said):
     config = get_config("digits_stn", "smoke")
     config.update(options)

@@ -56,7 +56,7 @@ def test_numbers_of_a_network_that_make_no_sense_are_named(name, change, words):
         ),
     ],
 )
-@pytest.mark.daily("changes5-con*")
+@pytest.mark.daily("changes5-*")
 def test_options_of_a_network_are_named_by_the_configs_keys(changes, said):
     config = get_config("composites", "smoke")
     with config.unlocked():
