@@ -32,8 +32,8 @@ def environment(devices: int = 1, **more: str) -> dict[str, str]:
     """As the tests themselves compile: most of a short run is compilation."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
-    folder = os.environ["JAX_COMPILATION_CACHE_DIR"]  # of tests/conftest.py
-    cache = {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    kept = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"  # of tests/conftest.py
+    cache = {name: os.environ[name] for name in kept}
     quick = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": flags}
     return {**env, **cache, **quick, "MPLBACKEND": "Agg", **more}
 
