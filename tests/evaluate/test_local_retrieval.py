@@ -74,6 +74,9 @@ def test_components_may_be_those_of_fewer_images(network, found, monkeypatch):
 def test_what_cannot_be_searched_is_refused(network):
     with pytest.raises(ValueError, match=r"the network must be a models\.DELF to have local features, not Linear"):
         evaluation().check(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))
+    small = models.SmallTrunk(3, (4, 5), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"the network.s trunk must be a backbone, which tells .*, not SmallTrunk"):
+        evaluation().check(models.DELF(small, 3, rngs=nnx.Rngs(0)))
     with pytest.raises(ValueError, match="of must be called first"):
         evaluate.LocalRetrieval("drawn:scenes")(network, list)
     with pytest.raises(ValueError, match="descriptors must be at least as many as the 5000 words, not "):

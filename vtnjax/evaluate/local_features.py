@@ -66,7 +66,7 @@ def local_features(
     """
     check_images(images, scales)
     check_at_least_1("most", most)
-    _check_trunk(network)
+    check_trunk(network)
     network = nnx.merge(*nnx.split(network), copy=True)
     network.eval()
     known = [image.shape[:2] for image in images] if sizes is None else sizes
@@ -82,7 +82,8 @@ def local_features(
     return map(found, images)
 
 
-def _check_trunk(network):
+def check_trunk(network: DELF) -> None:
+    """Raise a ValueError unless a network's trunk tells where its cells lie."""
     if not hasattr(network.backbone, "cells"):
         raise ValueError(
             "the network's trunk must be a backbone, which tells where its cells lie, not "

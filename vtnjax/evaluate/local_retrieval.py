@@ -15,7 +15,7 @@ from vtnjax._checks import check_at_least_1, check_positive
 from vtnjax.data.benchmark import check_benchmark
 from vtnjax.evaluate.base import Test
 from vtnjax.evaluate.describe_all import of_this_process
-from vtnjax.evaluate.local_features import SCALES, local_features
+from vtnjax.evaluate.local_features import SCALES, check_trunk, local_features
 from vtnjax.evaluate.revisited import PROTOCOLS, revisited
 from vtnjax.models import DELF, imagenet_input
 from vtnjax.retrieval.local_search import matched
@@ -96,9 +96,10 @@ class LocalRetrieval:
         return dataclasses.replace(self, prepare=prepare)
 
     def check(self, model: nnx.Module) -> None:
-        """Raise a ValueError unless a network is a `models.DELF`."""
+        """Raise a ValueError unless a network is a `models.DELF` whose trunk is a backbone."""
         if not isinstance(model, DELF):
             raise ValueError(f"the network must be a models.DELF to have local features, not {type(model).__name__}")
+        check_trunk(model)
 
     def __call__(self, model: nnx.Module, test: Test) -> dict[str, float]:
         """The figures of a network in evaluation mode.
