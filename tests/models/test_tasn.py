@@ -62,6 +62,23 @@ def seen():
     return maps, chosen, call(model, chosen=chosen)
 
 
+def test_features_are_scaled_before_they_are_read():
+    """Without a bias the blocks of the attention network hand the factor on."""
+    trunk = SmallTrunk(3, (4, 4, CHANNELS), rngs=nnx.Rngs(0))
+    whole, half = (AttentionNetwork(trunk, CHANNELS, 5, size=(16, 16), scale=s, rngs=nnx.Rngs(0)) for s in (1.0, 0.5))
+    assert_allclose(run(half, IMAGES)[0], run(whole, IMAGES)[0] / 2, rtol=1e-5, atol=1e-6)
+    whole, half = (call(make(sampler="none", parts=0, scale=s), training=False)[1]["features"] for s in (1.0, 0.5))
+    assert_allclose(half, whole / 2, rtol=1e-6)
+    assert np.ptp(whole) > 0
+
+
+def test_a_scale_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"scale must be above 0 and finite, not 0\.0"):
+        make(scale=0.0)
+    with pytest.raises(ValueError, match=r"scale must be above 0 and finite, not -1\.0"):
+        AttentionNetwork(SmallTrunk(3, (4,), rngs=nnx.Rngs(0)), 4, 5, size=(16, 16), scale=-1.0, rngs=nnx.Rngs(0))
+
+
 @pytest.mark.slow
 def test_the_squared_sum_of_the_maps_guides_the_structure(seen):
     maps, _, (_, out) = seen

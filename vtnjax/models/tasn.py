@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from vtnjax import ops
 from vtnjax._arrays import by_rows, clamp
-from vtnjax._checks import check_choice
+from vtnjax._checks import check_choice, check_positive
 from vtnjax.models.layers import last_features
 from vtnjax.models.resampling import SAMPLERS, resample
 from vtnjax.nn import TrilinearAttention
@@ -63,6 +63,7 @@ class AttentionNetwork(nnx.Module):
         classes: int,
         *,
         size: Sequence[int],
+        scale: float = 1.0,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
@@ -73,10 +74,15 @@ class AttentionNetwork(nnx.Module):
             channels: of the trunk's last features.
             classes: of the logits.
             size: (h, w) that the images are resized to first; (224, 224) in the reference implementation.
+            scale: a factor of the trunk's features, as in `WarpedFeatures`.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
+
+        Raises:
+            ValueError: if the scale is not above 0.
         """
-        self.trunk, self.size = trunk, tuple(size)
+        check_positive("scale", scale)
+        self.trunk, self.size, self.scale = trunk, tuple(size), scale
         self.blocks = nnx.List([MultiDilation(channels, each, dtype=dtype, rngs=rngs) for each in _DILATIONS])
         self.norm = nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
         self.classifier = nnx.Linear(channels, classes, dtype=dtype, rngs=rngs)
@@ -84,7 +90,7 @@ class AttentionNetwork(nnx.Module):
     def __call__(self, image: Float[Array, "n h w c"]) -> tuple[Float[Array, "n h2 w2 k"], Float[Array, "n classes"]]:
         """Features and logits; see the class."""
         small = jax.vmap(lambda image: ops.resize(image, self.size))(image)
-        x = last_features(self.trunk, small)
+        x = last_features(self.trunk, small) * self.scale
         for block in self.blocks:
             x = block(x)
         pooled = by_rows(lambda rows: nnx.relu(self.norm(rows)), x).mean((1, 2))
@@ -130,6 +136,7 @@ class TASN(nnx.Module):
         pooling: Any = None,
         dense: float | None = 4.0,
         iterations: int = 5,
+        scale: float = 1.0,
         dtype: DTypeLike | None = None,
         rngs: nnx.Rngs,
     ):
@@ -151,17 +158,20 @@ class TASN(nnx.Module):
                 None: the mean over the positions.
             dense: where the inverse CDF clips attention, at least 1, or None, as `ops.attention_coords` takes it.
             iterations: of the inverse CDF's clipping, as `ops.attention_coords` takes them.
+            scale: a factor of the trunk's features, as in `WarpedFeatures`; the attention network has one of its own.
             dtype: of the computation.
             rngs: NNX's random streams; `params` is used.
 
         Raises:
-            ValueError: if a name is wrong, or there is no attention network where one is needed.
+            ValueError: if a name is wrong, the scale is not above 0, or there is no attention network where one is
+                needed.
         """
         _check(attention_network, sampler, parts, selection, predict)
+        check_positive("scale", scale)
         self.attention_network, self.trunk, self.attention = attention_network, trunk, attention or TrilinearAttention()
         self.shape, self.sampler, self.parts = tuple(shape), sampler, parts
         self.selection, self.predict, self.dense, self.iterations = selection, predict, dense, iterations
-        self.deterministic = False
+        self.scale, self.deterministic = scale, False
 
         self.transformer, self.pooling = transformer, pooling
 
@@ -223,7 +233,7 @@ class TASN(nnx.Module):
 
     def _describe(self, images):
         """The trunk's features of a batch, its descriptors (n, size), and what there is to see of warped features."""
-        features = last_features(self.trunk, images)
+        features = last_features(self.trunk, images) * self.scale
         warped, seen = features, {}
         if self.transformer is not None:
             warped, out = self.transformer(features)

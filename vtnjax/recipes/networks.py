@@ -101,6 +101,7 @@ def _tasn(
     sampler: str,
     warp: Config = MappingProxyType({"name": "none"}),
     head: Config = MappingProxyType({"name": "pooled"}),
+    scale: float = 1.0,
     **options: Any,
 ) -> models.TASN:
     modules, channels = given.options, given.shape[-1]
@@ -111,14 +112,14 @@ def _tasn(
     if sampler != "none":
         attentive = given.trunk("network.attention_trunk", attention_trunk, "attention_pretrained")
         features = models.features_shape(attentive, (*size, channels))[-1]
-        network = models.AttentionNetwork(attentive, features, given.classes, size=size, **modules)
+        network = models.AttentionNetwork(attentive, features, given.classes, size=size, scale=scale, **modules)
     shape = (resolution, resolution)
     features = models.features_shape(backbone, (*shape, channels))
     options["transformer"] = _warp(given, backbone, features, warp)
     make_pooling, pooling = look_up("network.head", head, _TASN_HEADS)
     with naming("network.head"):
         options["pooling"] = make_pooling(features[-1], **pooling, **modules)
-    options |= {"shape": shape, "attention": maps, "sampler": sampler}
+    options |= {"shape": shape, "attention": maps, "sampler": sampler, "scale": scale}
     return models.TASN(network, backbone, features[-1], given.classes, **options, **modules)
 
 
