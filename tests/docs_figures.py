@@ -188,7 +188,6 @@ def searched():
     with_vtn = "pool=gem,warp=vtn---config."
     return [
         f"has a Medium mAP of {medium(f'{with_vtn}steps=0')}, and GeM without one {medium('off,pool=gem')}.",
-        f"the trained VTN has {medium(f'{with_vtn}objective.consistency.weight=0.1')}.",
     ]
 
 
