@@ -23,6 +23,10 @@ GOLDEN = {
         "0.326389 -0.175347 -0.017940 -0.037616 0.326389 -0.185185 0.129630 0.418210 -0.158951 0.378858",
         lambda x: ops.covariance(x)[np.triu_indices(4)],
     ),
+    "eigenvalues of the covariance": (
+        "0.082639 0.246033 0.397326 0.723847",
+        lambda x: jnp.linalg.eigvalsh(ops.covariance(x)),
+    ),
     "isqrt, 1 iteration": (
         "0.366784 -0.185210 -0.029535 -0.033568 0.352646 -0.186201 0.124982 0.453741 -0.155044 0.418398",
         lambda x: ops.isqrt_covariance(x, iterations=1),
@@ -194,6 +198,26 @@ def test_equal_eigenvalues_keep_their_coupling(x64):
         assert_allclose(gradient[i], (loss(x + step) - loss(x - step)) / 2e-5, rtol=1e-5, atol=1e-8)
 
 
+def test_the_root_by_iterations_has_a_gradient_at_dead_channels(x64):
+    loss = jax.jit(weighted(ops.isqrt_covariance))
+    x = MAPS["dead channels"]
+    gradient = jax.grad(loss)(jnp.asarray(x))
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = 1e-5
+        assert_allclose(gradient[i], (loss(x + step) - loss(x - step)) / 2e-5, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "ratio"), [(0.1, 0.997), (0.01, 0.659), (1 / 256, 0.448), (1e-3, 0.237), (1e-4, 0.076)]
+)
+def test_five_iterations_leave_small_eigenvalues_small(x64, share, ratio):
+    """Of eigenvalues that add up to 1, how much of its root one has."""
+    spread = np.sqrt(2 * np.array([share, 1 - share]))
+    x = np.concatenate([np.diag(spread), -np.diag(spread)])[None]  # its covariance is diagonal
+    assert_allclose(ops.isqrt_covariance(jnp.asarray(x))[0] / np.sqrt(share), ratio, atol=6e-4)
+
+
 # ---- Sketches
 
 
@@ -282,11 +306,20 @@ MAPS = {
 
 @pytest.mark.parametrize("name", POOLS)
 def test_values_and_gradients_are_finite(name):
-    both = jax.jit(jax.value_and_grad(weighted(POOLS[name])))
+    """The gradients of both modes, forward along the map itself."""
+    total = weighted(POOLS[name])
+    both = jax.jit(lambda x: (*jax.value_and_grad(total)(x), jax.jvp(total, (x,), (x,))[1]))
     for kind, x in MAPS.items():
-        value, gradient = both(jnp.asarray(x, jnp.float32))
-        assert np.isfinite(value), kind
-        assert np.isfinite(gradient).all(), kind
+        for found in both(jnp.asarray(x, jnp.float32)):
+            assert np.isfinite(found).all(), kind
+
+
+@pytest.mark.parametrize("name", ["isqrt", "power"])
+def test_gradients_of_the_first_degree_are_those_of_any_size(name):
+    slopes = jax.jit(jax.grad(weighted(POOLS[name])))
+    expected = slopes(jnp.asarray(MAP, jnp.float32))
+    for size in (1e-12, 1e12):
+        assert_allclose(slopes(jnp.asarray(size * MAP, jnp.float32)), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["isqrt", "power", "bilinear", "compact"])

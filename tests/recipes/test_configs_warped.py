@@ -10,7 +10,7 @@ from vtnjax.recipes import PICTURES, Consistency
 
 # Every row of VTN's Table 1.
 ABLATIONS = ("mixing", "grouping", "probability", "consistency")
-WARPS = ("none", "stn", "ssn", "deformable", "vtn")
+WARPS = ("none", "stn", "ssn", "asn", "deformable", "vtn")
 ROWS = [*(f"warp={warp}" for warp in WARPS), *(f"ablation={part}" for part in ABLATIONS)]
 SETS = ("cub", "cars", "aircraft", "inat2017")
 

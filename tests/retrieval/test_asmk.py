@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vtnjax.retrieval import ASMKIndex, asmk, build_index
+from vtnjax.retrieval import ASMKIndex, asmk, build_index, nearest_words
 
 CODEBOOK = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]])
 
@@ -32,6 +32,12 @@ KNOWN = [
 @pytest.mark.parametrize(("binary", "options", "scores"), KNOWN)
 def test_scores_are_the_known_ones(binary, options, scores):
     assert_allclose(build_index(CODEBOOK, IMAGES, binary=binary).search(QUERY, **options), scores, atol=6e-7)
+
+
+def test_words_are_the_known_ones():
+    words = [nearest_words(image, CODEBOOK)[:, 0].tolist() for image in (*IMAGES, QUERY)]
+    assert words == [[2, 0, 1, 0], [1, 1, 1], [0, 0, 2, 0, 1], [2, 0, 1]]
+    assert nearest_words(QUERY, CODEBOOK, count=2).tolist() == [[2, 1], [0, 2], [1, 0]]
 
 
 # ---- A plain loop

@@ -75,11 +75,13 @@ def isqrt_covariance(features: Float[ArrayLike, "h w c"], *, iterations: int = 5
     """
     check_at_least_1("iterations", iterations)
     matrix = covariance(features)
-    trace = jnp.trace(matrix)
-    some = trace > jnp.finfo(trace.dtype).tiny
-    trace = jnp.where(some, trace, 1)
+    size = lax.stop_gradient(jnp.trace(matrix))
+    some = size > jnp.finfo(size.dtype).tiny
+    size = jnp.where(some, size, 1)
+    matrix = matrix / size  # which no result depends on, but the square of a large trace would overflow in gradients
+    trace = jnp.where(some, jnp.trace(matrix), 1)
     root = _newton_schulz(matrix / trace, iterations)
-    return _upper_triangle(root) * jnp.where(some, jnp.sqrt(trace), 0)
+    return _upper_triangle(root) * jnp.where(some, jnp.sqrt(trace) * jnp.sqrt(size), 0)
 
 
 def _newton_schulz(y, iterations):
