@@ -44,6 +44,7 @@ from vtnjax.train.config import Config, choose
 SIZE = 224  # of scenes
 RATE, TRUNK_RATE = 1e-3, 1e-4
 SCALES = {"squeezenet": 1 / 40}
+SEARCHED = tuple(2 ** (step / 2) for step in range(-4, 3))  # factors of the size of landmarks
 MOST = 200  # features of a scene's 647: fewer, or the attention would choose nothing
 
 
@@ -82,16 +83,12 @@ def get_config(variant: str = "") -> ConfigDict:
 def searched(benchmark: str) -> dict:
     """A benchmark, of which scenes are small and few."""
     found: dict[str, Any] = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
+    found |= {"dimensions": 40, "best": 100}
     if benchmark == "scenes":
-        found |= {
-            "size": SIZE,
-            "scales": (0.5, 0.5**0.5, 1.0, 2**0.5),
-            "most": MOST,
-            "words": 4096,
-            "examples": 500,
-            "threshold": 5.0,
-        }
-    return found
+        scales = (0.5, 0.5**0.5, 1.0, 2**0.5)
+        return found | {"size": SIZE, "scales": scales, "most": MOST, "words": 4096, "examples": 500, "threshold": 5.0}
+    of_landmarks = {"size": 1024, "scales": SEARCHED, "most": 1000, "words": 65_536, "examples": 1000}
+    return found | of_landmarks | {"threshold": 10.0}
 
 
 def warp(chosen: dict) -> dict:

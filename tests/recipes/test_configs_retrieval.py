@@ -79,6 +79,13 @@ def test_a_short_run_ends_with_the_figures_of_its_benchmark(tmp_path):
     assert {"test/map_easy", "test/map_hard", "test/mp_at_10_medium"} < set(line)
 
 
+def test_off_the_shelf_only_the_benchmark_is_read():
+    assert get_config("retrieval", "off").dataset == "drawn:landmark_tuples"
+    assert get_config("retrieval", "off,smoke").dataset == "drawn:landmark_tuples"
+    assert get_config("retrieval").dataset == "landmark_tuples"
+    assert get_config("retrieval", "off,dataset=scenes").dataset == "scenes"
+
+
 def test_landmarks_are_trained_as_the_paper_says():
     config = get_config("retrieval")
     assert (config.batch_size, config.steps, config.batches.renew_every) == (35, 40_000, 400)
