@@ -28,8 +28,9 @@ batch is that of all devices together, and BatchNorm sees both kinds of images o
 each a device.
 
 VTN's paper does not say how it was trained with TASN and iSQRT-COV. Here the recipe stays; a batch is 24 classes x 4
-images where triplets are drawn from it, the last stage of a ResNet has stride 1 for the roots of covariances, their
-head learns at 5 times the rate, and tests average each image and its mirror image.
+images where triplets are drawn from it, the last stage of a ResNet has stride 1 for the roots of covariances, whose
+head learns at 5 times the rate; the other heads of second order learn at 10 times the rate, and alone for the first
+third. With all of them tests average each image and its mirror image.
 """
 
 from typing import Any

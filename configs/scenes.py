@@ -27,9 +27,10 @@ commas, the first value of each being the default:
 Training, validation and test scenes have the same stamps, because most species have but one, and different backgrounds.
 SqueezeNet's features are divided by 40 before they are warped (`network.scale`), and VTN's softmax has the temperature
 1. The consistency loss is averaged over the positions and on features of unit length, as configs/composites.py has it.
-Heads of second order have the rates of their own that cub_vtn.py gives them, but no mirror images in tests: no scene is
-mirrored in training. A trunk with weights of ImageNet learns at a tenth of the rate of warps and heads.
-The rates were tried with SqueezeNet (docs/results/vtn.md); those of other trunks are first guesses.
+Heads of second order learn at the multiples of the rate that cub_vtn.py has, but no mirror images are in tests: no
+scene is mirrored in training. A trunk with weights of ImageNet learns at a tenth of the rate of warps and heads. The
+rates were tried with SqueezeNet (docs/results/vtn.md); those of other trunks are first guesses. Pairs of scenes are
+what configs/retrieval.py:dataset=scenes learns from.
 """
 
 from typing import Any

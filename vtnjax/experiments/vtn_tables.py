@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from vtnjax.experiments.cells import Cell, Table, error
 from vtnjax.experiments.tasn_tables import HIGH, tasn_table10
 
+_MIRRORED = (
+    "Rows with a pooling of second order are tested on each image and its mirror image; the others read it once."
+)
 _SETS = {"CUB": "cub", "Cars": "cars", "Aircraft": "aircraft"}
 
 
@@ -53,6 +56,7 @@ def vtn_table2() -> Table:
     notes = (
         "iSQRT-COV: the paper has exchanged two figures that it copies. The source has an error of 7.2 on Cars and of "
         "10.0 on Aircraft.",
+        _MIRRORED,
     )
     return Table("VTN Table 2, ResNet-50", "cub_vtn", rows, notes)
 
@@ -76,6 +80,7 @@ def vtn_table3() -> Table:
         "The paper copies its other rows, and some wrongly. DFL-CNN and DT-RAM have the same figures. Cars and "
         "Aircraft look exchanged for NTSN. The figures of MA-CNN are of 6 and 5 networks, not of 3; those of TASN with "
         "VGG-19 are of one network on CUB and of three on Cars. iSQRT-COV + TASN stands there twice.",
+        "Rows of DCL are of configs/cub_dcl.py, those of TASN of configs/cub_tasn.py. " + _MIRRORED,
     )
     return Table("VTN Table 3, ResNet-50", "cub_vtn", rows, notes)
 
@@ -95,7 +100,7 @@ def vtn_table4() -> Table:
     notes = (
         *copied.notes,
         "The paper does not say which ResNet iSQRT-COV + VTN has, nor its resolution: here ResNet-101 at 448. Over "
-        "images (micro) its rows come to 30.15.",
+        "images (micro) its rows come to 30.15. " + _MIRRORED,
     )
     return Table("VTN Table 4, iNaturalist 2017", copied.config, rows, notes)
 
