@@ -43,6 +43,33 @@ def test_every_head_reads_what_every_warp_makes(head, warp):
     assert out["warped"].shape == out["features"].shape
 
 
+LEARNT = sorted({*itertools.product(SIZES, ("none", "vtn")), *(("isqrt", warp) for warp in FEATURE_WARPS)})
+FEW = {"cbp": {"size": 16}, "kp": {"size": 16}, "mpncov": {"reduced": 4}, "isqrt": {"reduced": 4}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "warp"), LEARNT, ids=["-".join(pair) for pair in LEARNT])
+def test_every_head_learns_alone_and_with_a_vtn_and_roots_with_every_warp(head, warp):
+    """Two steps of real numbers, with few of them in the head."""
+    config = get_config("composites", f"smoke,warp={warp}")
+    with config.unlocked():
+        config.network.head = {"name": head, **FEW.get(head, {})}
+    recipe = read(config, "composites", "smoke")
+    optimiser = train.make_optimiser(config, recipe.rates)
+    graphdef, state = train.create_state(recipe.network(0), optimiser, 0)
+    before = jax.tree.map(jnp.copy, state.params)
+    step = jax.jit(recipe.training_step(graphdef, optimiser))
+    for batch in itertools.islice(recipe.batches(0), 2):
+        with jax.numpy_dtype_promotion("standard"):  # of optax's schedules
+            state, metrics = step(state, batch)
+    assert np.isfinite(metrics["loss"])
+    assert metrics["gradient_norm"] > 0
+    name = "classifier/linear/kernel"
+    changed = {path for path, leaf in named_leaves(state.params).items() if (leaf != named_leaves(before)[path]).any()}
+    assert any(name in path for path in changed)
+    assert any("backbone" in path for path in changed)
+
+
 @pytest.mark.parametrize("head", POOLINGS)
 @pytest.mark.parametrize("warp", ["none", "vtn"])
 @pytest.mark.daily("vtn-isqrt")
