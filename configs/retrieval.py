@@ -79,7 +79,7 @@ def get_config(variant: str = "") -> ConfigDict:
     usual = {"benchmark": BENCHMARKS[dataset], "trunk": "squeezenet" if chosen["smoke"] else TRUNKS[dataset]}
     chosen |= {key: value for key, value in usual.items() if chosen[key] == "auto"}
     landmarks, trunk, size = dataset == "landmarks", chosen["trunk"], SIZES[dataset]
-    benchmark = {"benchmark": chosen["benchmark"], "data_dir": "", "descriptors": ""}
+    benchmark = {"benchmark": chosen["benchmark"], "data_dir": "", "descriptors": "", "whitening": ""}
     benchmark |= {"size": SIZES["scenes"] if chosen["benchmark"] == "scenes" else 1024, "scales": (1.0,), "exact": True}
     name = "landmark_tuples" if landmarks else "scenes"
     config = presets.run(

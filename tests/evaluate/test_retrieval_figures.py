@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from vtnjax import evaluate, models
+from vtnjax import evaluate, models, retrieval
 
 INSTANCES, KINDS = 5, ("easy", "easy", "hard", "junk", "background")
 
@@ -106,6 +106,37 @@ def test_a_network_that_knows_nothing_has_the_figures_of_a_loop():
 def test_descriptors_that_are_not_finite_have_no_figures():
     found = evaluation()(Fake(lambda image: perfect(image) / 0), list)
     assert np.isnan(list(found.values())).all()
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """A whitening that takes a mean off and turns and scales what is left, in its file."""
+    rng = np.random.default_rng(0)
+    made = retrieval.Whitening(rng.normal(size=8), rng.normal(size=(5, 8)))
+    made.save(tmp_path / "whitening.npz")
+    return made, str(tmp_path / "whitening.npz")
+
+
+def test_whitened_descriptors_are_compared(turned):
+    made, path = turned
+    vectors = [
+        np.concatenate([np.asarray(Fake(mixed)(jnp.asarray(images[i])[None] / 255)[0]) for i in range(len(images))])
+        for images in (Known().queries, Known().database)
+    ]
+    queries, database = ((each - made.mean) @ made.projection.T for each in vectors)
+    cosines = queries @ database.T / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(database, axis=1)
+    expected = evaluate.revisited(np.argsort(-cosines, axis=1), Known().ground_truth, protocol="medium")
+    found, bare = (evaluation(whitening=each)(Fake(mixed), list) for each in (path, ""))
+    assert found["map_medium"] == pytest.approx(expected["map"])
+    assert found["map_medium"] != bare["map_medium"]
+    assert evaluation(whitening=path).how == "on drawn:roxford5k, whitened"
+
+
+def test_a_whitening_that_cannot_be_is_refused_before_anything_runs(turned, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        evaluate.Retrieval("drawn:roxford5k", size=64, whitening=str(tmp_path / "none.npz")).of(None)
+    with pytest.raises(ValueError, match="descriptors must have 8 numbers a row, not 6"):
+        evaluation(whitening=turned[1])(Fake(perfect), list)
 
 
 def test_of_equal_products_the_first_image_is_first():

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from vtnjax import data
+from vtnjax import data, retrieval
 from vtnjax._checks import check_at_least_1, check_positive
 from vtnjax.data.benchmark import check_benchmark
 from vtnjax.evaluate.base import Test
@@ -36,6 +36,7 @@ class Retrieval:
         descriptors: a folder in which descriptors are kept, see `describe_all`; "" keeps none. Each network has its
             own there, so that of a run with many tests much is kept.
         exact: whether a descriptor is that of the image alone also where there is a transformer, see `describe`.
+        whitening: the file of a `retrieval.Whitening` that descriptors pass before they are compared; "" is none.
         prepare: what the network takes, of images (n, h, w, 3) in [0, 1]; a recipe gives its own.
         opened: the benchmark, which `of` opens.
     """
@@ -46,6 +47,7 @@ class Retrieval:
     scales: Sequence[float] = (1.0,)
     descriptors: str = ""
     exact: bool = True
+    whitening: str = ""
     prepare: Callable[[Array], Array] = dataclasses.field(default=imagenet_input, compare=False, repr=False)
     opened: data.Benchmark | None = dataclasses.field(default=None, compare=False, repr=False)
     _last: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
@@ -62,7 +64,7 @@ class Retrieval:
     def how(self) -> str:
         """What is said beside the figures."""
         scales = f" at scales {', '.join(f'{scale:.3g}' for scale in self.scales)}" if len(self.scales) > 1 else ""
-        return f"on {self.benchmark}{scales}"
+        return f"on {self.benchmark}{scales}{', whitened' if self.whitening else ''}"
 
     @property
     def figure(self) -> str:
@@ -73,8 +75,9 @@ class Retrieval:
         """The same with its benchmark opened; the test set is not looked at.
 
         Raises:
-            ValueError, OSError: if the benchmark cannot be opened.
+            ValueError, OSError: if the benchmark or the whitening cannot be opened.
         """
+        self._whitening()
         opened = data.load_benchmark(self.benchmark, data_dir=self.data_dir, size=self.size)
         return dataclasses.replace(self, opened=opened)
 
@@ -96,7 +99,8 @@ class Retrieval:
         They are NaN where a descriptor is not finite.
 
         Raises:
-            ValueError: if the network has no descriptors, an image cannot be read, or in the cases of `describe_all`.
+            ValueError: if the network has no descriptors, an image cannot be read, the whitening is for descriptors of
+                another length, or in the cases of `describe_all`.
         """
         self.check(model)
         benchmark = self._benchmark
@@ -112,9 +116,11 @@ class Retrieval:
             )
             for name, images in (("database", benchmark.database), ("queries", benchmark.queries))
         )
+        finite = bool(np.isfinite(found).all() and np.isfinite(searched).all())
+        if finite and (whitening := self._whitening()):
+            found, searched = whitening.apply(found), whitening.apply(searched)
         ranking = rank(searched, found)
         self._last.update(ranking=ranking[:_SHOWN, :])
-        finite = bool(np.isfinite(found).all() and np.isfinite(searched).all())
         figures = {}
         for protocol in PROTOCOLS:
             scores = revisited(ranking, benchmark.ground_truth, protocol=protocol)
@@ -141,6 +147,9 @@ class Retrieval:
                 ],
             }
         }
+
+    def _whitening(self) -> retrieval.Whitening | None:
+        return retrieval.Whitening.load(self.whitening) if self.whitening else None
 
     @property
     def _benchmark(self) -> data.Benchmark:
