@@ -35,6 +35,12 @@ def means(table):
     return {row: mean(table, cell.variant) for row, cells in rows.items() for cell in cells.values()}
 
 
+def hours(table):
+    """How long all runs of a table took together, in hours of two cores."""
+    records = [experiments.read_record(path) for path in (ROOT / "results" / "experiments" / table).glob("*.json")]
+    return f"{sum(each['seconds'] * each['hardware']['cores'] for each in records) / 2 / 3600:.1f} hours of two cores"
+
+
 def minutes(name):
     return f"{render.record(f'experiments/{name}')['seconds'] / 60:.0f}"
 
@@ -160,6 +166,7 @@ def of_vtn():
         f"which fits this motion exactly, has {digits['an affine warp a channel']:.1f} %.",
         f"VTN lowers the error by {scenes['none'] - scenes['vtn']:.1f} points",
         f"a bilinear head has an error of {heads['bp']:.1f} %, an iSQRT-COV head one of {heads['isqrt']:.1f} %, and",
+        f"one of the others, which took {hours('scenes')} together",
         f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
         f"has the highest error in every seed, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
         f"in every seed, {located['warp=stn,localise']:.1f} % in the mean against "
