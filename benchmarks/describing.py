@@ -1,10 +1,12 @@
-"""How near are the descriptors of `exact=False` to those of the images alone, and what do they save?
+r"""How near are the descriptors of `exact=False` to those of the images alone, and what do they save?
 
-    python benchmarks/describing.py runs/scenes_vtn --data_dir=/usr/share/tuxpaint/stamps
+    python benchmarks/describing.py "runs/experiments/scenes_retrieval/dataset=scenes,pool=gem,warp=vtn/0" \
+        --data_dir=/usr/share/tuxpaint/stamps
 
-Reads a run of configs/retrieval.py whose network has a transformer. It describes crops of the scenes that are searched
-with both values of `exact`, and prints the mean and the lowest cosine of both descriptors of an image, and the seconds
-that each took, compiling included. Writes results/describing-<platform>.json.
+Reads a run of configs/retrieval.py whose network has a transformer, such as the table `scenes_retrieval` leaves. It
+describes crops of the scenes that are searched with both values of `exact`, and prints the mean and the lowest cosine
+of both descriptors of an image, and the seconds that each took, compiling included. Writes
+results/describing-<platform>.json.
 """
 
 import argparse
@@ -32,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("workdir", help="a run of configs/retrieval.py with warp=vtn or warp=stn")
     parser.add_argument("--data_dir", required=True, help="the folder of the stamps")
-    parser.add_argument("--images", type=int, default=64, help="how many are described (default 64)")
+    parser.add_argument("--images", type=int, default=24, help="how many are described (default 24)")
     arguments = parser.parse_args()
     began = time.perf_counter()
     run = vtnjax.load_run(arguments.workdir)
