@@ -38,11 +38,12 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.perf_counter()
     run = vtnjax.load_run(arguments.workdir)
+    network: Any = run.model
     images = crops(arguments.data_dir, int(run.config.evaluation.size), arguments.images)
     found, figures = {}, {"sizes": len({image.shape for image in images})}
     for exact in (True, False):
         start = time.perf_counter()
-        found[exact] = evaluate.describe(run.model, images, prepare=run.as_input, exact=exact)
+        found[exact] = evaluate.describe(network, images, prepare=run.as_input, exact=exact)
         figures[f"seconds, exact={exact}"] = time.perf_counter() - start
     cosines = (found[True] * found[False]).sum(1)
     figures: dict[str, Any] = {**figures, "mean cosine": float(cosines.mean()), "lowest cosine": float(cosines.min())}

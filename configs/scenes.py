@@ -116,7 +116,7 @@ def evaluation(chosen: dict) -> dict:
 def network(chosen: dict) -> dict:
     """A trunk, a warp of its last features, and a head; or a TASN, or a network that learns from shuffled images."""
     if chosen["warp"] == "tasn":
-        trunks = {name: dict(TRUNKS[chosen["trunk"]]) for name in ("trunk", "attention_trunk")}
+        trunks: dict[str, Any] = {name: dict(TRUNKS[chosen["trunk"]]) for name in ("trunk", "attention_trunk")}
         sizes = {"resolution": SIZE, "attention_size": SIZE}
         return presets.tasn("inverse_cdf", parts=1, scale=SCALES[chosen["trunk"]], **sizes, **trunks)
     parts = {"trunk": TRUNKS[chosen["trunk"]], "warp": {"name": chosen["warp"], **warp_options(chosen)}}
