@@ -40,7 +40,10 @@ CASES: dict[str, dict[str, Any]] = {
     "cub_dcl:smoke": {},
     "cub_dcl:smoke,warp=vtn": {"network.warp.groups": 4},
     "delf:smoke,warp=vtn": {"network.warp.groups": 4},
-    "delf:smoke,warp=vtn,stage=attention,search=scenes": {"network.warp.groups": 4},
+    "delf:smoke,warp=vtn,stage=attention,search=scenes": {  # which only a backbone may be searched with
+        "network.trunk": {"name": "squeezenet"},
+        "network.warp.groups": 4,
+    },
     "hidden_digits:smoke,method=uniform": {},
     "solar:smoke,method=low": {"network.resolution": 32},
     "cub_vtn:smoke,head=kp,dataset=inat2017": {"network.head.size": 16},
