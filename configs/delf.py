@@ -13,9 +13,8 @@ the default:
 - `stage=features|attention`: first the trunk and the warp learn, from the mean of the features; then they stay as they
   are and the attention learns, which takes a run of the first stage by `--init_from`, of the same trunk and warp;
 - `warp=none|vtn`: of the features, before attention and classification; a VTN learns in the first stage, with its
-  consistency loss on features of unit length, from batches of two images of a class (with four of a class, 8 of the 126
-  of scenes in a batch, it names a fifth of the training images rightly after 150 steps, and with two more than four
-  fifths);
+  consistency loss on features of unit length, from batches of two images of a class (with four,
+  `--config.batches.images_per_class=4`, a batch of scenes has 8 of 126 classes, and 150 steps teach it little);
 - `dataset=folder|scenes`: landmarks, or the scenes of scenes.py, whose `data_dir` is that of the stamps: of the half
   of them that the benchmark `scenes` does not search for;
 - `search=none|roxford5k|rparis6k|scenes`: tested once, at the end, by what local features find in a benchmark
@@ -40,13 +39,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from vtnjax import evaluate
 from vtnjax.recipes import presets
 from vtnjax.train.config import Config, choose
 
 SIZE = 224  # of scenes
 RATE, TRUNK_RATE = 1e-3, 1e-4
 SCALES = {"squeezenet": 1 / 40}
-SEARCHED = tuple(2 ** (step / 2) for step in range(-4, 3))  # factors of the size of landmarks
+SEARCH = ("size", "scales", "most", "dimensions", "words", "examples", "best", "threshold")
 MOST = 200  # features of a scene's 647: fewer, or the attention would choose nothing
 
 
@@ -85,12 +85,11 @@ def get_config(variant: str = "") -> ConfigDict:
 def searched(benchmark: str) -> dict:
     """A benchmark, of which scenes are small and few."""
     found: dict[str, Any] = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
-    found |= {"dimensions": 40, "best": 100}
+    found |= {name: getattr(evaluate.LocalRetrieval, name) for name in SEARCH}
     if benchmark == "scenes":
         scales = (0.5, 0.5**0.5, 1.0, 2**0.5)
-        return found | {"size": SIZE, "scales": scales, "most": MOST, "words": 4096, "examples": 500, "threshold": 5.0}
-    of_landmarks = {"size": 1024, "scales": SEARCHED, "most": 1000, "words": 65_536, "examples": 1000}
-    return found | of_landmarks | {"threshold": 10.0}
+        found |= {"size": SIZE, "scales": scales, "most": MOST, "words": 4096, "examples": 500, "threshold": 5.0}
+    return found
 
 
 def warp(chosen: dict) -> dict:

@@ -163,8 +163,7 @@ class TASN(nnx.Module):
             rngs: NNX's random streams; `params` is used.
 
         Raises:
-            ValueError: if a name is wrong, the scale is not above 0, or there is no attention network where one is
-                needed.
+            ValueError: if a name or the scale is wrong, or there is no attention network where one is needed.
         """
         _check(attention_network, sampler, parts, selection, predict)
         check_positive("scale", scale)
@@ -172,7 +171,6 @@ class TASN(nnx.Module):
         self.shape, self.sampler, self.parts = tuple(shape), sampler, parts
         self.selection, self.predict, self.dense, self.iterations = selection, predict, dense, iterations
         self.scale, self.deterministic = scale, False
-
         self.transformer, self.pooling = transformer, pooling
 
         def head():
