@@ -95,8 +95,8 @@ def get_config(variant: str = "") -> ConfigDict:
         **(of_landmarks() if landmarks else of_scenes(chosen["pool"])),
     )
     if chosen["warp"] != "none":
-        vtn = RATE / config.learning_rate
-        config.localiser_multiplier = 10.0 if landmarks else {"stn": 1.0, "vtn": vtn}[chosen["warp"]]
+        of_scenes_warps = {"stn": 1.0, "vtn": RATE / config.learning_rate}
+        config.localiser_multiplier = 10.0 if landmarks else of_scenes_warps[chosen["warp"]]
     if chosen["pool"] == "gem":
         config.head_multiplier = 10.0
     if chosen["off"]:

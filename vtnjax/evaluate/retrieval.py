@@ -77,7 +77,7 @@ class Retrieval:
         Raises:
             ValueError, OSError: if the benchmark or the whitening cannot be opened.
         """
-        self._whitening()
+        self._whitening()  # a file that cannot be read is refused now, not after the training
         opened = data.load_benchmark(self.benchmark, data_dir=self.data_dir, size=self.size)
         return dataclasses.replace(self, opened=opened)
 
