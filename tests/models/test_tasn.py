@@ -62,6 +62,7 @@ def seen():
     return maps, chosen, call(model, chosen=chosen)
 
 
+@pytest.mark.slow
 def test_features_are_scaled_before_they_are_read():
     """Without a bias the blocks of the attention network hand the factor on."""
     trunk = SmallTrunk(3, (4, 4, CHANNELS), rngs=nnx.Rngs(0))
