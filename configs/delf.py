@@ -19,6 +19,7 @@ the default:
   of them that the benchmark `scenes` does not search for;
 - `search=none|roxford5k|rparis6k|scenes`: tested once, at the end, by what local features find in a benchmark
   (`evaluation.data_dir`, extra `retrieval`), with components and a codebook of the test set's photographs;
+- `split=test|validation`: with `validation` the benchmark scenes searches for the stamps that are learned from;
 - `trunk=resnet50|squeezenet|resnet18`: of a ResNet the third stage, of SqueezeNet the last map;
 - `smoke`: the same on a few drawn pictures, random weights and small images, in less than two minutes on two CPU cores.
 
@@ -57,9 +58,12 @@ def get_config(variant: str = "") -> ConfigDict:
         warp=("none", "vtn"),
         dataset=("folder", "scenes"),
         search=("none", "roxford5k", "rparis6k", "scenes"),
+        split=("test", "validation"),
         trunk=("resnet50", "squeezenet", "resnet18"),
         smoke=False,
     )
+    if chosen["split"] == "validation" and chosen["search"] != "scenes":
+        raise ValueError(f"the variant split=validation is for search=scenes, not {chosen['search']}")
     config = presets.run(
         network={
             "name": "delf",
@@ -76,18 +80,19 @@ def get_config(variant: str = "") -> ConfigDict:
         config.trunk_multiplier = 0.0
         config.localiser_multiplier = 0.0 if chosen["warp"] == "vtn" else 1.0
     if chosen["search"] != "none":
-        config.evaluation, config.eval_every = searched(chosen["search"]), config.steps
+        config.evaluation, config.eval_every = searched(chosen["search"], chosen["split"]), config.steps
     if chosen["smoke"]:
         make_small(config)
     return config
 
 
-def searched(benchmark: str) -> dict:
-    """A benchmark, of which scenes are small and few."""
+def searched(benchmark: str, split: str) -> dict:
+    """A benchmark, of which scenes are small and few and have a validation split."""
     found: dict[str, Any] = {"name": "local_retrieval", "benchmark": benchmark, "data_dir": ""}
     found |= {name: getattr(evaluate.LocalRetrieval, name) for name in SEARCH}
     if benchmark == "scenes":
         scales = (0.5, 0.5**0.5, 1.0, 2**0.5)
+        found["benchmark"] = "scenes" if split == "test" else "scenes_train"
         found |= {"size": SIZE, "scales": scales, "most": MOST, "words": 4096, "examples": 500, "threshold": 5.0}
     return found
 

@@ -15,6 +15,8 @@
 - `pool=gem|mac|spoc|crow|rmac`: how the last features become a descriptor;
 - `warp=none|stn|vtn` of the last features before that; a VTN has its consistency loss on each query, its positive and
   its hardest negative;
+- `split=test|validation`: with `validation` the benchmark scenes searches for the stamps that are learned from, by
+  which rates are chosen;
 - `loss=contrastive|triplet`, with the margins 0.85 and 0.1;
 - `tuned`, the default, or `off`: whether the network is trained, or tested and saved as it is, off the shelf, for
   which landmarks need no `data_dir`;
@@ -35,8 +37,7 @@ this stays, and regions of R-MAC are not whitened, where Gordo (2017) has SGD at
 A VTN or STN learns at 10 times the rate of the trunk. With scenes there are 100 steps of 8 tuples and one test, at the
 end, with the rate 3e-4 for the trunk and an STN, with R-MAC 1e-4, and for a VTN that of configs/scenes.py, 1e-3. Of a
 VTN the softmax has the temperature 1 behind SqueezeNet, and its consistency loss is averaged over positions, on
-features of unit length, and has the weight 0.1. These rates and the weight were chosen by searching for the stamps that
-were learned from, in scenes that are made as those of the benchmark.
+features of unit length, and has the weight 0.1. These rates and the weight were chosen with `split=validation`.
 
 Nothing was measured with landmarks: neither the tuples nor the benchmarks could be had where this was written.
 """
@@ -68,6 +69,7 @@ def get_config(variant: str = "") -> ConfigDict:
         trunk=("auto", "resnet101", "resnet50", "vgg16", "squeezenet"),
         pool=("gem", "mac", "spoc", "crow", "rmac"),
         warp=("none", "stn", "vtn"),
+        split=("test", "validation"),
         loss=("contrastive", "triplet"),
         tuned=False,
         off=False,
@@ -79,7 +81,7 @@ def get_config(variant: str = "") -> ConfigDict:
     usual = {"benchmark": BENCHMARKS[dataset], "trunk": "squeezenet" if chosen["smoke"] else TRUNKS[dataset]}
     chosen |= {key: value for key, value in usual.items() if chosen[key] == "auto"}
     landmarks, trunk, size = dataset == "landmarks", chosen["trunk"], SIZES[dataset]
-    benchmark = {"benchmark": chosen["benchmark"], "data_dir": "", "descriptors": "", "whitening": ""}
+    benchmark = {"benchmark": searched(chosen), "data_dir": "", "descriptors": "", "whitening": ""}
     benchmark |= {"size": SIZES["scenes"] if chosen["benchmark"] == "scenes" else 1024, "scales": (1.0,), "exact": True}
     name = "landmark_tuples" if landmarks else "scenes"
     config = presets.run(
@@ -106,6 +108,15 @@ def get_config(variant: str = "") -> ConfigDict:
     if chosen["smoke"]:
         make_small(config)
     return config
+
+
+def searched(chosen: dict) -> str:
+    """The benchmark, of which scenes have a validation split."""
+    if chosen["split"] == "test":
+        return chosen["benchmark"]
+    if chosen["benchmark"] != "scenes":
+        raise ValueError(f"the variant split=validation is for the benchmark scenes, not {chosen['benchmark']}")
+    return "scenes_train"
 
 
 def network(chosen: dict) -> dict:

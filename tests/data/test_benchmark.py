@@ -3,7 +3,7 @@ import pytest
 
 from vtnjax import data
 
-NAMES = ("roxford5k", "rparis6k", "scenes")
+NAMES = ("roxford5k", "rparis6k", "scenes", "scenes_train")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -28,7 +28,7 @@ def test_drawn_benchmarks_need_no_files(name):
     [
         (
             "roxford",
-            "benchmark must be one of 'roxford5k', 'rparis6k', 'scenes', .*, not 'roxford'; did",
+            "benchmark must be one of 'roxford5k', 'rparis6k', 'scenes', 'scenes_train', .*, not 'roxford'; did",
         ),
         ("drawn:cub", "benchmark must be one of .*, not"),
         ("scenes", "data_dir must be the folder with the files of benchmark 'scenes', not ''"),

@@ -122,6 +122,7 @@ def test_no_instance_is_one_to_train_on(drawn):
     assert not set(train.classes) & set(benchmark.instances)
     assert set(own.classes) == set(benchmark.instances)
     assert set(train.classes) | set(own.classes) == set(Stamps(drawn, "all").classes)
+    assert set(SceneBenchmark(drawn, half="train", size=32).instances) == set(train.classes)
 
 
 def test_an_image_depends_on_seed_and_index_alone(drawn):
@@ -132,7 +133,7 @@ def test_an_image_depends_on_seed_and_index_alone(drawn):
     assert (first.database[3] != other.database[3]).any()
     assert (first.queries[0] != other.queries[0]).any()
     assert (first.database[0] != first.queries[0]).any()
-    assert repr(first) == f"SceneBenchmark({str(drawn)!r}, instances=6, size=32, seed=0)"
+    assert repr(first) == f"SceneBenchmark({str(drawn)!r}, half='benchmark', instances=6, size=32, seed=0)"
     for images in (first.database, first.queries):
         with pytest.raises(IndexError):
             images[len(images)]
@@ -142,6 +143,7 @@ def test_an_image_depends_on_seed_and_index_alone(drawn):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"half": "test"}, "half must be one of 'train', 'benchmark', not 'test'"),
         ({"size": 0}, "size must be a whole number of at least 1"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],

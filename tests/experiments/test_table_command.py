@@ -201,10 +201,11 @@ def test_one_folder_is_not_that_of_several_sets(tmp_path, capsys):
     )
     assert stop.value.code == f"experiments: {several}"
     assert "to do" not in capsys.readouterr().out
-    with pytest.raises(SystemExit) as stop:
-        main(["vtn_table6", "--rows", "GeM", "--config.evaluation.data_dir=oxford", "--results", str(tmp_path)])
     several = "--config.evaluation.data_dir must be the folder of one set, not of roxford5k, rparis6k: choose one"
-    assert str(stop.value.code).startswith(f"experiments: {several}")
+    for row in ("GeM", "DELF"):
+        with pytest.raises(SystemExit) as stop:
+            main(["vtn_table6", "--rows", row, "--config.evaluation.data_dir=oxford", "--results", str(tmp_path)])
+        assert str(stop.value.code).startswith(f"experiments: {several}")
 
 
 def test_a_run_begins_with_another_that_is_made_before_it(run, fake, monkeypatch):

