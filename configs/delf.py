@@ -47,7 +47,7 @@ from vtnjax.train.config import Config, choose
 SIZE = 224  # of scenes
 RATE, TRUNK_RATE = 1e-3, 1e-4
 SCALES = {"squeezenet": 1 / 40}
-SEARCH = ("size", "scales", "most", "dimensions", "words", "examples", "best", "threshold")
+SEARCH = ("size", "scales", "most", "dimensions", "words", "examples", "best", "threshold", "features")
 MOST = 200  # features of a scene's 647: fewer, or the attention would choose nothing
 
 

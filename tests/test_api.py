@@ -26,6 +26,7 @@ ROOMS = {
     "_arrays": set(),
     "_checks": set(),
     "_cpu": set(),
+    "_files": set(),
     "ops": set(),
     "nn": {"ops"},
     "models": {"nn", "ops"},
@@ -42,11 +43,12 @@ ROOMS = {
     "export": {"recipes", "train", "predict"},
     "experiments": {"recipes", "train", "evaluate", "data", "models", "nn", "ops", "distort", "plot", "losses"},
 }
-SHARED = {"_arrays", "_checks", "_cpu"}  # What belongs to no room, and every room may import.
+SHARED = {"_arrays", "_checks", "_cpu", "_files"}  # What belongs to no room, and every room may import.
 OUTSIDE = {  # Third-party packages, where the room's list is closed.
     "_arrays": {"jax", "jaxtyping", "numpy"},
     "_checks": set(),
     "_cpu": set(),
+    "_files": {"numpy"},
     "ops": {"jax", "jaxtyping", "numpy"},
     "nn": {"jax", "jaxtyping", "numpy", "flax"},
     "models": {"jax", "jaxtyping", "numpy", "flax"},

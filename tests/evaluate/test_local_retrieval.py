@@ -1,5 +1,7 @@
 """Search by local features, from a network to its figures, on a few drawn scenes."""
 
+import importlib
+
 import numpy as np
 import pytest
 from flax import nnx
@@ -7,6 +9,7 @@ from flax import nnx
 from vtnjax import data, evaluate, models, retrieval
 from vtnjax.evaluate import local_retrieval
 
+module = importlib.import_module("vtnjax.evaluate.all_features")
 SMALL = {"size": 64, "scales": (1.0,), "dimensions": 8, "words": 8, "examples": 8}
 
 
@@ -61,7 +64,7 @@ def test_figures_are_those_of_each_step_by_hand(network, found):
 
 @pytest.mark.slow
 def test_how_many_images_are_held_at_once_makes_no_difference(network, found, monkeypatch):
-    monkeypatch.setattr(local_retrieval, "_AT_ONCE", 50)
+    monkeypatch.setattr(module, "_AT_ONCE", 50)
     assert evaluation()(network, list) == found
 
 
@@ -100,3 +103,42 @@ def test_what_cannot_be_searched_is_refused(network):
 def test_wrong_options_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         evaluate.LocalRetrieval(**options)
+
+
+# ---- Kept features
+
+
+def read_by(network, monkeypatch, **options):
+    """The figures of a search, and how many images the network read for them."""
+    count = []
+    ordinary = local_retrieval.local_features
+
+    def counted(network, images, **options):
+        count.append(len(images))
+        return ordinary(network, images, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(local_retrieval, "local_features", counted)
+        return evaluation(**options)(network, list), sum(count)
+
+
+@pytest.mark.slow
+def test_features_that_are_kept_are_read_and_not_made_again(network, found, monkeypatch, tmp_path):
+    benchmark = data.load_benchmark("drawn:scenes", size=64)
+    images = 8 + 8 + len(benchmark.database) + len(benchmark.queries)  # those of components, of words and of a search
+    assert read_by(network, monkeypatch, features=str(tmp_path)) == (found, images)
+    assert read_by(network, monkeypatch, features=str(tmp_path)) == (found, 4)  # one of each, to be compared
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_features_by_another_network_are_not_read(network, monkeypatch, tmp_path):
+    other = models.DELF(models.SqueezeNet(rngs=nnx.Rngs(1)), 6, stage="features", rngs=nnx.Rngs(0))
+    for each in (network, other):
+        kept, _ = read_by(each, monkeypatch, features=str(tmp_path))
+        assert kept == evaluation()(each, list)
+    assert len(list(tmp_path.iterdir())) == 2
+    read_by(network, monkeypatch, features=str(tmp_path), threshold=3.0, best=5, words=6)
+    assert len(list(tmp_path.iterdir())) == 2
+    read_by(network, monkeypatch, features=str(tmp_path), most=7)
+    assert len(list(tmp_path.iterdir())) == 3

@@ -2,25 +2,25 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Int
-from tqdm import tqdm
 
 from vtnjax import data, retrieval
 from vtnjax._checks import check_at_least_1, check_positive
 from vtnjax.data.benchmark import check_benchmark
+from vtnjax.evaluate.all_features import all_features, progress
 from vtnjax.evaluate.base import Test
-from vtnjax.evaluate.describe_all import of_this_process
+from vtnjax.evaluate.describe_all import fingerprint, of_this_process
 from vtnjax.evaluate.local_features import SCALES, check_trunk, local_features
 from vtnjax.evaluate.revisited import PROTOCOLS, revisited
 from vtnjax.models import DELF, imagenet_input
 from vtnjax.retrieval.local_search import matched
 
-_AT_ONCE = 32  # images that are held in memory
 _FOR_COMPONENTS = 100  # images, of whose features the components are found before the others are made shorter
 
 
@@ -44,6 +44,8 @@ class LocalRetrieval:
         examples: how many images of the test set components and codebook are made of, spread evenly.
         best: how many images of a query are verified.
         threshold: of their verification, in pixels, see `retrieval.affine_ransac`.
+        features: a folder in which local features are kept as they are made, with which a search that was killed goes
+            on; "" keeps none. Each network has its own there. Words, verification and queries' rankings are made again.
         prepare: what the network takes, of images (n, h, w, 3) in [0, 1]; a recipe gives its own.
         opened: the benchmark, which `of` opens.
         source: the test set, which `of` is given.
@@ -59,6 +61,7 @@ class LocalRetrieval:
     examples: int = 1000
     best: int = 100
     threshold: float = 10.0
+    features: str = ""
     prepare: Callable[[Array], Array] = dataclasses.field(default=imagenet_input, compare=False, repr=False)
     opened: data.Benchmark | None = dataclasses.field(default=None, compare=False, repr=False)
     source: Any = dataclasses.field(default=None, compare=False, repr=False)
@@ -105,20 +108,25 @@ class LocalRetrieval:
         """The figures of a network in evaluation mode.
 
         Raises:
-            ValueError: if the network is no DELF, `of` was not called, an image cannot be read, or the test set has
-                fewer features than the codebook words.
+            ValueError: if the network is no DELF, `of` was not called, an image cannot be read, the test set has fewer
+                features than the codebook words, or `features` holds those of another network of the same name and
+                parameters.
+            OSError: if the folder `features` cannot be written.
             ModuleNotFoundError: if faiss is not installed.
         """
         self.check(model)
         if self.opened is None:
             raise ValueError("of must be called first: it opens the benchmark and is given the test set")
-        read = functools.partial(
-            local_features, of_this_process(model), scales=self.scales, most=self.most, prepare=self.prepare
-        )
-        project, codebook = self._learned(read)
-        database = _all(functools.partial(read, project=project), self.opened.database, "database")
-        search = retrieval.build_local_search(codebook, database)
-        queries = list(_all(functools.partial(read, project=project), self.opened.queries, "queries"))
+        network, folder = of_this_process(model), None
+        if self.features:
+            about = repr((self.most, self.examples, self.dimensions, self.opened, self.source))
+            sizes = (*self.opened.database.sizes, *self.opened.queries.sizes)
+            folder = Path(self.features) / fingerprint(network, self.scales, True, sizes, about)
+        read = functools.partial(local_features, network, scales=self.scales, most=self.most, prepare=self.prepare)
+        project, codebook = self._learned(read, folder)
+        read = functools.partial(read, project=project)
+        search = retrieval.build_local_search(codebook, all_features(read, self.opened.database, "database", folder))
+        queries = list(all_features(read, self.opened.queries, "queries", folder))
         rankings = self._rankings(search, queries)
         return {
             f"{name}_{protocol}": value
@@ -126,22 +134,22 @@ class LocalRetrieval:
             for name, value in revisited(ranking, self.opened.ground_truth, protocol=protocol).items()
         }
 
-    def _learned(self, read):
+    def _learned(self, read, folder):
         """What shortens descriptors, and a codebook of short ones, of images of the test set."""
         count = min(self.examples, len(self.source))
         examples = _Images(self.source, np.linspace(0, len(self.source) - 1, count).round().astype(int).tolist())
         few = range(0, len(examples), -(-len(examples) // _FOR_COMPONENTS))
-        found = [each.descriptors for each in _all(read, _Images(examples, few), "examples")]
+        found = [each.descriptors for each in all_features(read, _Images(examples, few), "components", folder)]
         components = retrieval.principal_components(np.concatenate(found), size=self.dimensions)
         short = functools.partial(read, project=components.apply)
-        described = np.concatenate([each.descriptors for each in _all(short, examples, "examples")])
+        described = np.concatenate([each.descriptors for each in all_features(short, examples, "examples", folder)])
         return components.apply, retrieval.train_codebook(described, self.words)
 
     def _rankings(self, search, queries) -> dict[str, Int[np.ndarray, "queries images"]]:
         """The verified ranking of each query, for each protocol."""
         assert self.opened is not None
         rankings = {protocol: [] for protocol in PROTOCOLS}
-        for query, truth in zip(_progress(queries, unit=" queries"), self.opened.ground_truth, strict=True):
+        for query, truth in zip(progress(queries, unit=" queries"), self.opened.ground_truth, strict=True):
             found = search.rank(query, best=0)
 
             @functools.cache
@@ -166,14 +174,3 @@ class _Images:
     def __getitem__(self, index: int) -> np.ndarray:
         found = self._source[int(self._indices[index])]
         return found["image"] if isinstance(found, dict) else found
-
-
-def _all(read: Callable[..., Iterator], images: Any, name: str) -> Iterator[retrieval.LocalFeatures]:
-    """The local features of images that are read as they are needed, with a progress bar."""
-    sizes = getattr(images, "sizes", None)
-    for start in _progress(range(0, len(images), _AT_ONCE), desc=name, unit=f" x {_AT_ONCE} images"):
-        chunk = [images[index] for index in range(start, min(start + _AT_ONCE, len(images)))]
-        yield from read(chunk, sizes=sizes)
-
-
-_progress = functools.partial(tqdm, disable=None)  # none where nobody looks

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from vtnjax._checks import check_at_least_1, check_positive
-from vtnjax.retrieval._files import read_arrays, write_arrays
+from vtnjax._files import read_arrays, write_arrays
 from vtnjax.retrieval._given import check_rows
 from vtnjax.retrieval.codebook import nearest_words
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from vtnjax.retrieval._files import read_arrays, write_arrays
+from vtnjax._files import read_arrays, write_arrays
 from vtnjax.retrieval._given import check_indices, check_rows
 from vtnjax.retrieval.asmk import ASMKIndex, build_index
 from vtnjax.retrieval.features import LocalFeatures, check_features

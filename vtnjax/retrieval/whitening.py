@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vtnjax._checks import check_at_least_1
-from vtnjax.retrieval._files import read_arrays, write_arrays
+from vtnjax._files import read_arrays, write_arrays
 from vtnjax.retrieval._given import check_indices, check_rows
 
 EPSILON = 1e-6  # cirtorch's, added to a length

@@ -23,7 +23,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) ->
 def read_arrays(path: str | os.PathLike[str], names: Sequence[str], what: str) -> dict[str, np.ndarray]:
     """The arrays of these names, or a ValueError that says the file holds no `what`."""
     try:
-        with np.load(path) as found:
+        with Path(path).open("rb") as file, np.load(file) as found:
             return {name: found[name] for name in names}
     except (KeyError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"path must be a file of {what}, which {str(path)!r} is not") from error
