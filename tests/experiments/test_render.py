@@ -40,6 +40,7 @@ def test_each_seed_stands_behind_the_mean(made):
 
 def test_a_suffix_is_another_variant(made):
     assert render(made, ",short", range(2)).splitlines()[4] == "| FCN | - (2.1) | - | - (3.0) |  |"
+    assert render(made, ",split=validation", range(2)).startswith("T: validation error in percent")
 
 
 def test_a_cell_may_show_another_figure_or_averaged_predictions_and_notes_stand_below(made):

@@ -56,7 +56,9 @@ def test_scenes_are_searched_easy_medium_and_hard(tmp_path):
         }
         assert {c.source_options.instances for c in row} == {"train"}
     warps = [row[0].network.warp.name for row in configs.values()]
-    assert warps == ["none"] * 6 + ["stn", "vtn", "none", "stn", "vtn", "none", "none", "vtn", "vtn"]
+    assert warps == ["none"] * 6 + ["stn", "vtn", "none", "stn", "vtn"] + ["none"] * 4 + ["vtn"] * 4
+    figures = {name: row["Hard"].figure for name, row in table.rows.items() if "DELF" in name}
+    assert {"alone" in name: figure for name, figure in figures.items()} == {True: "asmk_map_hard", False: "map_hard"}
 
 
 def test_delf_learns_its_attention_after_its_features(tmp_path):

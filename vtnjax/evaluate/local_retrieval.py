@@ -30,8 +30,8 @@ class LocalRetrieval:
 
     The test set gives the photographs of which components and codebook are made; they must not be those of the
     benchmark. Local features of the database are indexed; of each query the best images without a protocol's junk are
-    verified, so that every protocol has a ranking of its own. The figures are named as those of `Retrieval`. Each
-    process makes all of them.
+    verified, so that every protocol has a ranking of its own. The figures are named as those of `Retrieval`, and those
+    of ASMK* alone, before verification, "asmk_map_easy" and so on. Each process makes all of them.
 
     Attributes:
         benchmark: a name that `data.load_benchmark` knows.
@@ -129,8 +129,8 @@ class LocalRetrieval:
         queries = list(all_features(read, self.opened.queries, "queries", folder))
         rankings = self._rankings(search, queries)
         return {
-            f"{name}_{protocol}": value
-            for protocol, ranking in rankings.items()
+            f"{before}{name}_{protocol}": value
+            for (before, protocol), ranking in rankings.items()
             for name, value in revisited(ranking, self.opened.ground_truth, protocol=protocol).items()
         }
 
@@ -145,10 +145,10 @@ class LocalRetrieval:
         described = np.concatenate([each.descriptors for each in all_features(short, examples, "examples", folder)])
         return components.apply, retrieval.train_codebook(described, self.words)
 
-    def _rankings(self, search, queries) -> dict[str, Int[np.ndarray, "queries images"]]:
-        """The verified ranking of each query, for each protocol."""
+    def _rankings(self, search, queries) -> dict[tuple[str, str], Int[np.ndarray, "queries images"]]:
+        """The ranking of each query, for each protocol: verified under "", and as ASMK* left it under "asmk_"."""
         assert self.opened is not None
-        rankings = {protocol: [] for protocol in PROTOCOLS}
+        rankings = {(before, protocol): [] for before in ("", "asmk_") for protocol in PROTOCOLS}
         for query, truth in zip(progress(queries, unit=" queries"), self.opened.ground_truth, strict=True):
             found = search.rank(query, best=0)
 
@@ -158,8 +158,9 @@ class LocalRetrieval:
 
             for protocol, (_, left_out) in PROTOCOLS.items():
                 junk = [index for name in left_out for index in truth[name]]
-                rankings[protocol].append(retrieval.rerank(found, inliers, best=self.best, junk=junk))
-        return {protocol: np.stack(each) for protocol, each in rankings.items()}
+                rankings["", protocol].append(retrieval.rerank(found, inliers, best=self.best, junk=junk))
+                rankings["asmk_", protocol].append(found)
+        return {which: np.stack(each) for which, each in rankings.items()}
 
 
 class _Images:

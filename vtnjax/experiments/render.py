@@ -21,7 +21,8 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
     table = runner.table
     compared = any(cell.paper is not None for row in table.rows.values() for cell in row.values())
     told = ", in brackets the paper's" if compared else ""
-    lines = [f"{table.source}: test {table.shown} in percent{told}.", ""]
+    split = "validation" if ",split=validation" in suffix else "test"
+    lines = [f"{table.source}: {split} {table.shown} in percent{told}.", ""]
     lines += [f"| | {' | '.join(table.columns)} | steps |", f"|{' --- |' * (len(table.columns) + 2)}"]
     for name, row in table.rows.items():
         shown, steps = [], set()
