@@ -110,9 +110,9 @@ def test_scenes_of_one_half_are_trained_on_and_the_other_half_is_searched_for():
 
 
 def test_a_vtn_learns_at_its_own_rate_on_scenes_whatever_the_trunks():
-    for pool, rate in (("gem", 3e-4), ("rmac", 1e-4)):
+    for pool in ("gem", "rmac"):
         config = get_config("retrieval", f"dataset=scenes,pool={pool},warp=vtn")
-        assert config.learning_rate == rate
+        assert config.learning_rate == 1e-4
         assert config.learning_rate * config.localiser_multiplier == pytest.approx(1e-3)
         assert get_config("retrieval", f"dataset=scenes,pool={pool},warp=stn").localiser_multiplier == 1
     assert config.objective.consistency.weight == 0.1
