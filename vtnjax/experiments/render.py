@@ -31,7 +31,8 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
                 shown.append("")
                 continue
             found = [runner.result(row[column].variant + suffix, which) for which in row[column].results(seeds)]
-            records = [record for record in found if record is not None]
+            # A set of a few drawn pictures has other super-classes, and an early run fewer figures.
+            records = [each for each in found if each is not None and row[column].figure in each["figures"]]
             steps |= {record["steps"] for record in records}
             shown.append(_shown(records, len(found), row[column], table.shown == "error", each_seed))
         lines.append(f"| {name} | {' | '.join(shown)} | {', '.join(f'{count:,}' for count in sorted(steps))} |")
@@ -42,10 +43,9 @@ def render(runner: Runner, suffix: str, seeds: Sequence[int], *, each_seed: bool
 
 def _shown(records, wanted, cell, errors, each_seed):
     beside = "" if cell.paper is None else f" ({cell.paper})"
-    # A set of a few drawn pictures has other super-classes.
-    figures = [record["figures"][cell.figure] for record in records if cell.figure in record["figures"]]
-    if not figures:
+    if not records:
         return f"-{beside}"
+    figures = [record["figures"][cell.figure] for record in records]
     shown = [100 * (1 - figure if errors else figure) for figure in figures]
     each = f": {', '.join(f'{value:.1f}' for value in shown)}" if each_seed else ""
     seeds = "" if len(shown) == wanted else f", {len(shown)} seed{'s' if len(shown) > 1 else ''}"
