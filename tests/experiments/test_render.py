@@ -51,6 +51,8 @@ def test_a_cell_may_show_another_figure_or_averaged_predictions_and_notes_stand_
         made.path("a", seed).write_text(json.dumps(record))
     lines = render(made, "", range(2), each_seed=True).splitlines()
     assert lines[4:] == ["| FCN | 25.0, 1 seed: 25.0 (2.1) | 5.0: 5.0 | - (1.0) | 60 |", "", "- A note.", "- Another."]
+    made = made._replace(table=Table("T", "distorted_digits", {"FCN": {"none": Cell("a", 1.0, "Aves")}}))
+    assert render(made, "", range(2)).splitlines()[4] == "| FCN | - (1.0) |  |"
 
 
 def recorded(name, suffix, seeds=3, **options):
