@@ -204,8 +204,8 @@ def searched():
         f"has a Medium mAP of {medium('pool=gem,warp=vtn---config.steps=0')}, and GeM without one "
         f"{medium('off,pool=gem')}.",
         f"where no warp has {medium(f'{gem}learning_rate=1e-4')}, a VTN",
-        f"ends at {medium(drawn)}, and one that learns without the consistency loss at {medium(alone)}. With that loss it "
-        f"ends at {medium(fast)}, and at three tenths of the VTN's rate at {medium(slow)}.",
+        f"ends at {medium(drawn)}, and one that learns with a thousandth of the consistency loss at {medium(alone)}.",
+        f"With the whole loss it ends at {medium(fast)}, and at three tenths of the VTN's rate at {medium(slow)}.",
         f"a mean cosine of {cosines[0]:.2f} with a VTN and of {cosines[1]:.2f} without",
         f"is {spreads[0]:.0f} pixels with it and {spreads[1]:.0f} pixels without",
     ]
