@@ -44,7 +44,8 @@ def main() -> None:
         warp = run.config.network.warp.name
         figures[warp] = measure(run, [scenes.database[int(index)] for index in chosen], arguments.best)
         print(warp, *(f"{name} {value:.3g}" for name, value in figures[warp].items()), sep="  ")
-    command = "python benchmarks/likeness.py --data_dir=DATA_DIR RUN RUN_WITH_VTN"
+    options = f"--images {arguments.images} --best {arguments.best}"
+    command = f"python benchmarks/likeness.py {options} --data_dir=DATA_DIR RUN RUN_WITH_VTN"
     save("likeness", command, seconds=time.perf_counter() - began, figures=figures)
 
 

@@ -37,7 +37,7 @@ this stays, and regions of R-MAC are not whitened, where Gordo (2017) has SGD at
 A VTN or STN learns at 10 times the rate of the trunk. With scenes there are 100 steps of 8 tuples and one test, at the
 end, with the rate 1e-4 for the trunk and an STN, and for a VTN that of configs/scenes.py, 1e-3. Of a VTN the softmax
 has the temperature 1 behind SqueezeNet, and its consistency loss is averaged over positions, on features of unit
-length, and has the weight 0.1. These rates and the weight were chosen with `split=validation`.
+length, and has the weight 0.1. The rate of the trunk was chosen with `split=validation`.
 
 Nothing was measured with landmarks: neither the tuples nor the benchmarks could be had where this was written.
 """

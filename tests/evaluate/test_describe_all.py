@@ -32,7 +32,7 @@ def expected(model):
 
 
 def files(folder):
-    return sorted(folder.glob("*/*.npy"))
+    return sorted(folder.glob("*/*.npz"))
 
 
 @pytest.mark.slow
@@ -49,7 +49,7 @@ def test_parts_are_described_as_all_at_once(model, expected, tmp_path):
 def test_what_is_kept_is_read_and_not_made_again(model, expected, tmp_path):
     evaluate.describe_all(model, Drawn(), folder=tmp_path)
     assert [path.name for path in files(tmp_path)] == [
-        f"{start:08}-{min(start + 32, COUNT):08}.npy" for start in range(0, COUNT, 32)
+        f"{start:08}-{min(start + 32, COUNT):08}.npz" for start in range(0, COUNT, 32)
     ]
     images = Drawn()
     assert_allclose(evaluate.describe_all(model, images, folder=str(tmp_path)), expected, atol=1e-6)
@@ -72,7 +72,7 @@ def test_a_search_that_failed_goes_on_where_it_was(model, expected, tmp_path):
     assert sorted(images.read) == [0, *range(64, COUNT)]
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"PK" + data[2:]])
+@pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"KP" + data[2:]])
 def test_a_damaged_file_is_made_again(model, expected, damage, tmp_path):
     evaluate.describe_all(model, Drawn(), folder=tmp_path)
     path = files(tmp_path)[1]

@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import io
-import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,7 @@ from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from vtnjax import data
+from vtnjax._files import read_arrays, write_arrays
 from vtnjax.evaluate.describe import describe
 from vtnjax.models import imagenet_input
 
@@ -113,19 +112,13 @@ class _Kept:
     def read(self, chunk: range) -> np.ndarray | None:
         """What was written; None where nothing, or nothing whole, is there."""
         try:
-            found = np.load(io.BytesIO(self._path(chunk).read_bytes()), allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):
+            found = read_arrays(self._path(chunk), ("descriptors",), "descriptors")["descriptors"]
+        except (FileNotFoundError, ValueError):
             return None
         return found if found.ndim == 2 and len(found) == len(chunk) and found.dtype == np.float32 else None
 
     def write(self, chunk: range, found: np.ndarray) -> None:
-        path = self._path(chunk)
-        partial = path.with_suffix(f".partial-{os.getpid()}")
-        with partial.open("wb") as file:
-            np.save(file, found)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_arrays(self._path(chunk), {"descriptors": found})
 
     def check(self, chunks: Sequence[range], again: Callable[[int], np.ndarray]) -> None:
         """Raise a ValueError unless the first image there has the descriptor that it has again."""
@@ -142,7 +135,7 @@ class _Kept:
             return
 
     def _path(self, chunk: range) -> Path:
-        return self._folder / f"{chunk.start:08}-{chunk.stop:08}.npy"
+        return self._folder / f"{chunk.start:08}-{chunk.stop:08}.npz"
 
 
 def of_this_process(network: Any) -> Any:

@@ -117,11 +117,8 @@ class LocalRetrieval:
         self.check(model)
         if self.opened is None:
             raise ValueError("of must be called first: it opens the benchmark and is given the test set")
-        network, folder = of_this_process(model), None
-        if self.features:
-            about = repr((self.most, self.examples, self.dimensions, self.opened, self.source))
-            sizes = (*self.opened.database.sizes, *self.opened.queries.sizes)
-            folder = Path(self.features) / fingerprint(network, self.scales, True, sizes, about)
+        network = of_this_process(model)
+        folder = self._folder(network)
         read = functools.partial(local_features, network, scales=self.scales, most=self.most, prepare=self.prepare)
         project, codebook = self._learned(read, folder)
         read = functools.partial(read, project=project)
@@ -133,6 +130,15 @@ class LocalRetrieval:
             for (before, protocol), ranking in rankings.items()
             for name, value in revisited(ranking, self.opened.ground_truth, protocol=protocol).items()
         }
+
+    def _folder(self, network) -> Path | None:
+        """Where features by a network are kept; None where none are."""
+        if not self.features:
+            return None
+        assert self.opened is not None
+        about = repr((self.most, self.examples, self.dimensions, self.opened, self.source))
+        sizes = (*self.opened.database.sizes, *self.opened.queries.sizes)
+        return Path(self.features) / fingerprint(network, self.scales, True, sizes, about)
 
     def _learned(self, read, folder):
         """What shortens descriptors, and a codebook of short ones, of images of the test set."""
