@@ -199,6 +199,7 @@ def searched():
     alike = render.figures("likeness-cpu")
     cosines, spreads = ([alike[warp][name] for warp in ("vtn", "none")] for name in ("mean cosine", "spread, pixels"))
     return [
+        f"learned for {hours('scenes_retrieval')} together",
         f"GeM has a Medium mAP of {medium(f'{gem}learning_rate=1e-4')} at 1e-4, and "
         f"{medium(f'{gem}learning_rate=3e-5')} at 3e-5.",
         f"has a Medium mAP of {medium('pool=gem,warp=vtn---config.steps=0')}, and GeM without one "
