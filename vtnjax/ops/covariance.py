@@ -348,9 +348,18 @@ def _unit(x):
     return x * lax.rsqrt(jnp.where(square > least, square, least))
 
 
+@jax.custom_jvp
 def _products(x):
     """The sums over the positions of the products of two channels, (c, c)."""
     return jnp.einsum("pi,pj->ij", x, x, precision=lax.Precision.HIGHEST)
+
+
+@_products.defjvp
+def _products_jvp(primals, tangents):
+    """One product and its transpose, where JAX would multiply twice."""
+    (x,), (dx,) = primals, tangents
+    half = jnp.einsum("pi,pj->ij", x, dx, precision=lax.Precision.HIGHEST)
+    return _products(x), half + half.T
 
 
 def _matmul(a, b):
