@@ -236,6 +236,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scenes": lambda: _whole("scenes"),
     "scenes_retrieval": lambda: _whole("scenes_retrieval"),
     "hidden_digits": lambda: _column("hidden_digits"),
+    "solar": lambda: _column("solar"),
     "attentions": lambda: _column("attentions"),
     "feature_maps": lambda: _grid("feature_maps", tuple(experiments.TABLES["feature_maps"]().rows), _each),
     **{name: functools.partial(_whole, name) for name in experiments.TABLES if name.startswith(FINE_GRAINED)},

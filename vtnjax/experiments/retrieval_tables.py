@@ -80,8 +80,7 @@ def scenes_retrieval() -> Table:
     notes = (
         "DELF is with ASMK*, and with spatial verification but where ASMK* is alone. By length: of the features of its "
         "first stage the longest are kept, before there is attention.",
-        "R-MAC is fine-tuned with the contrastive loss, as GeM is. With the triplet loss it found less than before it "
-        "learned, at the rates 3e-4 and 3e-5.",
+        "R-MAC is fine-tuned with the contrastive loss, as GeM is.",
         "Rows of no steps are the network with the weights of ImageNet, which no seed changes.",
     )
     return Table("Stamps in scenes, SqueezeNet", "retrieval", rows, notes, shown="mAP")
