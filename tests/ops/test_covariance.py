@@ -342,12 +342,21 @@ def test_low_precision_features_are_pooled_in_float32():
         assert np.linalg.norm(found - exact) < 5e-3 * np.linalg.norm(exact)
 
 
+def products(function):
+    """The lines of a program, of features in bfloat16, that multiply matrices."""
+    text = jax.jit(function).lower(jax.ShapeDtypeStruct((3, 3, 4), jnp.bfloat16)).as_text()
+    return [line for line in text.splitlines() if "dot_general" in line]
+
+
 @pytest.mark.parametrize("name", POOLS)
 def test_products_are_asked_for_at_the_highest_precision(name):
-    text = jax.jit(POOLS[name]).lower(jax.ShapeDtypeStruct((3, 3, 4), jnp.bfloat16)).as_text()
-    products = [line for line in text.splitlines() if "dot_general" in line]
-    assert products or name == "kernel"
-    assert all("f32" in line and "HIGHEST, HIGHEST" in line for line in products)
+    found = products(jax.value_and_grad(weighted(POOLS[name])))
+    assert found or name == "kernel"
+    assert all("f32" in line and "HIGHEST, HIGHEST" in line for line in found)
+
+
+def test_a_covariance_and_its_gradient_are_one_product_each():
+    assert len(products(jax.value_and_grad(lambda x: jnp.sum(ops.covariance(x) ** 2)))) == 2
 
 
 # ---- Bad input
