@@ -132,6 +132,8 @@ def warp_options(chosen: dict) -> dict:
     """What a warp has beside its name; a VTN has 5 x 5 candidates, or is without one of its parts."""
     if chosen["warp"] == "deformable":
         return {"groups": 4}
+    if chosen["warp"] == "ssn":
+        return {"pad": 30}  # of 31 cells: a place reads from anywhere
     if chosen["attention"] == "plain":
         return {"squared": False}
     if chosen["warp"] != "vtn":

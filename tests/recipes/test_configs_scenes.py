@@ -125,6 +125,17 @@ def test_the_kind_of_attention_belongs_to_its_sampler():
         get_config("scenes", "attention=plain")
 
 
+def test_the_reach_of_the_saliency_sampler_and_the_kernel_can_be_set():
+    config = get_config("scenes", "smoke,trunk=small,warp=ssn,head=kp")
+    assert (config.network.warp.pad, config.network.head.gamma, config.network.head.unit) == (30, 1.0, True)
+    config.network.warp.pad = 2
+    config.network.head.update({"size": 16, "gamma": 0.5, "unit": False})
+    network = read(config, "scenes", "smoke").network(0)
+    pooling = network.classifier.pooling
+    assert (network.transformer.sampler.pad, pooling.unit) == (2, False)
+    assert pooling.coefficients[0] == pytest.approx(np.exp(-0.5))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["", "head=isqrt", "trunk=small,warp=asn,task=all", "trunk=small,warp=tasn"])
 def test_smoke_runs_end_with_a_figure_and_a_picture(tmp_path, variant):

@@ -151,7 +151,7 @@ def head(name: str, backbone: str) -> dict[str, Any]:
     options = {
         "bp": {"reduced": 512} if backbone in ("resnet50", "resnet101") else {},
         "cbp": {"size": 8192},
-        "kp": {"size": 4096, "orders": 4},
+        "kp": {"size": 4096, "orders": 4, "gamma": 1.0, "unit": True},
         "mpncov": {"reduced": 256},
         "isqrt": {"reduced": 256, "iterations": 5},
     }
