@@ -211,6 +211,12 @@ def _asmk() -> str:
     return _markdown(header, lines)
 
 
+def _attracts() -> str:
+    """Test errors by what a warp is drawn to."""
+    found = figures("what-attracts-cpu")
+    return _markdown(["", "mean error", "each seed"], [[name, _mean(e), _each(e)] for name, e in found.items()])
+
+
 def _convolutions() -> str:
     """Of steps beside PyTorch: how long the convolutions take, each by itself, and what is left of the step."""
     steps, lines = figures("steps-cpu")["results"], []
@@ -233,6 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "colocalisation": _colocalisation,
     "composites": lambda: _column("composites"),
     "scenes_frozen": lambda: _column("scenes_frozen"),
+    "attracts": _attracts,
     "scenes": lambda: _whole("scenes"),
     "scenes_retrieval": lambda: _whole("scenes_retrieval"),
     "hidden_digits": lambda: _column("hidden_digits"),

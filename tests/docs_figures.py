@@ -16,6 +16,8 @@ assert SPEC.loader is not None
 render = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(render)
 
+NEAR = "---config.network.warp.pad=5"
+PRODUCTS = "---config.network.head.orders=2---config.network.head.unit="
 UNSCALED = "---config.network.scale=1.0---config.head_multiplier=1.0"
 SLOW_LOCALISER, LONG, NOT_HALVED = "---config.localiser_multiplier=0.3", "---config.steps=2400", "---config.pool=1"
 
@@ -159,6 +161,7 @@ def of_vtn():
         )
         for variant in ("warp=none,localise", "warp=stn,localise", isqrt, f"{isqrt},heat=hires_cam")
     }
+    of_two = {unit: mean("scenes_frozen", f"frozen,warp=none,head=kp{PRODUCTS}{unit}") for unit in (True, False)}
     unscaled = [mean("scenes_frozen", f"frozen,warp={warp}{UNSCALED}") for warp in ("none", "ssn")]
     return [
         f"it is only {parts['VTN, E = 0'] - parts['VTN']:.1f} points worse",
@@ -184,13 +187,18 @@ def of_vtn():
         f"and without the consistency loss {without['consistency']:.1f} %",
         f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
         f"in place of the iterated one, {heads['mpncov']:.1f} %. A kernel pooling has {heads['kp']:.1f} %",
-        f"An iSQRT-COV head without a warp has {mean('scenes', isqrt):.1f} %",
+        f"An iSQRT-COV head has {mean('scenes', isqrt):.1f} % without a warp and "
+        f"{mean('scenes', 'warp=vtn,head=isqrt,localise'):.1f} % with a VTN",
+        f"with one seed each, have {error('scenes', 'warp=asn,localise')} and "
+        f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')}.",
         f"its top-1 localisation error is {located[f'{isqrt},heat=hires_cam']:.1f} % in place of "
         f"{located[isqrt]:.1f} %",
         f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
         f"With the attention as it is the error is {mean('scenes_frozen', 'frozen,warp=asn,attention=plain'):.1f} %, "
         f"against {scenes['none']:.1f} % without a warp and {mean('scenes_frozen', 'frozen,warp=asn'):.1f} % with its "
         "square",
+        f"reaches, its error is {mean('scenes_frozen', f'frozen,warp=ssn{NEAR}'):.1f} %",
+        f"its error is {of_two[True]:.1f} % with unit lengths, and {of_two[False]:.1f} % without",
         f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
     ]
 

@@ -1,5 +1,7 @@
 """The config of scenes: every variant builds, and some run."""
 
+from typing import Any
+
 import numpy as np
 import optax
 import pytest
@@ -130,7 +132,7 @@ def test_the_reach_of_the_saliency_sampler_and_the_kernel_can_be_set():
     assert (config.network.warp.pad, config.network.head.gamma, config.network.head.unit) == (30, 1.0, True)
     config.network.warp.pad = 2
     config.network.head.update({"size": 16, "gamma": 0.5, "unit": False})
-    network = read(config, "scenes", "smoke").network(0)
+    network: Any = read(config, "scenes", "smoke").network(0)
     pooling = network.classifier.pooling
     assert (network.transformer.sampler.pad, pooling.unit) == (2, False)
     assert pooling.coefficients[0] == pytest.approx(np.exp(-0.5))
