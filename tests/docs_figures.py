@@ -190,7 +190,7 @@ def of_vtn():
         f"An iSQRT-COV head has {mean('scenes', isqrt):.1f} % without a warp and "
         f"{mean('scenes', 'warp=vtn,head=isqrt,localise'):.1f} % with a VTN",
         f"with one seed each, have {error('scenes', 'warp=asn,localise')} and "
-        f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')} with",
+        f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')}",
         f"its top-1 localisation error is {located[f'{isqrt},heat=hires_cam']:.1f} % in place of "
         f"{located[isqrt]:.1f} %",
         f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
