@@ -191,8 +191,8 @@ def of_vtn():
         f"{mean('scenes', 'warp=vtn,head=isqrt,localise'):.1f} % with a VTN",
         f"with one seed each, have {error('scenes', 'warp=asn,localise')} and "
         f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')}",
-        f"its top-1 localisation error is {located[f'{isqrt},heat=hires_cam']:.1f} % in place of "
-        f"{located[isqrt]:.1f} %",
+        f"the top-1 localisation error is {located[isqrt]:.1f} %. By HiResCAM",
+        f"it is {located[f'{isqrt},heat=hires_cam']:.1f} % with one seed",
         f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
         f"With the attention as it is the error is {mean('scenes_frozen', 'frozen,warp=asn,attention=plain'):.1f} %, "
         f"against {scenes['none']:.1f} % without a warp and {mean('scenes_frozen', 'frozen,warp=asn'):.1f} % with its "
