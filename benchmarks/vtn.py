@@ -10,11 +10,16 @@ accelerator, `benchmarks/device.py --only photographs` measures.
 import argparse
 import functools
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
 from typing import Any, NamedTuple
+
+from vtnjax import cpu_flags
+
+os.environ.setdefault("XLA_FLAGS", cpu_flags())  # as train.py sets it
 
 import jax
 import jax.numpy as jnp

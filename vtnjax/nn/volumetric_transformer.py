@@ -212,25 +212,13 @@ def _halved(x: Float[Array, "n g h w d"]) -> Float[Array, "n g h2 w2 d"]:
 
 
 def _conv(x, kernel, strides, padding, **options):
-    """`lax.conv_general_dilated`; on a CPU a matrix product, because XLA's gradients of few channels are slow on it.
+    """`lax.conv_general_dilated` with outputs filled up to a multiple of 8.
 
-    Elsewhere the outputs are filled up to a multiple of 8. A GPU's library would pad every array of 121 outputs itself,
-    which takes an eighth of the transformer's time.
+    A GPU's library would pad every array of 121 outputs itself, which takes an eighth of the transformer's time.
     """
-
-    def as_matmul(x, kernel):
-        rows, columns = kernel.shape[:2]
-        h, w = x.shape[1:3]
-        padded = jnp.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
-        patches = [padded[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)]
-        return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
-    def as_conv(x, kernel):
-        outputs = kernel.shape[-1]
-        kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -outputs % 8)))
-        return lax.conv_general_dilated(x, kernel, strides, padding, **options)[..., :outputs]
-
-    return lax.platform_dependent(x, kernel, cpu=as_matmul, default=as_conv)
+    outputs = kernel.shape[-1]
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, -outputs % 8)))
+    return lax.conv_general_dilated(x, kernel, strides, padding, **options)[..., :outputs]
 
 
 def _squeezed(groups, widths, squeezed):
