@@ -191,6 +191,7 @@ def of_vtn():
         f"{mean('scenes', 'warp=vtn,head=isqrt,localise'):.1f} % with a VTN",
         f"with one seed each, have {error('scenes', 'warp=asn,localise')} and "
         f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')}",
+        f"to the size of the others, has an error of {error('scenes', 'warp=tasn')}",
         f"the top-1 localisation error is {located[isqrt]:.1f} %. By HiResCAM",
         f"it is {located[f'{isqrt},heat=hires_cam']:.1f} % with one seed",
         f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
