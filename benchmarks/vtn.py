@@ -3,8 +3,9 @@
     python benchmarks/vtn.py
 
 prints a table and writes results/vtn-<platform>.json. The memory is what the compiled step needs beside its arguments;
-the resident set is that of the whole process, in which each case runs alone. What it adds to a ResNet-50's step on an
-accelerator, `benchmarks/device.py --only photographs` measures.
+the resident set is that of the whole process, in which each case runs alone. XLA_FLAGS are `vtnjax.cpu_flags()`, as in
+train.py, unless they are set. What it adds to a ResNet-50's step on an accelerator, `benchmarks/device.py --only
+photographs` measures.
 """
 
 import argparse

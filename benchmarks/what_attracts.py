@@ -64,7 +64,7 @@ def by_candidates(
 
 
 def test_error(config: Any, warp: Callable[..., nnx.Module], seed: int) -> float:
-    """Percent of the test set that a network with another warp mistakes after its training."""
+    """The percentage of the test set that a network with this warp gets wrong after its training."""
     recipe = recipes.read_recipe(config)
     network: Any = recipe.network(seed)
     network.transformer = warp(recipe.train[0]["image"].shape[-1], seed=seed)
@@ -83,6 +83,10 @@ def main() -> None:
     parser.add_argument("features", help="the folder that store_features wrote")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 on (default 3)")
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error(f"--seeds must be at least 1, not {arguments.seeds}")
+    if not Path(arguments.features).is_dir():
+        parser.error(f"features must be the folder that store_features wrote, and there is no {arguments.features}")
     table, nowhere = experiments.Table("", "scenes", {}), Path()
     overrides = (f"--config.data_dir={arguments.features}",)
     config = experiments.Runner("", table, overrides, nowhere, nowhere).load("frozen,warp=ssn")
