@@ -198,6 +198,7 @@ def scenes_frozen() -> Table:
         **{f"VTN without {part}": f"ablation={part}" for part in ("mixing", "grouping", "probability", "consistency")},
         **{name: f"warp=none,head={head}" for name, head in _HEADS.items()},
         **{f"{name} + VTN": f"warp=vtn,head={head}" for name, head in _HEADS.items()},
+        "BP + SSN": "warp=ssn,head=bp",
     }
     rows = _errors({name: f"frozen,{variant}" for name, variant in variants.items()})
     return Table("Features of a frozen SqueezeNet, birds in other photographs", "scenes", rows)
