@@ -3,48 +3,12 @@
 MEASURED holds for each page the fragments whose figures stand in a file; WITHOUT_A_FILE those that no file can hold.
 """
 
-import importlib.util
 import statistics
-from pathlib import Path
 
-from vtnjax import experiments
+from docs_figures_of_vtn import of_vtn
+from docs_records import error, mean, means, minutes, render
 
-ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("render", ROOT / "docs" / "render.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-render = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(render)
-
-NEAR = "---config.network.warp.pad=5"
-PRODUCTS = "---config.network.head.orders=2---config.network.head.unit="
-UNSCALED = "---config.network.scale=1.0---config.head_multiplier=1.0"
 SLOW_LOCALISER, LONG, NOT_HALVED = "---config.localiser_multiplier=0.3", "---config.steps=2400", "---config.pool=1"
-
-
-def error(table, variant, seed=0):
-    (found,) = [each for each in render.results(table, variant) if each["seed"] == seed]
-    return f"{100 * (1 - found['figures']['accuracy']):.1f} %"
-
-
-def mean(table, variant):
-    return statistics.mean(render.errors(table, variant))
-
-
-def means(table):
-    """The mean errors of a table of one column, in percent, by row."""
-    rows = experiments.TABLES[table]().rows
-    return {row: mean(table, cell.variant) for row, cells in rows.items() for cell in cells.values()}
-
-
-def hours(table):
-    """How long all runs of a table took together, in hours of two cores."""
-    records = [experiments.read_record(path) for path in (ROOT / "results" / "experiments" / table).glob("*.json")]
-    return f"{sum(each['seconds'] * each['hardware']['cores'] for each in records) / 2 / 3600:.1f} hours of two cores"
-
-
-def minutes(name):
-    return f"{render.record(f'experiments/{name}')['seconds'] / 60:.0f}"
 
 
 def fully_connected():
@@ -143,93 +107,6 @@ def of_tasn():
         f"lowers the error by another {gained:.1f} points in the mean",
         f"TASN has an error of {whole[0]} at 1e-3 and of {whole[1]} at 3e-3, the plain network on resized images "
         f"{low[0]} and {low[1]}.",
-    ]
-
-
-def of_vtn():
-    parts, digits = means("composites"), means("two_digits")
-    balanced = parts["VTN, balanced batches"]
-    scenes = {warp: mean("scenes_frozen", f"frozen,warp={warp}") for warp in ("none", "vtn")}
-    heads = {head: mean("scenes_frozen", f"frozen,warp=none,head={head}") for head in ("bp", "isqrt", "mpncov", "kp")}
-    ablations = ("mixing", "probability", "consistency")
-    without = {part: mean("scenes_frozen", f"frozen,ablation={part}") for part in ablations}
-    whole = {warp: mean("scenes", f"warp={warp},localise") for warp in ("none", "vtn")}
-    isqrt = "warp=none,head=isqrt,localise"
-    located = {
-        variant: statistics.mean(
-            100 * (1 - run["figures"]["top1_localisation"]) for run in render.results("scenes", variant)
-        )
-        for variant in ("warp=none,localise", "warp=stn,localise", isqrt, f"{isqrt},heat=hires_cam")
-    }
-    of_two = {unit: mean("scenes_frozen", f"frozen,warp=none,head=kp{PRODUCTS}{unit}") for unit in (True, False)}
-    unscaled = [mean("scenes_frozen", f"frozen,warp={warp}{UNSCALED}") for warp in ("none", "ssn")]
-    return [
-        f"it is only {parts['VTN, E = 0'] - parts['VTN']:.1f} points worse",
-        f"loses {parts['VTN without probabilities'] - parts['VTN']:.1f} points.",
-        f"cost {parts['nothing, balanced batches'] - parts['nothing']:.1f} points without a transformer and "
-        f"{balanced - parts['VTN']:.1f} points with VTN",
-        f"the error of VTN is {parts['VTN, the same, triplets of their own'] - parts['VTN']:.1f} points above",
-        f"averaging it over the positions costs {parts['VTN, consistency averaged'] - balanced:.1f} points, and the "
-        f"sum of Eq. 4 costs {parts['VTN, consistency as Eq. 4'] - balanced:.1f} points.",
-        f"has a mean error of {digits['VTN, a field a channel']:.1f} % when it names both digits, against "
-        f"{digits['VTN, one field']:.1f} % with one field and {digits['VTN, a field a channel, E = 0']:.1f} % with the "
-        "estimator frozen.",
-        f"which fits this motion exactly, has {digits['an affine warp a channel']:.1f} %.",
-        f"VTN lowers the error by {scenes['none'] - scenes['vtn']:.1f} points",
-        f"a bilinear head has an error of {heads['bp']:.1f} %, an iSQRT-COV head one of {heads['isqrt']:.1f} %, and",
-        f"one of the others, which took {hours('scenes')} together",
-        f"With a VTN the mean error is {whole['vtn']:.1f} %, and {whole['none']:.1f} % without a warp",
-        f"has the highest error in every seed, {mean('scenes', 'warp=none,dcl,localise'):.1f} %, and",
-        f"in every seed, {located['warp=stn,localise']:.1f} % in the mean against "
-        f"{located['warp=none,localise']:.1f} %.",
-        f"With a VTN it has {mean('scenes', 'warp=vtn,dcl,localise'):.1f} %, and less in every seed",
-        f"the VTN's error is {without['mixing']:.1f} %. Without probabilities it is {without['probability']:.1f} %, "
-        f"and without the consistency loss {without['consistency']:.1f} %",
-        f"the bilinear head is no better: {mean('scenes_frozen', 'frozen,warp=vtn,head=bp'):.1f} %",
-        f"in place of the iterated one, {heads['mpncov']:.1f} %. A kernel pooling has {heads['kp']:.1f} %",
-        f"An iSQRT-COV head has {mean('scenes', isqrt):.1f} % without a warp and "
-        f"{mean('scenes', 'warp=vtn,head=isqrt,localise'):.1f} % with a VTN",
-        f"with one seed each, have {error('scenes', 'warp=asn,localise')} and "
-        f"{error('scenes', 'warp=deformable,localise')}, where no warp has {error('scenes', 'warp=none,localise')}",
-        f"to the size of the others, has an error of {error('scenes', 'warp=tasn')}",
-        f"the top-1 localisation error is {located[isqrt]:.1f} %. By HiResCAM",
-        f"it is {located[f'{isqrt},heat=hires_cam']:.1f} % with one seed",
-        f"is behind it here, with {mean('scenes', 'warp=ssn,localise'):.1f} %",
-        f"With the attention as it is the error is {mean('scenes_frozen', 'frozen,warp=asn,attention=plain'):.1f} %, "
-        f"against {scenes['none']:.1f} % without a warp and {mean('scenes_frozen', 'frozen,warp=asn'):.1f} % with its "
-        "square",
-        f"reaches, its error is {mean('scenes_frozen', f'frozen,warp=ssn{NEAR}'):.1f} %",
-        f"its error is {of_two[True]:.1f} % with unit lengths, and {of_two[False]:.1f} % without",
-        f"no warp has an error of {unscaled[0]:.1f} % and SSN one of {unscaled[1]:.1f} %",
-    ]
-
-
-def searched():
-    def medium(variant, figure="map_medium"):
-        (run,) = render.results("scenes_retrieval", variant)
-        return f"{100 * run['figures'][figure]:.1f} %"
-
-    gem, vtn = (f"dataset=scenes,pool=gem{warp},split=validation---config." for warp in ("", ",warp=vtn"))
-    fast, slow = (f"{vtn}learning_rate=1e-4---config.localiser_multiplier={factor}" for factor in (10, 3))
-    alone = f"{vtn}objective.consistency.weight=1e-4"
-    drawn = f"{alone}---config.localiser_multiplier=0.0"
-    delf = "delf-stage=features,trunk=squeezenet,dataset=scenes,search=scenes"
-    triplet = "---config.objective.name=triplet---config.objective.margin=0.1"
-    alike = render.figures("likeness-cpu")
-    cosines, spreads = ([alike[warp][name] for warp in ("vtn", "none")] for name in ("mean cosine", "spread, pixels"))
-    return [
-        f"learned for {hours('scenes_retrieval')} together",
-        f"GeM has a Medium mAP of {medium(f'{gem}learning_rate=1e-4')} at 1e-4, and "
-        f"{medium(f'{gem}learning_rate=3e-5')} at 3e-5.",
-        f"a Medium mAP of {medium(f'dataset=scenes,pool=rmac{triplet}')} with seed 0",
-        f"has a Medium mAP of {medium('dataset=scenes,pool=gem,warp=vtn---config.steps=0')}, and GeM without one "
-        f"{medium('dataset=scenes,off,pool=gem')}.",
-        f"where no warp has {medium(f'{gem}learning_rate=1e-4')}, a VTN",
-        f"ends at {medium(drawn)}, and one that learns with a thousandth of the consistency loss at {medium(alone)}.",
-        f"With the whole loss it ends at {medium(fast)}, and at three tenths of the VTN's rate at {medium(slow)}.",
-        f"a Medium mAP of {medium(f'{delf}---config.evaluation.most=1000', 'asmk_map_medium')} by ASMK* alone",
-        f"a mean cosine of {cosines[0]:.2f} with a VTN and of {cosines[1]:.2f} without",
-        f"is {spreads[0]:.0f} pixels with it and {spreads[1]:.0f} pixels without",
     ]
 
 
@@ -363,7 +240,7 @@ MEASURED = {
     "docs/retrieval.md": of_retrieval,
     "docs/results/stn.md": of_stn,
     "docs/results/tasn.md": of_tasn,
-    "docs/results/vtn.md": lambda: [*of_vtn(), *searched()],
+    "docs/results/vtn.md": of_vtn,
     "docs/results/feature-maps.md": of_feature_maps,
     "docs/speed.md": of_speed,
 }

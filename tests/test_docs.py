@@ -7,7 +7,8 @@ import re
 import shlex
 
 import pytest
-from docs_figures import MEASURED, ROOT, WITHOUT_A_FILE, of_configs, render
+from docs_figures import MEASURED, WITHOUT_A_FILE, of_configs
+from docs_records import ROOT, render
 
 from vtnjax import experiments, nn, ops, recipes
 from vtnjax.experiments.__main__ import parse
@@ -75,7 +76,7 @@ def test_figures_in_sentences_are_those_of_the_results(path):
     for fragment in [*MEASURED.get(name, list)(), *WITHOUT_A_FILE.get(name, [])]:
         assert fragment in text
         text = text.replace(fragment, "...")
-    assert FIGURE.findall(NUMBERED.sub("", text)) == [], "tests/docs_figures.py does not say where these come from"
+    assert FIGURE.findall(NUMBERED.sub("", text)) == [], "tests/docs_figures*.py do not say where these come from"
 
 
 @pytest.mark.parametrize("name", of_configs())
