@@ -54,7 +54,7 @@ def of_heads():
         f"a bilinear head has an error of {alone['bp']:.1f} %, an iSQRT-COV head one of {alone['isqrt']:.1f} %, and",
         f"in place of the iterated one, {alone['mpncov']:.1f} %. A kernel pooling has {alone['kp']:.1f} %",
         f"its error is {products[True]:.1f} % with unit lengths, and {products[False]:.1f} % without",
-        f"Only kernel pooling is: {behind['kp']:.1f} % in place of {alone['kp']:.1f} %.",
+        f"Here only kernel pooling is: {behind['kp']:.1f} % in place of {alone['kp']:.1f} %.",
         f"BP has {behind['bp']:.1f} % in place of {alone['bp']:.1f} %, CBP {behind['cbp']:.1f} % in place of "
         f"{alone['cbp']:.1f} %, MPN-COV {behind['mpncov']:.1f} % in place of {alone['mpncov']:.1f} %, and iSQRT-COV "
         f"{behind['isqrt']:.1f} % in place of {alone['isqrt']:.1f} %",
