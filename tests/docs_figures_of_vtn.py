@@ -61,7 +61,8 @@ def of_heads():
         f"{behind['isqrt']:.1f} % in place of {alone['isqrt']:.1f} %",
         f"with one field for all channels BP has {frozen(f'warp=vtn,head=bp{ONE_FIELD}'):.1f} % and MPN-COV "
         f"{frozen(f'warp=vtn,head=mpncov{ONE_FIELD}'):.1f} %",
-        f"without unit lengths it has {frozen(f'warp=vtn,head=kp{PRODUCTS}False'):.1f} % behind a VTN",
+        f"kernel pooling has {frozen(f'warp=vtn,head=kp{PRODUCTS}False'):.1f} % behind a VTN and "
+        f"{products[False]:.1f} % without one",
         f"the mean error is {frozen('warp=ssn,head=bp'):.1f} %, which differs from {alone['bp']:.1f} % by less than",
     ]
 
